@@ -1,0 +1,60 @@
+/**
+ * The durable side of a node, as the replica sees it. `wal/` implements it on a disk;
+ * `memory-storage.ts` in memory, for tests and tools that keep nothing.
+ */
+import type { Entry, HardState, NodeId, Persist, SnapshotMetadata } from './types.ts';
+
+/** Whose data this is; a mismatch is refused at open. */
+export interface Identity {
+  readonly clusterId: NodeId;
+  readonly nodeId: NodeId;
+}
+
+/** What was found on the disk. */
+export interface RecoveredState {
+  readonly hardState: HardState;
+  /** Newest valid snapshot; `undefined` where none was ever taken. */
+  readonly snapshot: SnapshotMetadata | undefined;
+  /** The log that follows the snapshot (or starts at index 1). */
+  readonly entries: readonly Entry[];
+  /** Whether nothing was there before: a new node. */
+  readonly fresh: boolean;
+}
+
+/** Called once when a write is durable. An error is fatal to the node: nothing is retried. */
+export type Persisted = (error: Error | undefined) => void;
+
+/** Receives a snapshot from another node, beside the one in use. */
+export interface SnapshotWriter {
+  /** Appends one chunk; chunk boundaries are kept. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** Makes it durable and current: synced, renamed, directory synced, noted in the log. */
+  commit(): Promise<void>;
+  /** Removes what was written. Safe after `commit`: does nothing then. */
+  abort(): Promise<void>;
+}
+
+export interface Storage {
+  readonly recovered: RecoveredState;
+
+  /**
+   * Queues a write. Writes become durable in the order of the calls; those queued while one is
+   * under way share the next `fdatasync` (group commit). `done` is called in the same order.
+   */
+  persist(write: Persist, done: Persisted): void;
+
+  /** Starts a snapshot file for `metadata`. Only one may be open at a time. */
+  createSnapshot(metadata: SnapshotMetadata): Promise<SnapshotWriter>;
+
+  /** The newest snapshot, verified chunk by chunk while it is read. */
+  readSnapshot(): { metadata: SnapshotMetadata; bytes: number; chunks: AsyncIterable<Uint8Array> } | undefined;
+
+  /** Entries up to `index` are no longer needed: whole segments before it may be removed. */
+  release(index: number): void;
+
+  /** Bytes on disk: log segments and snapshots. */
+  diskBytes(): number;
+
+  /** Waits for what was queued, releases the directory. Idempotent. */
+  close(): Promise<void>;
+}

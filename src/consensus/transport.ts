@@ -1,0 +1,52 @@
+/**
+ * How nodes reach each other, as the replica sees it. `transport/` implements it on TCP;
+ * the simulator has one of its own.
+ */
+import type { RaftMessage } from './raft/messages.ts';
+import type { NodeId, SnapshotMetadata } from './types.ts';
+
+/** What the replica does with what arrives. */
+export interface TransportHandlers {
+  /** A protocol message, in the order sent per peer and channel. */
+  onMessage(message: RaftMessage): void;
+  /** A request of a peer; the reply is sent back to it. A rejection reaches the caller as an error. */
+  onCall(from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array>;
+  /** A snapshot that a leader sends: resolves when the chunks were taken and it is installed. */
+  onSnapshot(message: RaftMessage, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+  /** The peer's connection broke or its queue is full: a message to it was dropped. */
+  onUnreachable(peer: NodeId): void;
+}
+
+export interface PeerStatus {
+  readonly id: NodeId;
+  readonly connected: boolean;
+}
+
+export interface Transport {
+  /** Starts to listen and to connect. Rejects with `ERR_ADDRESS_IN_USE` where the port is taken. */
+  start(handlers: TransportHandlers): Promise<void>;
+
+  /**
+   * Sends and forgets. Messages to one peer arrive in order or not at all. Beyond the queue limit,
+   * and while there is no connection, they are dropped and `onUnreachable` is called.
+   */
+  send(message: RaftMessage): void;
+
+  /**
+   * Asks a peer. Rejects with `ERR_UNAVAILABLE` (`not-applied`) where it surely was not delivered,
+   * `ERR_TIMEOUT` (`unknown`) after `timeoutMs`, or the error that the peer's handler rejected with
+   * (code, message and outcome are carried over).
+   */
+  call(to: NodeId, method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
+
+  /** Streams a snapshot on the bulk connection; resolves when the peer has installed it. */
+  sendSnapshot(message: RaftMessage, metadata: SnapshotMetadata, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+
+  /** Adds, replaces or removes peers: URL lists such as `['http://127.0.0.1:2380']` by id. */
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;
+
+  peers(): readonly PeerStatus[];
+
+  /** Closes every socket. Idempotent. */
+  close(): Promise<void>;
+}

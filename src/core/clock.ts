@@ -1,0 +1,34 @@
+/**
+ * The only source of time. Everything that measures or waits takes a `Clock`, so that the
+ * simulator and users' tests can put a virtual one in its place.
+ */
+
+/** Cancels what it was returned for; calling it again does nothing. */
+export type Cancel = () => void;
+
+export interface Clock {
+  /** Monotonic milliseconds, with fractions; starts anywhere, never goes back. */
+  now(): number;
+  /** Milliseconds since the Unix epoch. For display and log lines, never for decisions. */
+  wallNow(): number;
+  /** Calls `run` once after `delayMs`. Does not keep the process alive. */
+  after(delayMs: number, run: () => void): Cancel;
+  /** Calls `run` every `intervalMs`. Does not keep the process alive. */
+  every(intervalMs: number, run: () => void): Cancel;
+}
+
+/** The clock of this process. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wallNow: () => Date.now(),
+  after(delayMs, run) {
+    const timer = setTimeout(run, delayMs);
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
+  every(intervalMs, run) {
+    const timer = setInterval(run, intervalMs);
+    timer.unref();
+    return () => clearInterval(timer);
+  },
+};

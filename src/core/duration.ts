@@ -1,0 +1,24 @@
+/** Durations in public options: milliseconds as a number, or text such as `'30s'`. */
+import { QuorateError } from './errors.ts';
+
+/** Milliseconds, or text: a number with `ms`, `s`, `m`, `h` or `d`, also joined (`'1m30s'`). */
+export type Duration = number | string;
+
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** The milliseconds of `duration`; `name` is the option named in the error. */
+export function durationMs(duration: Duration, name: string): number {
+  if (typeof duration === 'number') {
+    if (Number.isFinite(duration) && duration >= 0) return duration;
+  } else if (/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(duration)) {
+    let total = 0;
+    for (const [, amount, unit] of duration.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) {
+      total += Number(amount) * UNIT_MS[unit!]!;
+    }
+    return total;
+  }
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `${name}: ${JSON.stringify(duration)} is no duration; use milliseconds or text such as '30s' or '1m30s'`,
+  );
+}

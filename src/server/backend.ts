@@ -1,0 +1,32 @@
+/** What the server needs of a node besides its store. `src/node.ts` implements it. */
+import type { WaitOptions } from '../core/abort.ts';
+import type { KvService } from '../kv/service.ts';
+import type * as pb from '../proto/messages.ts';
+
+/** One number for `/metrics`, in Prometheus' terms. */
+export interface Metric {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge';
+  readonly value: number;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface NodeBackend {
+  readonly kv: KvService;
+  /** Version of the etcd API that is spoken, such as `3.6.16`. */
+  readonly etcdVersion: string;
+  /** Cluster, member, term and current revision of this node. */
+  header(): pb.ResponseHeader;
+  /** Whether a leader is known now. Calls that ask for one (`hasleader`) are refused without. */
+  hasLeader(): boolean;
+  status(): pb.StatusResponse;
+  memberList(request: pb.MemberListRequest, options?: WaitOptions): Promise<pb.MemberListResponse>;
+  alarm(request: pb.AlarmRequest, options?: WaitOptions): Promise<pb.AlarmResponse>;
+  hashKv(request: pb.HashKvRequest): Promise<pb.HashKvResponse>;
+  moveLeader(request: pb.MoveLeaderRequest, options?: WaitOptions): Promise<pb.MoveLeaderResponse>;
+  defragment(): Promise<void>;
+  /** Rejects where the node cannot serve: no leader, read failed. */
+  health(options: { readonly serializable: boolean } & WaitOptions): Promise<void>;
+  metrics(): readonly Metric[];
+}
