@@ -12,7 +12,11 @@ export interface TransportHandlers {
   /** A request of a peer; the reply is sent back to it. A rejection reaches the caller as an error. */
   onCall(from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array>;
   /** A snapshot that a leader sends: resolves when the chunks were taken and it is installed. */
-  onSnapshot(message: RaftMessage, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+  onSnapshot(
+    message: RaftMessage,
+    metadata: SnapshotMetadata,
+    chunks: AsyncIterable<Uint8Array>,
+  ): Promise<void>;
   /** The peer's connection broke or its queue is full: a message to it was dropped. */
   onUnreachable(peer: NodeId): void;
 }
