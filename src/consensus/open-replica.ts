@@ -1,0 +1,221 @@
+/** Puts a replica together: storage, transport, Raft core and the one loop that drives them. */
+import { type Clock, systemClock } from '../core/clock.ts';
+import type { Disk } from '../core/disk.ts';
+import { QuorateError } from '../core/errors.ts';
+import { nodeDisk } from '../core/node-disk.ts';
+import { type Random, systemRandom } from '../core/random.ts';
+import { RaftCore } from './raft/raft.ts';
+import { raftSettings } from './raft/settings.ts';
+import {
+  bootstrapEntries,
+  clusterIdOf,
+  type MemberInfo,
+  Members,
+  memberId,
+} from './replica/members.ts';
+import { Replica, type ReplicaEvents } from './replica/replica.ts';
+import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
+import type { StateMachine } from './state-machine.ts';
+import type { Storage } from './storage.ts';
+import { type TlsFiles, tcpTransport } from './transport/tcp.ts';
+import type { Transport } from './transport.ts';
+import type { NodeId } from './types.ts';
+import { openDiskStorage } from './wal/storage.ts';
+
+export type Log = (level: 'debug' | 'info' | 'warn' | 'error', text: string) => void;
+
+/** Where a node belongs and where its data lives. */
+export interface ReplicaPlace {
+  /** This node's name: one of `peers`. */
+  readonly name: string;
+  /** Its folder; made where absent. One process at a time. */
+  readonly dataDir: string;
+  /**
+   * Every voting node of the cluster by name, this one included: the URL (or URLs) under which the
+   * others reach it, such as `http://10.0.0.1:2380`. The same on every node, for ever.
+   */
+  readonly peers: Readonly<Record<string, string | readonly string[]>>;
+  /** Keeps clusters with the same URLs apart. @defaultValue `'etcd-cluster'`, as etcd's */
+  readonly clusterToken?: string | undefined;
+  /** Where to listen for peers. @defaultValue this node's own URLs of `peers` */
+  readonly listenPeerUrls?: readonly string[] | undefined;
+  /** Certificates for `https` peer URLs. */
+  readonly peerTls?: TlsFiles | undefined;
+  /** `false` skips every `fdatasync`: a power cut may lose acknowledged writes. @defaultValue `true` */
+  readonly fsync?: boolean | undefined;
+  readonly log?: Log | undefined;
+}
+
+/** Replaces the surroundings: for the simulator and for tests. */
+export interface ReplicaSurroundings {
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly disk?: Disk;
+  readonly transport?: Transport;
+  readonly defer?: (run: () => void) => void;
+}
+
+export interface OpenReplicaOptions<Result>
+  extends ReplicaPlace,
+    Partial<ReplicaSettings>,
+    ReplicaSurroundings {
+  readonly machine: StateMachine<Result>;
+  readonly events?: ReplicaEvents;
+}
+
+/** A running replica with the ids it goes by. */
+export interface OpenedReplica<Result> {
+  readonly replica: Replica<Result>;
+  readonly nodeId: NodeId;
+  readonly clusterId: NodeId;
+}
+
+const DEFAULT_TOKEN = 'etcd-cluster';
+
+/**
+ * Opens a replica of your own state machine: the same log, quorum and snapshots that carry the
+ * key-value store.
+ *
+ * Resolves when the data folder is read and the node listens; it may not know a leader yet.
+ * Rejects with `ERR_INVALID_ARGUMENT`, `ERR_DATA_DIR_LOCKED`, `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT`
+ * or `ERR_ADDRESS_IN_USE`; nothing stays open then.
+ *
+ * @example `examples/counter.ts`
+ */
+export async function openReplica<Result>(
+  options: OpenReplicaOptions<Result>,
+): Promise<OpenedReplica<Result>> {
+  const settings = replicaSettings(pickSettings(options));
+  const members = initialMembers(options);
+  const own = members.find((member) => member.name === options.name);
+  if (own === undefined) {
+    throw new QuorateError(
+      'ERR_INVALID_ARGUMENT',
+      `name: '${options.name}' is not among peers (${members.map((member) => member.name).join(', ')})`,
+    );
+  }
+  const clock = options.clock ?? systemClock;
+  const random = options.random ?? systemRandom;
+  const clusterId = clusterIdOf(members.map((member) => member.id));
+  const bootstrap = bootstrapEntries(members);
+  const storage = await openDiskStorage({
+    disk: options.disk ?? nodeDisk,
+    folder: options.dataDir,
+    identity: { clusterId, nodeId: own.id },
+    bootstrap: { entries: bootstrap, hardState: { term: 1, vote: '', commit: bootstrap.length } },
+    ...(options.fsync === undefined ? {} : { fsync: options.fsync }),
+    onWarning: (text) => options.log?.('warn', text),
+  });
+  try {
+    const transport = options.transport ?? openTransport(options, own.id, clusterId, clock, random);
+    transport.setPeers(
+      new Map(members.filter((m) => m.id !== own.id).map((m) => [m.id, m.peerUrls] as const)),
+    );
+    const replica = new Replica<Result>({
+      id: own.id,
+      core: raftCore(own.id, storage, settings, random),
+      storage,
+      transport,
+      machine: options.machine,
+      members: new Members(),
+      settings,
+      clock,
+      defer: options.defer ?? ((run) => void setImmediate(run)),
+      ...(options.events === undefined ? {} : { events: options.events }),
+    });
+    await replica.start();
+    return { replica, nodeId: own.id, clusterId };
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+function openTransport(
+  options: ReplicaPlace & Partial<ReplicaSettings>,
+  id: NodeId,
+  clusterId: NodeId,
+  clock: Clock,
+  random: Random,
+): Transport {
+  const own = options.peers[options.name]!;
+  return tcpTransport({
+    id,
+    clusterId,
+    listenUrls: options.listenPeerUrls ?? (typeof own === 'string' ? [own] : own),
+    tls: options.peerTls,
+    clock,
+    random,
+    log: (level, text) => options.log?.(level, text),
+  });
+}
+
+function raftCore(
+  id: NodeId,
+  storage: Storage,
+  settings: ReplicaSettings,
+  random: Random,
+): RaftCore {
+  const { hardState, snapshot, entries } = storage.recovered;
+  return new RaftCore({
+    id,
+    settings: raftSettings({
+      electionTicks: Math.round(settings.electionMs / settings.heartbeatMs),
+      heartbeatTicks: 1,
+    }),
+    random,
+    hardState,
+    configuration: snapshot?.configuration ?? { voters: [], learners: [] },
+    snapshot: { index: snapshot?.index ?? 0, term: snapshot?.term ?? 0 },
+    entries,
+    applied: snapshot?.index ?? 0,
+  });
+}
+
+function initialMembers(place: ReplicaPlace): MemberInfo[] {
+  const token = place.clusterToken ?? DEFAULT_TOKEN;
+  const members = Object.entries(place.peers).map(([name, urls]) => {
+    const peerUrls = typeof urls === 'string' ? [urls] : [...urls];
+    for (const url of peerUrls) requirePeerUrl(name, url);
+    return { id: memberId(peerUrls, token), name, peerUrls, learner: false };
+  });
+  if (members.length === 0) {
+    throw new QuorateError('ERR_INVALID_ARGUMENT', 'peers: name at least this node itself');
+  }
+  if (new Set(members.map((member) => member.id)).size < members.length) {
+    throw new QuorateError('ERR_INVALID_ARGUMENT', 'peers: two nodes have the same URL');
+  }
+  return members;
+}
+
+function requirePeerUrl(name: string, url: string): void {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const plain = parsed?.protocol === 'http:' || parsed?.protocol === 'https:';
+  if (parsed !== undefined && plain && parsed.port !== '' && parsed.pathname === '/') return;
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `peers: '${url}' of ${name} is no peer URL; use http://HOST:PORT or https://HOST:PORT`,
+  );
+}
+
+function pickSettings(options: Partial<ReplicaSettings>): Partial<ReplicaSettings> {
+  const picked: Record<string, number> = {};
+  for (const name of SETTING_NAMES) {
+    const value = options[name];
+    if (value !== undefined) picked[name] = value;
+  }
+  return picked;
+}
+
+const SETTING_NAMES = [
+  'heartbeatMs',
+  'electionMs',
+  'requestTimeoutMs',
+  'snapshotEntries',
+  'snapshotBytes',
+  'snapshotAgeMs',
+  'keepEntries',
+  'maxProposalBytes',
+  'maxWaitingProposals',
+  'maxWaitingBytes',
+] as const satisfies readonly (keyof ReplicaSettings)[];

@@ -1,0 +1,585 @@
+/**
+ * The one loop that drives a consensus core: events change the core, then one pass per turn of the
+ * event loop carries out what the core wants: send, persist, apply, answer.
+ *
+ * Persist before promise: a message that depends on a write is queued behind that write, in
+ * `#persist` and nowhere else.
+ */
+import { throwIfAborted, type WaitOptions, orAborted } from '../../core/abort.ts';
+import type { Cancel, Clock } from '../../core/clock.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { Core, Effects, PeerProgress } from '../core.ts';
+import type { RaftMessage } from '../raft/messages.ts';
+import type { StateMachine } from '../state-machine.ts';
+import type { Storage } from '../storage.ts';
+import type { Transport } from '../transport.ts';
+import { type Entry, EntryType, NO_NODE, type NodeId, type Role, type SnapshotMetadata } from '../types.ts';
+import {
+  decodeForward,
+  decodePlacements,
+  encodeForward,
+  encodePlacements,
+  type Placement,
+} from './forwarding.ts';
+import type { Members } from './members.ts';
+import { type Proposal, Proposals } from './proposals.ts';
+import { Reads } from './reads.ts';
+import type { ReplicaSettings } from './settings.ts';
+import { Snapshots } from './snapshots.ts';
+
+/** Most bytes of proposals in one call to the leader. */
+const MAX_FORWARD_BYTES = 1024 * 1024;
+
+const FORWARD = 'propose';
+
+export interface ReplicaOptions<Result> {
+  readonly id: NodeId;
+  readonly core: Core;
+  readonly storage: Storage;
+  readonly transport: Transport;
+  readonly machine: StateMachine<Result>;
+  readonly members: Members;
+  readonly settings: ReplicaSettings;
+  readonly clock: Clock;
+  /** Runs a function later in this turn of the event loop, after the I/O events that are ready. */
+  readonly defer: (run: () => void) => void;
+  readonly events?: ReplicaEvents;
+}
+
+/** What the owner of a replica is told. Called from within the loop: be brief, do not throw. */
+export interface ReplicaEvents {
+  /** Entries were applied in this turn, or a snapshot was restored. */
+  readonly onApplied?: () => void;
+  /** `true`: this node leads, and has applied everything up to its own term. `false`: no more. */
+  readonly onLeading?: (leading: boolean) => void;
+  /** Role, term or leader changed. */
+  readonly onChange?: (status: ReplicaStatus) => void;
+  /** The node stops itself: the disk failed, or an invariant broke. */
+  readonly onFailed?: (error: Error) => void;
+  /** A request of a peer by `call`. */
+  readonly onCall?: (method: string, payload: Uint8Array) => Promise<Uint8Array>;
+}
+
+export interface ReplicaStatus {
+  readonly id: NodeId;
+  readonly role: Role;
+  readonly term: number;
+  /** `''` while none is known. */
+  readonly leader: NodeId;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  readonly snapshotIndex: number;
+  readonly diskBytes: number;
+  readonly peers: readonly PeerProgress[];
+}
+
+export class Replica<Result> {
+  readonly id: NodeId;
+  readonly settings: ReplicaSettings;
+  readonly members: Members;
+  readonly #core: Core;
+  readonly #storage: Storage;
+  readonly #transport: Transport;
+  readonly #machine: StateMachine<Result>;
+  readonly #clock: Clock;
+  readonly #defer: (run: () => void) => void;
+  readonly #events: ReplicaEvents;
+  readonly #proposals = new Proposals<Result>();
+  readonly #reads = new Reads();
+  readonly #snapshots: Snapshots<Result>;
+  #cancelTick: Cancel | undefined;
+  #scheduled = false;
+  #applied = 0;
+  #role: Role = 'follower';
+  #term = 0;
+  #leader: NodeId = NO_NODE;
+  /** Leads and has applied an entry of its own term. */
+  #leading = false;
+  #writesPending = 0;
+  #installing = false;
+  #stopped: Error | undefined;
+  readonly #run = (): void => this.#turn();
+
+  constructor(options: ReplicaOptions<Result>) {
+    this.id = options.id;
+    this.settings = options.settings;
+    this.members = options.members;
+    this.#core = options.core;
+    this.#storage = options.storage;
+    this.#transport = options.transport;
+    this.#machine = options.machine;
+    this.#clock = options.clock;
+    this.#defer = options.defer;
+    this.#events = options.events ?? {};
+    this.#snapshots = new Snapshots(
+      options.storage,
+      options.machine,
+      options.members,
+      options.settings,
+    );
+    this.#applied = options.storage.recovered.snapshot?.index ?? 0;
+  }
+
+  /** Applies what was known to be committed, then listens and takes part. */
+  async start(): Promise<void> {
+    await this.#snapshots.restore();
+    if (this.members.list().length > 0) this.#core.configure(this.members.configuration());
+    await this.#transport.start({
+      onMessage: (message) => this.#receive(message),
+      onCall: (from, method, payload) => this.#answer(from, method, payload),
+      onSnapshot: (message, metadata, chunks) => this.#receiveSnapshot(message, metadata, chunks),
+      onUnreachable: (peer) => {
+        this.#core.unreachable(peer);
+        this.#wake();
+      },
+    });
+    this.#cancelTick = this.#clock.every(this.settings.heartbeatMs, () => this.#tick());
+    this.#wake();
+  }
+
+  get leader(): NodeId {
+    return this.#leader;
+  }
+
+  get term(): number {
+    return this.#term;
+  }
+
+  /** Leads, and the state machine holds all that earlier leaders committed. */
+  get leading(): boolean {
+    return this.#leading;
+  }
+
+  get appliedIndex(): number {
+    return this.#applied;
+  }
+
+  /** Proposals without an answer yet. */
+  get pendingProposals(): number {
+    return this.#proposals.unsettled;
+  }
+
+  /**
+   * Replicates `data` and resolves with what `apply` answered on this node, once it is durable on a
+   * majority. On a follower it goes to the leader. Waits through a change of leader.
+   *
+   * Rejects with `ERR_REQUEST_TOO_LARGE`, `ERR_BUSY` or `ERR_NO_LEADER` (not applied), `ERR_TIMEOUT`
+   * (unknown), `ERR_CLOSED`, or the signal's reason (the proposal itself is not taken back).
+   */
+  propose(data: Uint8Array, options: WaitOptions = {}): Promise<Result> {
+    const refusal = this.#refusal(data);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    if (options.signal?.aborted) return Promise.reject(options.signal.reason);
+    const answer = this.#proposals.add(data, this.#clock.now() + this.settings.requestTimeoutMs);
+    this.#wake();
+    return options.signal === undefined ? answer : orAborted(answer, options.signal);
+  }
+
+  /**
+   * Resolves when the local state machine holds everything that was committed before the call: what
+   * is read from it then is linearizable (ReadIndex, Raft thesis §6.4). Works on every member.
+   */
+  readBarrier(options: WaitOptions = {}): Promise<void> {
+    if (this.#stopped !== undefined) return Promise.reject(this.#stopped);
+    if (options.signal?.aborted) return Promise.reject(options.signal.reason);
+    const point = this.#reads.add(this.#clock.now() + this.settings.requestTimeoutMs);
+    this.#wake();
+    return options.signal === undefined ? point : orAborted(point, options.signal);
+  }
+
+  /** Asks the present leader. `ERR_NO_LEADER` while there is none. */
+  async callLeader(method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    if (this.#leader === NO_NODE || this.#leader === this.id) {
+      throw new QuorateError('ERR_NO_LEADER', 'no other node is known to lead', { retryable: true });
+    }
+    return this.#transport.call(this.#leader, method, payload, timeoutMs);
+  }
+
+  /** Hands leadership to `to`; resolves when it leads. */
+  async transferLeadership(to: NodeId, options: WaitOptions = {}): Promise<void> {
+    throwIfAborted(options.signal);
+    if (this.#role !== 'leader') {
+      throw new QuorateError('ERR_NOT_LEADER', 'only the leader can hand over; ask it to', {
+        retryable: true,
+      });
+    }
+    if (to === this.id) return;
+    if (!this.#core.transferLeadership(to)) {
+      throw new QuorateError('ERR_BAD_TRANSFEREE', `${to} is no voting member of this cluster`);
+    }
+    this.#wake();
+    const deadline = this.#clock.now() + this.settings.electionMs * 2;
+    while (this.#leader !== to) {
+      if (this.#clock.now() > deadline) {
+        throw new QuorateError('ERR_TIMEOUT', `leadership did not move to ${to} in time`, {
+          outcome: 'unknown',
+        });
+      }
+      await orAborted(
+        new Promise<void>((resolve) => this.#clock.after(this.settings.heartbeatMs / 4, resolve)),
+        options.signal,
+      );
+      if (this.#stopped !== undefined) throw this.#stopped;
+    }
+  }
+
+  status(): ReplicaStatus {
+    const core = this.#core.status();
+    return {
+      id: this.id,
+      role: core.role,
+      term: core.term,
+      leader: core.leader,
+      commitIndex: core.commit,
+      appliedIndex: this.#applied,
+      firstIndex: core.firstIndex,
+      lastIndex: core.lastIndex,
+      snapshotIndex: this.#snapshots.newestIndex,
+      diskBytes: this.#storage.diskBytes(),
+      peers: core.peers,
+    };
+  }
+
+  /** Hands leadership over if it can, answers what is open, and lets go of the disk and the network. */
+  async close(): Promise<void> {
+    if (this.#stopped === undefined) await this.#handOver();
+    this.#stop(new QuorateError('ERR_CLOSED', 'the node was closed'));
+    await this.#snapshots.abandon();
+    await this.#transport.close();
+    await this.#storage.close();
+  }
+
+  // ---- events ------------------------------------------------------------------------------
+
+  #tick(): void {
+    if (this.#stopped !== undefined) return;
+    const now = this.#clock.now();
+    const noLeader = this.#leader === NO_NODE;
+    this.#core.tick();
+    this.#proposals.expire(now, noLeader);
+    this.#reads.expire(now, noLeader);
+    this.#wake();
+  }
+
+  #receive(message: RaftMessage): void {
+    if (this.#stopped !== undefined) return;
+    this.#core.step(message);
+    this.#wake();
+  }
+
+  async #answer(_from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array> {
+    if (this.#stopped !== undefined) throw this.#stopped;
+    if (method === FORWARD) return encodePlacements(this.#proposeForPeer(decodeForward(payload)));
+    if (this.#events.onCall === undefined) {
+      throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);
+    }
+    return this.#events.onCall(method, payload);
+  }
+
+  #proposeForPeer(proposals: readonly Uint8Array[]): Placement[] {
+    const placements = this.#placeAll(proposals);
+    this.#wake();
+    return placements;
+  }
+
+  async #receiveSnapshot(
+    message: RaftMessage,
+    metadata: SnapshotMetadata,
+    chunks: AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    if (this.#stopped !== undefined) throw this.#stopped;
+    if (this.#installing) {
+      throw new QuorateError('ERR_BUSY', 'a snapshot is being installed', { retryable: true });
+    }
+    await this.#snapshots.receive(metadata, chunks);
+    this.#core.step(message);
+    this.#turn();
+    // Not taken: what we have is newer.
+    if (!this.#installing) await this.#snapshots.abandon();
+  }
+
+  // ---- the loop ----------------------------------------------------------------------------
+
+  #wake(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#defer(this.#run);
+  }
+
+  #turn(): void {
+    this.#scheduled = false;
+    if (this.#stopped !== undefined) return;
+    try {
+      this.#submitProposals();
+      if (!this.#reads.idle) this.#reads.submit((context) => this.#core.readIndex(context));
+      const appliedBefore = this.#applied;
+      if (this.#core.hasEffects()) this.#perform(this.#core.take());
+      if (this.#applied !== appliedBefore) {
+        this.#reads.applied(this.#applied);
+        this.#events.onApplied?.();
+      }
+      this.#takeSnapshotIfDue();
+      if (this.#core.hasEffects()) this.#wake();
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #perform(effects: Effects): void {
+    if (effects.stateChanged) this.#changed();
+    for (const message of effects.messages) this.#transport.send(message);
+    this.#persist(effects);
+    if (effects.install !== undefined) this.#install(effects.install);
+    for (const entry of effects.committed) this.#apply(entry);
+    if (effects.committed.length > 0) this.#core.applied(this.#applied);
+    for (const read of effects.reads) {
+      this.#reads.answered(read.context, read.index, this.#applied);
+    }
+    for (const context of effects.droppedReads) this.#reads.dropped(context);
+    for (const wanted of effects.snapshotsWanted) this.#sendSnapshot(wanted);
+  }
+
+  #persist(effects: Effects): void {
+    const { persist, messagesAfterPersist } = effects;
+    if (persist === undefined && this.#writesPending === 0) {
+      for (const message of messagesAfterPersist) this.#transport.send(message);
+      return;
+    }
+    if (persist === undefined && messagesAfterPersist.length === 0) return;
+    this.#writesPending += 1;
+    // Without anything of its own to write it still waits its turn behind the writes before it.
+    this.#storage.persist(persist ?? { hardState: undefined, entries: [] }, (error) => {
+      this.#writesPending -= 1;
+      if (this.#stopped !== undefined) return;
+      if (error !== undefined) return this.#fail(error);
+      if (persist !== undefined) this.#core.persisted(persist.sequence);
+      for (const message of messagesAfterPersist) this.#transport.send(message);
+      this.#wake();
+    });
+  }
+
+  #apply(entry: Entry): void {
+    let result: Result | undefined;
+    if (entry.type === EntryType.configChange) {
+      this.members.apply(entry);
+      this.#core.configure(this.members.configuration());
+    } else if (entry.data.length > 0) {
+      result = this.#machine.apply(entry.data, entry.index);
+    }
+    this.#applied = entry.index;
+    this.#snapshots.applied(entry.data.length, this.#clock.now());
+    this.#proposals.applied(entry.index, entry.term, result);
+    if (!this.#leading && this.#role === 'leader' && entry.term === this.#term) {
+      this.#leading = true;
+      this.#events.onLeading?.(true);
+    }
+  }
+
+  #changed(): void {
+    const status = this.#core.status();
+    this.#role = status.role;
+    this.#term = status.term;
+    this.#leader = status.leader;
+    if (this.#leading && status.role !== 'leader') {
+      this.#leading = false;
+      this.#events.onLeading?.(false);
+    }
+    this.#events.onChange?.(this.status());
+  }
+
+  // ---- proposals ---------------------------------------------------------------------------
+
+  #refusal(data: Uint8Array): Error | undefined {
+    if (this.#stopped !== undefined) return this.#stopped;
+    if (data.length === 0) {
+      return new QuorateError('ERR_INVALID_ARGUMENT', 'a proposal cannot be empty');
+    }
+    if (data.length > this.settings.maxProposalBytes) {
+      return new QuorateError(
+        'ERR_REQUEST_TOO_LARGE',
+        `a proposal of ${data.length} bytes is above the limit of ${this.settings.maxProposalBytes}; split it, or raise maxProposalBytes on every node`,
+      );
+    }
+    if (
+      this.#proposals.waitingCount >= this.settings.maxWaitingProposals ||
+      this.#proposals.waitingBytes + data.length > this.settings.maxWaitingBytes
+    ) {
+      return new QuorateError('ERR_BUSY', 'too many requests wait on this node; try again later', {
+        retryable: true,
+      });
+    }
+    return undefined;
+  }
+
+  #submitProposals(): void {
+    if (this.#proposals.waitingCount === 0) return;
+    if (this.#role !== 'leader') {
+      if (this.#leader !== NO_NODE && this.#leader !== this.id) this.#forward(this.#leader);
+      return;
+    }
+    const batch = this.#proposals.takeWaiting();
+    const placements = this.#placeAll(batch.map((proposal) => proposal.data));
+    const refused: Proposal<Result>[] = [];
+    batch.forEach((proposal, i) => {
+      const placement = placements[i]!;
+      if (typeof placement === 'string') refused.push(proposal);
+      else this.#proposals.place(proposal, placement.index, placement.term, this.#applied);
+    });
+    this.#proposals.putBack(refused);
+  }
+
+  /** Where each proposal went: all in one step; near the core's limits one by one, in order. */
+  #placeAll(proposals: readonly Uint8Array[]): Placement[] {
+    const whole = this.#core.propose(proposals);
+    if (typeof whole !== 'string') {
+      return proposals.map((_, i) => ({ index: whole.index + i, term: whole.term }));
+    }
+    if (whole !== 'busy') return proposals.map(() => whole);
+    let refusal: Placement | undefined;
+    return proposals.map((data) => {
+      if (refusal !== undefined) return refusal;
+      const placed = this.#core.propose([data]);
+      if (typeof placed === 'string') refusal = placed;
+      return placed;
+    });
+  }
+
+  #forward(leader: NodeId): void {
+    const waiting = this.#proposals.takeWaiting();
+    let batch: Proposal<Result>[] = [];
+    let bytes = 0;
+    for (const proposal of waiting) {
+      if (proposal.state === 'settled') continue;
+      if (batch.length > 0 && bytes + proposal.data.length > MAX_FORWARD_BYTES) {
+        void this.#forwardBatch(leader, batch);
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(proposal);
+      bytes += proposal.data.length;
+    }
+    if (batch.length > 0) void this.#forwardBatch(leader, batch);
+  }
+
+  async #forwardBatch(leader: NodeId, batch: readonly Proposal<Result>[]): Promise<void> {
+    for (const proposal of batch) proposal.state = 'sent';
+    this.#proposals.forwardBegan();
+    try {
+      const timeoutMs = this.settings.requestTimeoutMs;
+      const reply = await this.#transport.call(leader, FORWARD, encodeForward(batch), timeoutMs);
+      const placements = decodePlacements(reply);
+      const refused: Proposal<Result>[] = [];
+      batch.forEach((proposal, i) => {
+        const placement = placements[i] ?? 'busy';
+        if (typeof placement === 'string') refused.push(proposal);
+        else this.#proposals.place(proposal, placement.index, placement.term, this.#applied);
+      });
+      this.#proposals.putBack(refused);
+    } catch (error) {
+      if (isQuorateError(error) && error.outcome === 'not-applied') this.#proposals.putBack(batch);
+      else for (const proposal of batch) this.#proposals.reject(proposal, lostReply(leader, error));
+    } finally {
+      this.#proposals.forwardEnded();
+    }
+    // Refused ones are tried again on the next event; at the latest on the next tick.
+  }
+
+  // ---- snapshots ---------------------------------------------------------------------------
+
+  #takeSnapshotIfDue(): void {
+    if (this.#installing || !this.#snapshots.due(this.#clock.now())) return;
+    const metadata: SnapshotMetadata = {
+      index: this.#applied,
+      term: this.#core.termAt(this.#applied),
+      configuration: this.members.configuration(),
+    };
+    this.#snapshots.take(metadata).then(
+      (taken) => {
+        if (!taken || this.#stopped !== undefined) return;
+        this.#core.compact(metadata.index, Math.max(1, metadata.index - this.settings.keepEntries));
+        this.#storage.release(this.#snapshots.releasable());
+        this.#wake();
+      },
+      (error) => this.#fail(error),
+    );
+  }
+
+  #sendSnapshot(wanted: RaftMessage): void {
+    const sent = (ok: boolean): void => {
+      if (this.#stopped !== undefined) return;
+      this.#core.snapshotSent(wanted.to, ok);
+      this.#wake();
+    };
+    const stream = this.#snapshots.toSend(wanted);
+    if (stream === undefined) return sent(false);
+    this.#transport.sendSnapshot(stream.message, stream.metadata, stream.chunks).then(
+      () => sent(true),
+      () => sent(false),
+    );
+  }
+
+  #install(metadata: SnapshotMetadata): void {
+    this.#installing = true;
+    this.#snapshots.install(metadata).then(
+      () => {
+        this.#installing = false;
+        if (this.#stopped !== undefined) return;
+        this.#applied = metadata.index;
+        this.#core.snapshotInstalled(metadata);
+        this.#core.configure(this.members.configuration());
+        this.#proposals.skippedTo(metadata.index);
+        this.#reads.applied(metadata.index);
+        this.#events.onApplied?.();
+        this.#wake();
+      },
+      (error) => this.#fail(error),
+    );
+  }
+
+  // ---- the end -----------------------------------------------------------------------------
+
+  /** Leadership goes to the peer with the longest log, so that a planned stop costs no election. */
+  async #handOver(): Promise<void> {
+    if (this.#role !== 'leader') return;
+    const best = this.#core
+      .status()
+      .peers.filter((peer) => peer.active && peer.id !== this.id)
+      .sort((a, b) => b.match - a.match)[0];
+    if (best === undefined) return;
+    await this.transferLeadership(best.id).catch(() => undefined);
+  }
+
+  #fail(error: Error): void {
+    if (this.#stopped !== undefined) return;
+    this.#stop(error);
+    this.#events.onFailed?.(error);
+  }
+
+  #stop(why: Error): void {
+    if (this.#stopped !== undefined) return;
+    this.#stopped = why;
+    this.#cancelTick?.();
+    if (this.#leading) {
+      this.#leading = false;
+      this.#events.onLeading?.(false);
+    }
+    const closed = (outcome: 'unknown' | 'not-applied'): QuorateError =>
+      new QuorateError('ERR_CLOSED', `the node stopped: ${why.message}`, {
+        outcome,
+        retryable: outcome === 'not-applied',
+        cause: why,
+      });
+    this.#proposals.rejectAll((sent) => closed(sent ? 'unknown' : 'not-applied'));
+    this.#reads.rejectAll(closed('not-applied'));
+  }
+}
+
+function lostReply(leader: NodeId, cause: unknown): QuorateError {
+  return new QuorateError(
+    'ERR_TIMEOUT',
+    `the leader ${leader} did not answer in time: the request may have been applied, or may still be; read back before trying again`,
+    { outcome: 'unknown', cause },
+  );
+}
