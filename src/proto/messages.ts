@@ -125,6 +125,11 @@ export interface EventMessage {
   type: number;
   kv: KeyValueMessage;
   prevKv: KeyValueMessage | undefined;
+  /**
+   * The event as bytes, where somebody has encoded it already (`encodeEventOnce`): what is sent to
+   * many watchers is encoded once. Whoever changes the event must clear it.
+   */
+  encoded?: Buffer | undefined;
 }
 
 export const WatchFilter = { noPut: 0, noDelete: 1 } as const;
@@ -295,4 +300,13 @@ export interface InternalRaftRequest {
   leaseCheckpoint: { checkpoints: { id: bigint; remainingTtl: number }[] } | undefined;
   clusterVersionSet: { ver: string } | undefined;
   clusterMemberAttrSet: { memberId: bigint; name: string; clientUrls: string[] } | undefined;
+}
+
+/** `grpc.health.v1`: how orchestrators ask whether a service answers. */
+export const ServingStatus = { unknown: 0, serving: 1, notServing: 2, serviceUnknown: 3 } as const;
+export interface HealthCheckRequest {
+  service: string;
+}
+export interface HealthCheckResponse {
+  status: number;
 }
