@@ -1,0 +1,5 @@
+/** Consensus for your own state machine. */
+export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
+export type { Replica, ReplicaEvents, ReplicaStatus } from './replica/replica.ts';
+export type { ReplicaSettings } from './replica/settings.ts';
+export type { StateMachine } from './state-machine.ts';

@@ -1,0 +1,279 @@
+/** What a node shows of itself to clients and operators, and the little it does by itself. */
+import { orAborted, type WaitOptions } from './core/abort.ts';
+import type { Cancel, Clock } from './core/clock.ts';
+import { type Duration, durationMs } from './core/duration.ts';
+import { QuorateError } from './core/errors.ts';
+import type { Log } from './consensus/open-replica.ts';
+import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
+import type { EmbeddedKv } from './kv/embedded.ts';
+import type { KvService } from './kv/service.ts';
+import type { ApplyResult, KvStore } from './kv/store.ts';
+import type * as pb from './proto/messages.ts';
+import type { Metric, NodeBackend } from './server/backend.ts';
+import { ETCD_VERSION } from './version.ts';
+
+export interface NodeViewOptions {
+  readonly replica: Replica<ApplyResult>;
+  readonly store: KvStore;
+  readonly service: EmbeddedKv;
+  readonly clock: Clock;
+  readonly name: string;
+  readonly clientUrls: readonly string[];
+  readonly quotaBytes: number;
+  readonly autoCompaction:
+    | { readonly mode: 'periodic' | 'revision'; readonly retention: string }
+    | undefined;
+  readonly log: Log | undefined;
+}
+
+/** Between two attempts to tell the cluster this node's name and client URLs. */
+const PUBLISH_RETRY_MS = 500;
+const REVISION_COMPACTION_MS = 300_000;
+
+export class NodeView implements NodeBackend {
+  readonly etcdVersion: string = ETCD_VERSION;
+  readonly kv: KvService;
+  readonly #options: NodeViewOptions;
+  readonly #memberId: bigint;
+  #leaderChanges = 0;
+  #lastLeader = '';
+  #cancelCompaction: Cancel | undefined;
+  #stopped = false;
+
+  constructor(options: NodeViewOptions) {
+    this.#options = options;
+    this.kv = options.service;
+    this.#memberId = BigInt(`0x${options.replica.id}`);
+  }
+
+  start(): void {
+    this.#lastLeader = this.#options.replica.leader;
+    void this.#publish();
+    this.#startCompaction();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelCompaction?.();
+  }
+
+  changed(status: ReplicaStatus): void {
+    if (status.leader === '' || status.leader === this.#lastLeader) return;
+    this.#lastLeader = status.leader;
+    this.#leaderChanges += 1;
+  }
+
+  header(): pb.ResponseHeader {
+    return this.#options.service.header(0);
+  }
+
+  hasLeader(): boolean {
+    return this.#options.replica.leader !== '';
+  }
+
+  status(): pb.StatusResponse {
+    const { replica, store, quotaBytes } = this.#options;
+    const status = replica.status();
+    const size = store.sizeBytes();
+    const errors = store.alarms().map(({ memberId, alarm }) => {
+      return `memberID:${memberId} alarm:${alarm === 1 ? 'NOSPACE' : 'CORRUPT'} `;
+    });
+    if (status.leader === '') errors.unshift('etcdserver: no leader');
+    return {
+      header: this.header(),
+      version: ETCD_VERSION,
+      dbSize: size.total,
+      leader: status.leader === '' ? 0n : BigInt(`0x${status.leader}`),
+      raftIndex: status.commitIndex,
+      raftTerm: status.term,
+      raftAppliedIndex: status.appliedIndex,
+      errors,
+      dbSizeInUse: size.inUse,
+      isLearner: status.role === 'learner',
+      storageVersion: `${ETCD_VERSION.split('.').slice(0, 2).join('.')}.0`,
+      dbSizeQuota: quotaBytes,
+      downgradeInfo: { enabled: false, targetVersion: '' },
+    };
+  }
+
+  async memberList(
+    request: pb.MemberListRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberListResponse> {
+    const { replica, store } = this.#options;
+    if (request.linearizable) await replica.readBarrier(options);
+    const members = replica.members.list().map((member) => {
+      const id = BigInt(`0x${member.id}`);
+      const attributes = store.members.get(id);
+      // A member that never started has told nobody its name: empty, as etcd shows it.
+      return {
+        id,
+        name: attributes?.name ?? '',
+        peerUrls: [...member.peerUrls],
+        clientUrls: attributes?.clientUrls ?? [],
+        isLearner: member.learner,
+      };
+    });
+    return { header: { ...this.header(), revision: 0 }, members };
+  }
+
+  async alarm(request: pb.AlarmRequest, options?: WaitOptions): Promise<pb.AlarmResponse> {
+    const { service, store } = this.#options;
+    if (request.action !== 0) {
+      const result = await service.propose({ alarm: request }, options);
+      return { header: service.header(result.revision), alarms: result.alarms ?? [] };
+    }
+    await this.#options.replica.readBarrier(options);
+    const wanted = store
+      .alarms()
+      .filter(({ alarm }) => request.alarm === 0 || alarm === request.alarm);
+    return { header: this.header(), alarms: wanted };
+  }
+
+  async hashKv(request: pb.HashKvRequest): Promise<pb.HashKvResponse> {
+    const hash = this.#options.store.hashKv(request.revision);
+    return {
+      header: this.header(),
+      hash: hash.hash,
+      compactRevision: hash.compactRevision,
+      hashRevision: hash.hashRevision,
+    };
+  }
+
+  async moveLeader(
+    request: pb.MoveLeaderRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MoveLeaderResponse> {
+    const target = request.targetId.toString(16).padStart(16, '0');
+    await this.#options.replica.transferLeadership(target, options);
+    return {};
+  }
+
+  async defragment(): Promise<void> {
+    this.#options.store.defragment();
+  }
+
+  async health(options: { readonly serializable: boolean } & WaitOptions): Promise<void> {
+    if (options.serializable) return;
+    if (!this.hasLeader()) {
+      throw new QuorateError('ERR_NO_LEADER', 'no leader is known', { retryable: true });
+    }
+    await this.#options.replica.readBarrier(options);
+  }
+
+  metrics(): readonly Metric[] {
+    const { replica, store } = this.#options;
+    const status = replica.status();
+    const size = store.sizeBytes();
+    const gauge = (name: string, help: string, value: number): Metric => ({
+      name,
+      help,
+      type: 'gauge',
+      value,
+    });
+    const counter = (name: string, help: string, value: number): Metric => ({
+      name,
+      help,
+      type: 'counter',
+      value,
+    });
+    return [
+      gauge('etcd_server_has_leader', 'Whether a leader is known.', status.leader === '' ? 0 : 1),
+      gauge('etcd_server_is_leader', 'Whether this node leads.', status.role === 'leader' ? 1 : 0),
+      {
+        ...gauge('etcd_server_id', 'Member id, as a label.', 1),
+        labels: { server_id: this.#memberId.toString(16) },
+      },
+      {
+        ...gauge('etcd_server_version', 'Version of the etcd API, as a label.', 1),
+        labels: { server_version: ETCD_VERSION },
+      },
+      counter(
+        'etcd_server_leader_changes_seen_total',
+        'Changes of leader seen by this node.',
+        this.#leaderChanges,
+      ),
+      counter('etcd_server_proposals_committed_total', 'Commit index.', status.commitIndex),
+      counter('etcd_server_proposals_applied_total', 'Applied index.', status.appliedIndex),
+      gauge(
+        'etcd_server_proposals_pending',
+        'Proposals without an answer yet.',
+        replica.pendingProposals,
+      ),
+      gauge('etcd_mvcc_db_total_size_in_bytes', 'Bytes the store holds.', size.total),
+      gauge('etcd_mvcc_db_total_size_in_use_in_bytes', 'Bytes in use.', size.inUse),
+      gauge('etcd_debugging_mvcc_current_revision', 'Revision of the store.', store.revision),
+      gauge(
+        'etcd_debugging_mvcc_compact_revision',
+        'Revision up to which history was dropped.',
+        store.compactRevision,
+      ),
+      ...store.metrics(),
+    ];
+  }
+
+  /** Tells the cluster this node's name and client URLs, through the log, as etcd members do. */
+  async #publish(): Promise<void> {
+    const { service, store, name, clientUrls, clock } = this.#options;
+    const known = store.members.get(this.#memberId);
+    if (known?.name === name && known.clientUrls.join() === clientUrls.join()) return;
+    while (!this.#stopped) {
+      try {
+        const attributes = { memberId: this.#memberId, name, clientUrls: [...clientUrls] };
+        await service.propose({ clusterMemberAttrSet: attributes });
+        return;
+      } catch (error) {
+        if (error instanceof QuorateError && error.code === 'ERR_CLOSED') return;
+        await orAborted(
+          new Promise<void>((resolve) => clock.after(PUBLISH_RETRY_MS, resolve)),
+          undefined,
+        );
+      }
+    }
+  }
+
+  // ---- automatic compaction -----------------------------------------------------------------
+
+  #startCompaction(): void {
+    const { autoCompaction, clock } = this.#options;
+    if (autoCompaction === undefined || autoCompaction.retention === '0') return;
+    if (autoCompaction.mode === 'revision') {
+      const keep = Number(autoCompaction.retention);
+      if (!Number.isSafeInteger(keep) || keep < 1) {
+        throw new QuorateError(
+          'ERR_INVALID_ARGUMENT',
+          `autoCompaction.retention: '${autoCompaction.retention}' is no number of revisions`,
+        );
+      }
+      this.#cancelCompaction = clock.every(REVISION_COMPACTION_MS, () =>
+        this.#compactTo(this.#options.store.revision - keep),
+      );
+      return;
+    }
+    this.#compactPeriodically(retentionMs(autoCompaction.retention));
+  }
+
+  /** Notes the revision ten times per retention; what was noted one retention ago is compacted to. */
+  #compactPeriodically(keepMs: number): void {
+    const noted: number[] = [];
+    this.#cancelCompaction = this.#options.clock.every(Math.max(1000, keepMs / 10), () => {
+      noted.push(this.#options.store.revision);
+      if (noted.length > 10) this.#compactTo(noted.shift()!);
+    });
+  }
+
+  #compactTo(revision: number): void {
+    const { replica, service, store, log } = this.#options;
+    if (!replica.leading || revision <= Math.max(1, store.compactRevision)) return;
+    service.compact({ revision, physical: false }).then(
+      () => log?.('info', `compacted to revision ${revision}`),
+      (error) => log?.('warn', `compaction to revision ${revision} failed: ${error.message}`),
+    );
+  }
+}
+
+/** etcd takes a bare number as hours. */
+function retentionMs(retention: string): number {
+  const text: Duration = /^\d+$/.test(retention) ? `${retention}h` : retention;
+  return durationMs(text, 'autoCompaction.retention');
+}

@@ -1,0 +1,203 @@
+/**
+ * A node: one member of a durable quorum with the key-value store on it, inside this process.
+ * Three processes that each open one form the cluster; `serveEtcd` makes it reachable for etcd clients.
+ */
+import { type OpenReplicaOptions, openReplica, type ReplicaPlace, type ReplicaSurroundings } from './consensus/open-replica.ts';
+import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
+import type { ReplicaSettings } from './consensus/replica/settings.ts';
+import { systemClock } from './core/clock.ts';
+import { QuorateError } from './core/errors.ts';
+import { systemRandom } from './core/random.ts';
+import { EmbeddedKv } from './kv/embedded.ts';
+import type { Kv } from './kv/kv.ts';
+import { kvOver } from './kv/kv-over.ts';
+import { type ApplyResult, KvStore } from './kv/store.ts';
+import { NodeView } from './node-view.ts';
+import type { NodeBackend } from './server/backend.ts';
+
+export interface NodeOptions extends ReplicaPlace, Partial<ReplicaSettings>, ReplicaSurroundings {
+  /** Where clients reach this node; shown to them in the member list. @defaultValue none */
+  readonly clientUrls?: readonly string[] | undefined;
+  /** Largest request. @defaultValue 1.5 MiB */
+  readonly maxRequestBytes?: number | undefined;
+  /** Most operations in a transaction. @defaultValue 128 */
+  readonly maxTxnOperations?: number | undefined;
+  /** Bytes the store may hold; then writes are refused with `ERR_NO_SPACE`. @defaultValue 2 GiB; 0 or less: no limit */
+  readonly quotaBytes?: number | undefined;
+  /** How often quiet watches that ask for it are told how far they are. @defaultValue 10 minutes */
+  readonly watchProgressIntervalMs?: number | undefined;
+  /** Drops history by itself: older than `retention` (`'1h'`), or all but so many revisions (`'1000'`). @defaultValue off */
+  readonly autoCompaction?:
+    | { readonly mode: 'periodic' | 'revision'; readonly retention: string }
+    | undefined;
+}
+
+export interface NodeStatus extends ReplicaStatus {
+  readonly name: string;
+  readonly clusterId: string;
+  /** The store's revision on this node. */
+  readonly revision: number;
+  readonly storeBytes: number;
+}
+
+/** A running node. */
+export interface QuorateNode extends AsyncDisposable {
+  /** The store: without a network hop where this node leads. */
+  readonly kv: Kv;
+  /** For `serveEtcd`. */
+  readonly backend: NodeBackend;
+  /** Resolves with the reason when the node stops itself: its disk failed or an invariant broke. */
+  readonly failed: Promise<Error>;
+  status(): NodeStatus;
+  /** Resolves when a leader is known. */
+  ready(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Hands leadership over if it can, then lets go of disk and network. Idempotent. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
+const DEFAULT_PROGRESS_MS = 600_000;
+
+/**
+ * Opens a node on its data folder and joins the cluster that `peers` names.
+ *
+ * Resolves when the folder is read and the node listens to its peers; operations wait for a leader
+ * by themselves. Rejects with `ERR_INVALID_ARGUMENT`, `ERR_DATA_DIR_LOCKED`,
+ * `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT` or `ERR_ADDRESS_IN_USE`; nothing stays open then.
+ *
+ * @example `examples/embedded.ts`
+ */
+export async function openNode(options: NodeOptions): Promise<QuorateNode> {
+  const clock = options.clock ?? systemClock;
+  const maxRequestBytes = options.maxRequestBytes ?? 1.5 * 1024 * 1024;
+  const electionMs = options.electionMs ?? 1000;
+  const store = new KvStore({
+    clock,
+    minLeaseTtl: Math.ceil((1.5 * electionMs) / 1000),
+    progressNotifyMs: options.watchProgressIntervalMs ?? DEFAULT_PROGRESS_MS,
+    maxRequestBytes,
+  });
+  const failed = Promise.withResolvers<Error>();
+  const parts: { service?: EmbeddedKv; view?: NodeView } = {};
+  const opened = await openReplica<ApplyResult>({
+    ...replicaOptions(options, maxRequestBytes),
+    machine: store,
+    events: {
+      onApplied: () => parts.service?.events.onApplied?.(),
+      onLeading: (leading) => parts.service?.events.onLeading?.(leading),
+      onCall: (method, payload) => parts.service!.events.onCall!(method, payload),
+      onChange: (status) => {
+        options.log?.('info', `${status.role} in term ${status.term}, leader ${status.leader || 'unknown'}`);
+        parts.view?.changed(status);
+      },
+      onFailed: (error) => {
+        options.log?.('error', `the node stops: ${error.message}`);
+        failed.resolve(error);
+      },
+    },
+  });
+  const { replica, nodeId, clusterId } = opened;
+  const service = new EmbeddedKv(store, {
+    clock,
+    random: options.random ?? systemRandom,
+    clusterId: BigInt(`0x${clusterId}`),
+    memberId: BigInt(`0x${nodeId}`),
+    maxTxnOperations: options.maxTxnOperations ?? 128,
+    quotaBytes: Math.max(0, options.quotaBytes ?? DEFAULT_QUOTA_BYTES),
+    requestTimeoutMs: replica.settings.requestTimeoutMs,
+    electionMs,
+  });
+  parts.service = service;
+  service.attach(replica);
+  const view = new NodeView({
+    replica,
+    store,
+    service,
+    clock,
+    name: options.name,
+    clientUrls: options.clientUrls ?? [],
+    quotaBytes: options.quotaBytes ?? DEFAULT_QUOTA_BYTES,
+    autoCompaction: options.autoCompaction,
+    log: options.log,
+  });
+  parts.view = view;
+  view.start();
+  return new Node(replica, store, service, view, options.name, clusterId, failed.promise);
+}
+
+function replicaOptions(
+  options: NodeOptions,
+  maxRequestBytes: number,
+): Omit<OpenReplicaOptions<ApplyResult>, 'machine' | 'events'> {
+  // The entry holds a header besides the request.
+  return { ...options, maxProposalBytes: maxRequestBytes };
+}
+
+class Node implements QuorateNode {
+  readonly kv: Kv;
+  readonly backend: NodeBackend;
+  readonly failed: Promise<Error>;
+  readonly #replica: Replica<ApplyResult>;
+  readonly #store: KvStore;
+  readonly #service: EmbeddedKv;
+  readonly #view: NodeView;
+  readonly #name: string;
+  readonly #clusterId: string;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    replica: Replica<ApplyResult>,
+    store: KvStore,
+    service: EmbeddedKv,
+    view: NodeView,
+    name: string,
+    clusterId: string,
+    failed: Promise<Error>,
+  ) {
+    this.kv = kvOver(service);
+    this.backend = view;
+    this.failed = failed;
+    this.#replica = replica;
+    this.#store = store;
+    this.#service = service;
+    this.#view = view;
+    this.#name = name;
+    this.#clusterId = clusterId;
+  }
+
+  status(): NodeStatus {
+    return {
+      ...this.#replica.status(),
+      name: this.#name,
+      clusterId: this.#clusterId,
+      revision: this.#store.revision,
+      storeBytes: this.#store.sizeBytes().total,
+    };
+  }
+
+  async ready(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#replica.readBarrier(options);
+      } catch (error) {
+        if (!(error instanceof QuorateError) || !error.retryable || error.code === 'ERR_CLOSED') throw error;
+      }
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#view.stop();
+    await this.kv.close();
+    await this.#service.close();
+    await this.#replica.close();
+  }
+}
