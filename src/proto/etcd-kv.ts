@@ -3,6 +3,8 @@
  *
  * Source: etcd 3.6 `rpc.proto`, `kv.proto` (Apache-2.0).
  */
+import * as hot from './etcd-hot.ts';
+import * as hotWatch from './etcd-hot-watch.ts';
 import { field, type MessageType, messageType } from './message.ts';
 import type * as pb from './messages.ts';
 
@@ -21,7 +23,8 @@ export const ResponseHeader: MessageType<pb.ResponseHeader> = messageType(
     field(3, 'revision', 'int64'),
     field(4, 'raftTerm', 'uint64'),
   ],
-  () => ({ clusterId: 0n, memberId: 0n, revision: 0, raftTerm: 0 }),
+  hot.zeroResponseHeader,
+  hot.responseHeader,
 );
 
 export const KeyValue: MessageType<pb.KeyValueMessage> = messageType(
@@ -34,7 +37,8 @@ export const KeyValue: MessageType<pb.KeyValueMessage> = messageType(
     field(5, 'value', 'bytes'),
     field(6, 'lease', 'lease'),
   ],
-  () => ({ key: '', createRevision: 0, modRevision: 0, version: 0, value: '', lease: 0n }),
+  hot.zeroKeyValue,
+  hot.keyValue,
 );
 
 export const RangeRequest: MessageType<pb.RangeRequest> = messageType(
@@ -69,6 +73,7 @@ export const RangeRequest: MessageType<pb.RangeRequest> = messageType(
     minCreateRevision: 0,
     maxCreateRevision: 0,
   }),
+  hot.rangeRequest,
 );
 
 export const RangeResponse: MessageType<pb.RangeResponse> = messageType(
@@ -80,6 +85,7 @@ export const RangeResponse: MessageType<pb.RangeResponse> = messageType(
     field(4, 'count', 'int64'),
   ],
   () => ({ header: undefined, kvs: [], more: false, count: 0 }),
+  hot.rangeResponse,
 );
 
 export const PutRequest: MessageType<pb.PutRequest> = messageType(
@@ -93,6 +99,7 @@ export const PutRequest: MessageType<pb.PutRequest> = messageType(
     field(6, 'ignoreLease', 'bool'),
   ],
   () => ({ key: '', value: '', lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false }),
+  hot.putRequest,
 );
 
 export const PutResponse: MessageType<pb.PutResponse> = messageType(
@@ -102,6 +109,7 @@ export const PutResponse: MessageType<pb.PutResponse> = messageType(
     field(2, 'prevKv', 'message', { message: () => KeyValue }),
   ],
   () => ({ header: undefined, prevKv: undefined }),
+  hot.putResponse,
 );
 
 export const DeleteRangeRequest: MessageType<pb.DeleteRangeRequest> = messageType(
@@ -176,6 +184,7 @@ export const Compare: MessageType<pb.CompareMessage> = messageType(
     lease: 0n,
     rangeEnd: '',
   }),
+  hot.compare,
 );
 
 export const TxnRequest: MessageType<pb.TxnRequest> = messageType(
@@ -217,7 +226,8 @@ export const Event: MessageType<pb.EventMessage> = messageType(
     field(2, 'kv', 'message', { message: () => KeyValue }),
     field(3, 'prevKv', 'message', { message: () => KeyValue }),
   ],
-  () => ({ type: 0, kv: KeyValue.create(), prevKv: undefined, encoded: undefined }),
+  hotWatch.zeroEvent,
+  hotWatch.event,
 );
 
 export const WatchCreateRequest: MessageType<pb.WatchCreateRequest> = messageType(
@@ -288,6 +298,7 @@ export const WatchResponse: MessageType<pb.WatchResponse> = messageType(
     fragment: false,
     events: [],
   }),
+  hotWatch.watchResponse,
 );
 
 /** Encodes `event` unless that was done before, and keeps the bytes with it for the next watcher. */
