@@ -120,7 +120,8 @@ function installDependencies() {
   exclusively(() => {
     if (dependenciesAreCurrent()) return;
     say('installing the development tools (once)');
-    if (!npm(['ci'])) fail('npm ci failed (see above); check the network and run the command again');
+    if (!npm(['ci']))
+      fail('npm ci failed (see above); check the network and run the command again');
   });
 }
 
