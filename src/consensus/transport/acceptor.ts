@@ -1,0 +1,288 @@
+/** Listens for peers, checks who they say they are, and takes what they send. */
+import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import {
+  Channel,
+  carriesEntries,
+  decodeCall,
+  decodeHello,
+  encodeCallId,
+  encodeError,
+  encodeWelcome,
+  type Hello,
+  PROTOCOL_VERSION,
+  readMessage,
+} from './codec.ts';
+import { Connection } from './connection.ts';
+import type { PeerAddress } from './dial.ts';
+import { FrameKind, OutFrame } from './frame.ts';
+import type { TransportContext } from './settings.ts';
+import { SnapshotReceiver } from './snapshot-stream.ts';
+
+/** A connection that a peer opened to us. */
+class Inbound {
+  readonly connection: Connection;
+  readonly #acceptor: Acceptor;
+  readonly #context: TransportContext;
+  #hello: Hello | undefined;
+  #snapshot: SnapshotReceiver | undefined;
+  #callsUnderWay: number;
+
+  constructor(acceptor: Acceptor, context: TransportContext, socket: Socket) {
+    const remote = `${socket.remoteAddress ?? 'unknown address'}:${socket.remotePort ?? 0}`;
+    this.#acceptor = acceptor;
+    this.#context = context;
+    this.#hello = undefined;
+    this.#snapshot = undefined;
+    this.#callsUnderWay = 0;
+    this.connection = new Connection(context, socket, remote, {
+      onFrame: (content, owned) => this.#take(content, owned),
+      onClose: (reason) => this.#closed(reason, socket.remoteAddress ?? 'unknown address'),
+    });
+  }
+
+  get hello(): Hello | undefined {
+    return this.#hello;
+  }
+
+  #take(content: Buffer, owned: boolean): void {
+    const kind = content[0];
+    if (this.#hello === undefined) this.#greet(content);
+    else if (this.#snapshot !== undefined) this.#snapshot.take(content, owned);
+    else if (kind === FrameKind.message) {
+      // Entries outlive the socket's read buffer: one copy for the whole frame.
+      const kept = owned || !carriesEntries(content, 1) ? content : Buffer.from(content);
+      const message = readMessage(kept, 1, this.#hello.from, this.#context.id);
+      this.#context.handlers.onMessage(message);
+    } else if (kind === FrameKind.call) this.#takeCall(content, owned);
+    else throw new QuorateError('ERR_PROTOCOL', `a frame of unknown kind ${kind}`);
+  }
+
+  #greet(content: Buffer): void {
+    if (content[0] !== FrameKind.hello) {
+      throw new QuorateError('ERR_PROTOCOL', 'the first frame is no hello');
+    }
+    const hello = decodeHello(content, 1);
+    const refused = this.#acceptor.refusal(hello);
+    const version = Math.min(PROTOCOL_VERSION.newest, hello.newestVersion);
+    const { id, clusterId } = this.#context;
+    const welcome = encodeWelcome({ version, clusterId, nodeId: id, refused });
+    const frame = new OutFrame(FrameKind.welcome, undefined, welcome, undefined);
+    if (refused !== '') {
+      const text = `refused node ${hello.from} at ${this.connection.remote}: ${refused}`;
+      this.#context.warn(`refused ${hello.from}`, text);
+      this.connection.sendLast(frame, new QuorateError('ERR_PROTOCOL', text));
+      return;
+    }
+    this.#hello = hello;
+    const { deadAfterMs, snapshotStallMs } = this.#context.settings;
+    const isSnapshot = hello.channel === Channel.snapshot;
+    this.connection.greet(isSnapshot ? snapshotStallMs : deadAfterMs);
+    if (isSnapshot) {
+      this.#snapshot = new SnapshotReceiver(this.#context, hello.from, this.connection);
+    }
+    this.#acceptor.greeted(this);
+    this.connection.send(frame);
+  }
+
+  #takeCall(content: Buffer, owned: boolean): void {
+    // The handler keeps the payload while it works; the read buffer is not ours to lend.
+    const { callId, method, payload } = decodeCall(owned ? content : Buffer.from(content), 1);
+    if (this.#callsUnderWay >= this.#context.settings.maxCallsUnderWay) {
+      const busy = new QuorateError('ERR_BUSY', `node ${this.#context.id} has too many calls`, {
+        retryable: true,
+      });
+      this.#reply(FrameKind.callError, callId, encodeError(busy));
+      return;
+    }
+    this.#callsUnderWay += 1;
+    void this.#serve(callId, method, payload);
+  }
+
+  async #serve(callId: number, method: string, payload: Buffer): Promise<void> {
+    const from = this.#hello!.from;
+    try {
+      const result = await this.#context.handlers.onCall(from, method, payload);
+      this.#reply(FrameKind.reply, callId, result);
+    } catch (error) {
+      this.#reply(FrameKind.callError, callId, encodeError(error));
+    } finally {
+      this.#callsUnderWay -= 1;
+    }
+  }
+
+  #reply(kind: FrameKind, callId: number, body: Uint8Array): void {
+    let frame = new OutFrame(kind, undefined, encodeCallId(callId), body);
+    if (frame.bytes > this.#context.settings.maxFrameBytes) {
+      const error = new QuorateError(
+        'ERR_REQUEST_TOO_LARGE',
+        `the reply of ${body.length} bytes is over the limit of a frame`,
+        { outcome: 'unknown' },
+      );
+      const text = encodeError(error);
+      frame = new OutFrame(FrameKind.callError, undefined, encodeCallId(callId), text);
+    }
+    if (this.connection.send(frame) || this.connection.closed) return;
+    // A caller that does not read its replies: it will see its calls as unknown.
+    this.connection.close(
+      new QuorateError('ERR_UNAVAILABLE', `${this.connection.remote} does not read its replies`),
+    );
+  }
+
+  #closed(reason: Error, host: string): void {
+    this.#snapshot?.broken(reason);
+    this.#acceptor.gone(this);
+    if (isQuorateError(reason, 'ERR_PROTOCOL') && !reason.message.startsWith('refused')) {
+      const who = this.#hello === undefined ? host : `node ${this.#hello.from} at ${host}`;
+      this.#context.warn(
+        `protocol ${who}`,
+        `closed a connection from ${this.connection.remote} (${who}): ${reason.message}`,
+      );
+    }
+  }
+}
+
+export class Acceptor {
+  readonly #context: TransportContext;
+  readonly #servers: Server[];
+  readonly #urls: string[];
+  /** Connections whose hello was taken, by peer and channel: one each. */
+  readonly #peers: Map<string, Inbound>;
+  /** Connections without a hello yet, oldest first. */
+  readonly #strangers: Set<Inbound>;
+
+  constructor(context: TransportContext) {
+    this.#context = context;
+    this.#servers = [];
+    this.#urls = [];
+    this.#peers = new Map();
+    this.#strangers = new Set();
+  }
+
+  /** Where it listens, with the ports that were given for port 0. */
+  get urls(): readonly string[] {
+    return this.#urls;
+  }
+
+  async listen(address: PeerAddress): Promise<void> {
+    const server = address.secure ? this.#secureServer(address) : createServer();
+    server.on(address.secure ? 'secureConnection' : 'connection', (socket) => this.#accept(socket));
+    this.#servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(listenError(address, error)));
+      server.listen({ host: address.host, port: address.port }, resolve);
+    });
+    server.on('error', (error) => this.#context.warn(`listen ${address.url}`, String(error)));
+    const bound = server.address();
+    const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
+    const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+    this.#urls.push(`${address.secure ? 'https' : 'http'}://${host}:${port}`);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
+    );
+  }
+
+  /** Why `hello` cannot be accepted; empty where it can. */
+  refusal(hello: Hello): string {
+    const { id, clusterId } = this.#context;
+    const { oldest, newest } = PROTOCOL_VERSION;
+    if (hello.oldestVersion > newest || hello.newestVersion < oldest) {
+      return `protocol versions ${hello.oldestVersion} to ${hello.newestVersion} do not meet ours, ${oldest} to ${newest}`;
+    }
+    if (hello.clusterId !== clusterId) {
+      return `it belongs to cluster ${hello.clusterId}, this node to ${clusterId}`;
+    }
+    if (hello.to !== id) return `it looks for node ${hello.to}, this is ${id}`;
+    if (hello.from === id) return 'it has the same node id as this node';
+    if (!this.#context.knows(hello.from))
+      return `node ${hello.from} is no member as far as known here`;
+    return '';
+  }
+
+  /** A peer was recognised: connections it had before, or of an earlier life of it, are void. */
+  greeted(inbound: Inbound): void {
+    this.#strangers.delete(inbound);
+    const { from, channel, incarnation } = inbound.hello!;
+    const replaced = new QuorateError('ERR_UNAVAILABLE', `node ${from} has connected anew`);
+    for (const old of [...this.#peers.values()]) {
+      const hello = old.hello!;
+      if (hello.from !== from) continue;
+      if (hello.channel === channel || hello.incarnation !== incarnation) {
+        old.connection.close(replaced);
+      }
+    }
+    this.#peers.set(`${from}/${channel}`, inbound);
+  }
+
+  gone(inbound: Inbound): void {
+    this.#strangers.delete(inbound);
+    const hello = inbound.hello;
+    if (hello === undefined) return;
+    const key = `${hello.from}/${hello.channel}`;
+    if (this.#peers.get(key) === inbound) this.#peers.delete(key);
+  }
+
+  /** Closes what peers that are no longer members have open. */
+  dropUnknown(): void {
+    for (const inbound of [...this.#peers.values()]) {
+      const from = inbound.hello!.from;
+      if (this.#context.knows(from)) continue;
+      inbound.connection.close(new QuorateError('ERR_CLOSED', `node ${from} was removed`));
+    }
+  }
+
+  #secureServer(address: PeerAddress): Server {
+    const { tls, settings } = this.#context;
+    if (tls === undefined) {
+      throw new QuorateError(
+        'ERR_INVALID_ARGUMENT',
+        `listening on ${address.url} needs a certificate and a key for peers`,
+      );
+    }
+    const server = createTlsServer({
+      cert: tls.cert,
+      key: tls.key,
+      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+      requestCert: tls.clientCertAuth === true,
+      rejectUnauthorized: tls.clientCertAuth === true,
+      handshakeTimeout: settings.handshakeTimeoutMs,
+      minVersion: 'TLSv1.2',
+    });
+    server.on('tlsClientError', (error, socket) => {
+      const host = socket.remoteAddress ?? 'unknown address';
+      this.#context.warn(`tls ${host}`, `no TLS connection from ${host}: ${error.message}`);
+    });
+    // Bounds those in the TLS handshake too, which are not known here yet.
+    server.maxConnections = settings.maxStrangers * 4;
+    return server;
+  }
+
+  #accept(socket: Socket): void {
+    const inbound = new Inbound(this, this.#context, socket);
+    this.#strangers.add(inbound);
+    if (this.#strangers.size <= this.#context.settings.maxStrangers) return;
+    const [oldest] = this.#strangers;
+    oldest!.connection.close(
+      new QuorateError('ERR_BUSY', 'too many connections that said no hello'),
+    );
+  }
+}
+
+function listenError(address: PeerAddress, error: NodeJS.ErrnoException): QuorateError {
+  if (error.code === 'EADDRINUSE') {
+    return new QuorateError(
+      'ERR_ADDRESS_IN_USE',
+      `${address.url} is taken by another process; stop it or choose another peer port`,
+      { cause: error },
+    );
+  }
+  return new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `cannot listen on ${address.url}: ${error.message}`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,104 @@
+/** Settings of the TCP transport, their defaults and what the parts of it share. */
+import type { Clock } from '../../core/clock.ts';
+import type { Random } from '../../core/random.ts';
+import type { TransportHandlers } from '../transport.ts';
+import type { NodeId } from '../types.ts';
+import type { Connection } from './connection.ts';
+
+/** Certificates between nodes, PEM texts. Both sides present theirs. */
+export interface PeerTls {
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+  /** Who signs peers' certificates. @defaultValue the system's authorities */
+  readonly ca?: string | Buffer | undefined;
+  /** Refuse peers that present no certificate signed by `ca`. @defaultValue `false`, as etcd */
+  readonly clientCertAuth?: boolean;
+  /** Accept any certificate of the nodes we connect to: encrypted, but not authenticated. @defaultValue `false` */
+  readonly skipVerify?: boolean;
+}
+
+/** A line for the operator. `warn`: somebody should look. At most one of a kind in ten seconds. */
+export type TransportLog = (level: 'info' | 'warn', text: string) => void;
+
+export interface TransportSettings {
+  /**
+   * A connection on which nothing arrives for so long is given up; both sides say that they are
+   * alive four times as often. About two election timeouts. @defaultValue 2000
+   */
+  readonly deadAfterMs: number;
+  /** From connecting (or accepting) until the hello is answered. @defaultValue 2000 */
+  readonly handshakeTimeoutMs: number;
+  /** Back-off between attempts to connect: doubles from the first to the second, with jitter. */
+  readonly reconnectMinMs: number;
+  readonly reconnectMaxMs: number;
+  /** Largest frame taken or sent. @defaultValue 64 MiB: far above any batch of entries */
+  readonly maxFrameBytes: number;
+  /** What may wait for one connection; beyond it messages are dropped. @defaultValue 16384 and 64 MiB */
+  readonly maxQueuedFrames: number;
+  readonly maxQueuedBytes: number;
+  /** Calls with a larger payload go by the bulk connection. @defaultValue 16 KiB */
+  readonly bulkCallBytes: number;
+  /** Calls of one peer that may be under way here; beyond it they are refused as busy. @defaultValue 16384 */
+  readonly maxCallsUnderWay: number;
+  /** Chunks of a snapshot that may be on their way or wait at the receiver. @defaultValue 4 */
+  readonly snapshotWindowChunks: number;
+  /** A snapshot stream without any progress for so long is given up. @defaultValue 30000 */
+  readonly snapshotStallMs: number;
+  /** From the last chunk until the receiver has installed it. @defaultValue 600000 */
+  readonly snapshotInstallMs: number;
+  /** Connections that have not said hello yet; beyond it the oldest goes. @defaultValue 256 */
+  readonly maxStrangers: number;
+  /** How often deadlines are looked at: one timer for all connections and calls. @defaultValue 25 */
+  readonly sweepMs: number;
+}
+
+export const DEFAULT_TRANSPORT_SETTINGS: TransportSettings = {
+  deadAfterMs: 2000,
+  handshakeTimeoutMs: 2000,
+  reconnectMinMs: 50,
+  reconnectMaxMs: 1000,
+  maxFrameBytes: 64 * 1024 * 1024,
+  maxQueuedFrames: 16_384,
+  maxQueuedBytes: 64 * 1024 * 1024,
+  bulkCallBytes: 16 * 1024,
+  maxCallsUnderWay: 16_384,
+  snapshotWindowChunks: 4,
+  snapshotStallMs: 30_000,
+  snapshotInstallMs: 600_000,
+  maxStrangers: 256,
+  sweepMs: 25,
+};
+
+export interface TcpTransportOptions {
+  /** This node and its cluster: 16 hex digits each. */
+  readonly id: NodeId;
+  readonly clusterId: NodeId;
+  /** Where to listen: `http://host:port` or `https://host:port`, port 0 for any. */
+  readonly listenUrls: readonly string[];
+  /** Needed where a URL, ours or a peer's, begins with `https`. */
+  readonly tls?: PeerTls | undefined;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** @defaultValue says nothing */
+  readonly log?: TransportLog;
+  readonly settings?: Partial<TransportSettings>;
+}
+
+/** What every part of one transport shares. */
+export interface TransportContext {
+  readonly id: NodeId;
+  readonly clusterId: NodeId;
+  /** Of this process life, so that peers recognise a restart. */
+  readonly incarnation: NodeId;
+  readonly tls: PeerTls | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly settings: TransportSettings;
+  /** All open connections, for the sweep. */
+  readonly connections: Set<Connection>;
+  handlers: TransportHandlers;
+  /** Logs, at most once in ten seconds per `kind`. */
+  warn(kind: string, text: string): void;
+  info(text: string): void;
+  knows(peer: NodeId): boolean;
+}
