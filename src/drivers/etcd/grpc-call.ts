@@ -1,0 +1,386 @@
+/**
+ * Calls on an HTTP/2 stream: one request with one reply, or messages both ways. A call ends once,
+ * with what is known about it; whether to try again is decided above.
+ */
+import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
+import { constants } from 'node:http2';
+import type { Clock } from '../../core/clock.ts';
+import type { GrpcEndpoint } from './grpc-endpoint.ts';
+import { foreignAnswer, MessageReader, type ServerStatus, statusOf } from './grpc-message.ts';
+import type { GrpcSession } from './grpc-session.ts';
+
+/** Silence of a connection with a waiting call after which others are preferred. */
+const SUSPECT_AFTER_MS = 1_000;
+
+/** How a call ended. */
+export interface CallEnd {
+  /**
+   * `reply`: the server's message. `status`: the server said no. `lost`: the connection broke
+   * before the end. `garbage`: what came is no gRPC. `unreachable`: no endpoint takes connections.
+   * `expired`: the deadline came first. `aborted`: by the caller's signal. `closed`: the client was
+   * closed. `busy`: too many calls at once.
+   */
+  readonly kind:
+    | 'reply'
+    | 'status'
+    | 'lost'
+    | 'garbage'
+    | 'unreachable'
+    | 'expired'
+    | 'aborted'
+    | 'closed'
+    | 'busy';
+  /** The endpoint it was sent to; `undefined` where none could be reached. */
+  readonly endpoint: GrpcEndpoint | undefined;
+  readonly message: Buffer | undefined;
+  readonly status: ServerStatus | undefined;
+  /** Whether the server can have acted on it. */
+  readonly delivered: boolean;
+  /** In words, for messages. */
+  readonly why: string;
+}
+
+export interface CallOptions {
+  readonly path: string;
+  /** The framed request. */
+  readonly frame: Buffer;
+  readonly metadata: OutgoingHttpHeaders;
+  /** On the clock. */
+  readonly deadline: number;
+  readonly signal: AbortSignal | undefined;
+  /** Only this endpoint, and no waiting where it cannot be reached. */
+  readonly only?: GrpcEndpoint | undefined;
+  /** Not this one, where another answers. */
+  readonly avoid?: GrpcEndpoint | undefined;
+  /** Ends as `lost` when the connection falls silent and another endpoint is there. */
+  readonly impatient: boolean;
+}
+
+/** What a stream's owner is told. */
+export interface StreamHandlers {
+  /** The stream is open: what is sent from now on reaches the server, or `ended` comes. */
+  opened(stream: GrpcStream): void;
+  message(buffer: Buffer, start: number, end: number): void;
+  /** Comes once, unless the owner ended it by `cancel`. */
+  ended(end: CallEnd): void;
+}
+
+/** Something that waits for a connection. */
+export interface Waiter {
+  readonly deadline: number;
+  readonly only: GrpcEndpoint | undefined;
+  start(endpoint: GrpcEndpoint, session: GrpcSession): void;
+  /** No connection came in time, or none can come. */
+  giveUp(kind: 'expired' | 'unreachable' | 'closed', why: string): void;
+}
+
+/** What calls need of their channel. */
+export interface CallHost {
+  readonly clock: Clock;
+  readonly maxMessageBytes: number;
+  /** Whether a call that gets nothing from `endpoint` has another one to go to. */
+  hasOther(endpoint: GrpcEndpoint): boolean;
+}
+
+/** The end of a call that reached no server. */
+export function notSent(kind: CallEnd['kind'], why: string): CallEnd {
+  return {
+    kind,
+    endpoint: undefined,
+    message: undefined,
+    status: undefined,
+    delivered: false,
+    why,
+  };
+}
+
+/** What went wrong, in words. */
+export function reasonOf(error: Error | undefined): string {
+  if (error === undefined) return 'no answer yet';
+  // Node hides the reasons of several addresses of one name in `errors`.
+  const inner = error instanceof AggregateError ? error.errors[0] : error;
+  return inner instanceof Error ? inner.message : String(inner);
+}
+
+function headersFor(path: string, session: GrpcSession): OutgoingHttpHeaders {
+  const { name, tls } = session.target;
+  return {
+    ':method': 'POST',
+    ':scheme': tls === undefined ? 'http' : 'https',
+    ':path': path,
+    ':authority': name,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    'user-agent': 'quorate',
+  };
+}
+
+/** What both kinds of calls read from their HTTP/2 stream. */
+class Incoming {
+  readonly session: GrpcSession;
+  readonly stream: ClientHttp2Stream;
+  readonly reader: MessageReader;
+  status: ServerStatus | undefined;
+  /** Why the answer is no gRPC. */
+  garbage: string | undefined;
+  error: Error | undefined;
+
+  constructor(
+    session: GrpcSession,
+    stream: ClientHttp2Stream,
+    maxBytes: number,
+    take: (buffer: Buffer, start: number, end: number) => void,
+    done: () => void,
+  ) {
+    this.session = session;
+    this.stream = stream;
+    this.reader = new MessageReader(maxBytes, take);
+    this.status = undefined;
+    this.garbage = undefined;
+    this.error = undefined;
+    stream.on('response', (headers) => this.#headers(headers));
+    stream.on('trailers', (headers) => {
+      session.heard();
+      this.status ??= statusOf(headers);
+    });
+    stream.on('data', (chunk: Buffer) => this.#data(chunk));
+    stream.on('end', () => {
+      if (this.status !== undefined || this.garbage !== undefined) done();
+    });
+    stream.on('error', (error) => {
+      this.error = error;
+    });
+    stream.on('close', done);
+  }
+
+  #headers(headers: IncomingHttpHeaders): void {
+    this.session.heard();
+    this.status = statusOf(headers);
+    if (this.status !== undefined) return;
+    const foreign = foreignAnswer(headers);
+    if (foreign !== undefined) this.#refuse(`the answer is no gRPC: ${foreign}`);
+  }
+
+  #data(chunk: Buffer): void {
+    if (this.garbage !== undefined) return;
+    this.session.heard();
+    try {
+      this.reader.push(chunk);
+    } catch (error) {
+      this.#refuse((error as Error).message);
+    }
+  }
+
+  #refuse(why: string): void {
+    this.garbage = why;
+    this.stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  /** How it ended when the stream did, without a message. */
+  end(endpoint: GrpcEndpoint): CallEnd {
+    const { garbage, status } = this;
+    const base = { endpoint, message: undefined, status, delivered: true };
+    if (garbage !== undefined) return { ...base, kind: 'garbage', why: garbage };
+    if (status !== undefined) return { ...base, kind: 'status', why: status.text };
+    const delivered = this.session.canHaveSeen(this.stream);
+    const error = this.session.cause ?? this.error;
+    const why =
+      error === undefined ? `stream reset (code ${this.stream.rstCode})` : reasonOf(error);
+    return { ...base, kind: 'lost', delivered, why };
+  }
+}
+
+export class UnaryCall implements Waiter {
+  readonly deadline: number;
+  readonly only: GrpcEndpoint | undefined;
+  readonly #host: CallHost;
+  readonly #options: CallOptions;
+  readonly #settle: (end: CallEnd) => void;
+  readonly #onAbort: () => void;
+  #settled: boolean;
+  #endpoint: GrpcEndpoint | undefined;
+  #incoming: Incoming | undefined;
+  #sentAt: number;
+  #message: Buffer | undefined;
+
+  constructor(host: CallHost, options: CallOptions, settle: (end: CallEnd) => void) {
+    this.deadline = options.deadline;
+    this.only = options.only;
+    this.#host = host;
+    this.#options = options;
+    this.#settle = settle;
+    this.#onAbort = () => this.giveUp('aborted', 'aborted by the caller');
+    this.#settled = false;
+    this.#endpoint = undefined;
+    this.#incoming = undefined;
+    this.#sentAt = 0;
+    this.#message = undefined;
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  start(endpoint: GrpcEndpoint, session: GrpcSession): void {
+    const now = this.#host.clock.now();
+    const headers = headersFor(this.#options.path, session);
+    headers['grpc-timeout'] = `${Math.max(1, Math.ceil(this.deadline - now))}m`;
+    Object.assign(headers, this.#options.metadata);
+    this.#endpoint = endpoint;
+    const stream = session.open(headers);
+    if (stream === undefined) {
+      this.#end({ ...notSent('lost', reasonOf(session.cause)), endpoint });
+      return;
+    }
+    this.#sentAt = now;
+    this.#incoming = new Incoming(
+      session,
+      stream,
+      this.#host.maxMessageBytes,
+      (buffer, start, end) => {
+        this.#message = buffer.subarray(start, end);
+      },
+      () => this.#done(endpoint),
+    );
+    stream.end(this.#options.frame);
+  }
+
+  #done(endpoint: GrpcEndpoint): void {
+    if (this.#settled) return;
+    const incoming = this.#incoming!;
+    const status = incoming.status;
+    if (incoming.garbage === undefined && status?.code === 0) {
+      const message = this.#message;
+      const why = 'the server answered without a message';
+      const kind = message === undefined ? 'garbage' : 'reply';
+      this.#end({ kind, endpoint, message, status, delivered: true, why });
+    } else {
+      this.#end(incoming.end(endpoint));
+    }
+  }
+
+  /** Meets the deadline, and notices a connection that has fallen silent. */
+  check(now: number): void {
+    if (this.#incoming === undefined) return;
+    if (now >= this.deadline) {
+      this.giveUp('expired', `no answer from ${this.#endpoint?.target.name}`);
+      return;
+    }
+    const { session } = this.#incoming;
+    if (now - this.#sentAt < SUSPECT_AFTER_MS || session.lastHeardAt > this.#sentAt) return;
+    session.suspect = true;
+    if (!this.#options.impatient || this.only !== undefined) return;
+    if (this.#host.hasOther(this.#endpoint!)) {
+      this.giveUp('lost', `${this.#endpoint?.target.name} is silent`);
+    }
+  }
+
+  giveUp(kind: 'expired' | 'lost' | 'unreachable' | 'aborted' | 'closed', why: string): void {
+    if (this.#settled) return;
+    const incoming = this.#incoming;
+    const delivered = incoming?.session.canHaveSeen(incoming.stream) ?? false;
+    const endpoint = this.#endpoint;
+    this.#end({ kind, endpoint, message: undefined, status: undefined, delivered, why });
+    incoming?.stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  #end(end: CallEnd): void {
+    this.#settled = true;
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#settle(end);
+  }
+}
+
+/** A stream of messages both ways, from waiting for a connection to its end. */
+export class GrpcStream implements Waiter {
+  readonly deadline: number;
+  readonly only: undefined;
+  endpoint: GrpcEndpoint | undefined;
+  readonly #host: CallHost;
+  readonly #path: string;
+  readonly #metadata: OutgoingHttpHeaders;
+  readonly #handlers: StreamHandlers;
+  readonly #forget: () => void;
+  #incoming: Incoming | undefined;
+  #over: boolean;
+
+  constructor(
+    host: CallHost,
+    path: string,
+    metadata: OutgoingHttpHeaders,
+    handlers: StreamHandlers,
+    deadline: number,
+    forget: () => void,
+  ) {
+    this.deadline = deadline;
+    this.only = undefined;
+    this.endpoint = undefined;
+    this.#host = host;
+    this.#path = path;
+    this.#metadata = metadata;
+    this.#handlers = handlers;
+    this.#forget = forget;
+    this.#incoming = undefined;
+    this.#over = false;
+  }
+
+  start(endpoint: GrpcEndpoint, session: GrpcSession): void {
+    this.endpoint = endpoint;
+    const headers = headersFor(this.#path, session);
+    Object.assign(headers, this.#metadata);
+    const stream = session.open(headers);
+    if (stream === undefined) {
+      this.#end({ ...notSent('lost', reasonOf(session.cause)), endpoint });
+      return;
+    }
+    this.#incoming = new Incoming(
+      session,
+      stream,
+      this.#host.maxMessageBytes,
+      (buffer, start, end) => {
+        if (!this.#over) this.#handlers.message(buffer, start, end);
+      },
+      () => this.#end(this.#incoming!.end(endpoint)),
+    );
+    this.#handlers.opened(this);
+  }
+
+  /** Sends a framed message. What is lost shows in `ended`. */
+  send(frame: Buffer): void {
+    const stream = this.#incoming?.stream;
+    if (this.#over || stream === undefined || !stream.writable) return;
+    stream.write(frame);
+  }
+
+  /** Bytes that wait to be sent. */
+  get unsentBytes(): number {
+    return this.#incoming?.stream.writableLength ?? 0;
+  }
+
+  /** Stops reading; the server is held up by HTTP/2's flow control. */
+  pause(): void {
+    this.#incoming?.stream.pause();
+  }
+
+  resume(): void {
+    this.#incoming?.stream.resume();
+  }
+
+  /** Ends it; `ended` does not come. */
+  cancel(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#forget();
+    this.#incoming?.stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  giveUp(kind: 'expired' | 'unreachable' | 'closed', why: string): void {
+    const { endpoint } = this;
+    this.#end({ ...notSent(kind, why), endpoint });
+    this.#incoming?.stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  #end(end: CallEnd): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#forget();
+    this.#handlers.ended(end);
+  }
+}
