@@ -3,15 +3,23 @@
  *
  * Source: etcd 3.6 `raft_internal.proto`, `membership.proto` (Apache-2.0).
  */
+
+import { putRequest } from './etcd-hot.ts';
 import { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from './etcd-kv.ts';
 import { LeaseGrantRequest, LeaseRevokeRequest } from './etcd-lease.ts';
 import { AlarmRequest } from './etcd-maintenance.ts';
 import { field, type MessageType, messageType } from './message.ts';
 import type * as pb from './messages.ts';
+import { varintSize, writeVarint } from './wire.ts';
 
 type RaftRequest = pb.InternalRaftRequest;
 
-const RequestHeader: MessageType<NonNullable<RaftRequest['header']>> = messageType(
+type Header = NonNullable<RaftRequest['header']>;
+
+/** Tag of the header: field 100, an embedded message. */
+const HEADER_TAG = 0x322;
+
+const RequestHeader = messageType<Header>(
   'etcdserverpb.RequestHeader',
   [
     field(1, 'id', 'id', { protoName: 'ID' }),
@@ -90,22 +98,29 @@ function nested(message: MemberAttributes): NestedAttributes {
   return { memberId, memberAttributes: { name, clientUrls } };
 }
 
-export const InternalRaftRequest: MessageType<RaftRequest> = messageType(
-  'etcdserverpb.InternalRaftRequest',
-  [
-    field(4, 'put', 'message', { message: () => PutRequest }),
-    field(5, 'deleteRange', 'message', { message: () => DeleteRangeRequest }),
-    field(6, 'txn', 'message', { message: () => TxnRequest }),
-    field(7, 'compaction', 'message', { message: () => CompactionRequest }),
-    field(8, 'leaseGrant', 'message', { message: () => LeaseGrantRequest }),
-    field(9, 'leaseRevoke', 'message', { message: () => LeaseRevokeRequest }),
-    field(10, 'alarm', 'message', { message: () => AlarmRequest }),
-    field(11, 'leaseCheckpoint', 'message', { message: () => LeaseCheckpointRequest }),
-    field(100, 'header', 'message', { message: () => RequestHeader }),
-    field(1300, 'clusterVersionSet', 'message', { message: () => ClusterVersionSetRequest }),
-    field(1301, 'clusterMemberAttrSet', 'message', { message: () => ClusterMemberAttrSetRequest }),
-  ],
-  () => ({
+// Not a oneof in etcd's schema, but an entry holds exactly one request.
+const INTERNAL_FIELDS = [
+  field(4, 'put', 'message', { oneof: true, message: () => PutRequest }),
+  field(5, 'deleteRange', 'message', { oneof: true, message: () => DeleteRangeRequest }),
+  field(6, 'txn', 'message', { oneof: true, message: () => TxnRequest }),
+  field(7, 'compaction', 'message', { oneof: true, message: () => CompactionRequest }),
+  field(8, 'leaseGrant', 'message', { oneof: true, message: () => LeaseGrantRequest }),
+  field(9, 'leaseRevoke', 'message', { oneof: true, message: () => LeaseRevokeRequest }),
+  field(10, 'alarm', 'message', { oneof: true, message: () => AlarmRequest }),
+  field(11, 'leaseCheckpoint', 'message', { oneof: true, message: () => LeaseCheckpointRequest }),
+  field(100, 'header', 'message', { message: () => RequestHeader }),
+  field(1300, 'clusterVersionSet', 'message', {
+    oneof: true,
+    message: () => ClusterVersionSetRequest,
+  }),
+  field(1301, 'clusterMemberAttrSet', 'message', {
+    oneof: true,
+    message: () => ClusterMemberAttrSetRequest,
+  }),
+];
+
+function zeroInternal(): RaftRequest {
+  return {
     header: undefined,
     put: undefined,
     deleteRange: undefined,
@@ -117,5 +132,51 @@ export const InternalRaftRequest: MessageType<RaftRequest> = messageType(
     leaseCheckpoint: undefined,
     clusterVersionSet: undefined,
     clusterMemberAttrSet: undefined,
-  }),
+  };
+}
+
+const anyInternal = messageType<RaftRequest>('', INTERNAL_FIELDS, zeroInternal);
+
+/** Size of the user who asked and the request's id, which stand behind the request. */
+function headerSize(header: Header | undefined): number {
+  if (header === undefined) return 0;
+  const size = RequestHeader.size(header);
+  return 2 + varintSize(size) + size;
+}
+
+/** Nearly every entry is a put: that is written by hand, the others go through the loops. */
+export const InternalRaftRequest = messageType<RaftRequest>(
+  'etcdserverpb.InternalRaftRequest',
+  INTERNAL_FIELDS,
+  zeroInternal,
+  {
+    size(message) {
+      const { put, header } = message;
+      if (put === undefined) return anyInternal.size(message);
+      const size = putRequest.size(put);
+      return 1 + varintSize(size) + size + headerSize(header);
+    },
+    write(buffer, position, message) {
+      const { put, header } = message;
+      if (put === undefined) return anyInternal.encodeTo(buffer, position, message);
+      buffer[position] = 0x22;
+      let next = writeVarint(buffer, position + 1, putRequest.size(put));
+      next = putRequest.write(buffer, next, put);
+      if (header === undefined) return next;
+      next = writeVarint(buffer, next, HEADER_TAG);
+      next = writeVarint(buffer, next, RequestHeader.size(header));
+      return RequestHeader.encodeTo(buffer, next, header);
+    },
+    merge(reader, message) {
+      // A put comes first; what follows it, or stands in its place, is left to the loops.
+      if (reader.position < reader.end && reader.buffer[reader.position] === 0x22) {
+        reader.position++;
+        message.put ??= PutRequest.create();
+        const outerEnd = reader.enter();
+        putRequest.merge(reader, message.put);
+        reader.leave(outerEnd);
+      }
+      anyInternal.merge(reader, message);
+    },
+  },
 );

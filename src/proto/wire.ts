@@ -194,7 +194,7 @@ export class Reader {
     if (number === 0) this.fail('field number 0');
     if (known.has(number)) this.fail(`field ${number} has wire type ${tag & 7}`);
     if ((tag & 7) === WireType.varint) readVarint(this);
-    else if ((tag & 7) === WireType.length) this.position += this.length();
+    else if ((tag & 7) === WireType.length) this.#advance(this.length());
     else if ((tag & 7) === WireType.fixed64) this.#advance(8);
     else if ((tag & 7) === WireType.fixed32) this.#advance(4);
     else this.fail(`field ${number} has wire type ${tag & 7}, which proto3 does not use`);
