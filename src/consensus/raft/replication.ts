@@ -1,0 +1,262 @@
+/**
+ * The leader's side of log replication (Raft §5.3): which entries go to which peer, and what the
+ * answers mean. Proposals only append to the log; `sendAll` runs once for each `take` and turns all
+ * that has gathered into one append message a peer.
+ */
+import type { PeerProgress } from '../core.ts';
+import type { Configuration, Entry, NodeId } from '../types.ts';
+import { draft } from './draft.ts';
+import { entryBytes, type RaftLog } from './log.ts';
+import { MessageType, type RaftMessage } from './messages.ts';
+import type { Outbox } from './outbox.ts';
+import { InflightWindow, Progress } from './progress.ts';
+import { majority, reachedByMajority } from './quorum.ts';
+import type { RaftSettings } from './settings.ts';
+
+/** A snapshot under way counts as a sign of life for so many election timeouts, then only answers do. */
+const SNAPSHOT_GRACE_ELECTIONS = 10;
+
+export class Replication {
+  readonly #id: NodeId;
+  readonly #settings: RaftSettings;
+  readonly #log: RaftLog;
+  readonly #outbox: Outbox;
+  /** All members but this node. */
+  #peers: Progress[];
+  readonly #byId: Map<NodeId, Progress>;
+  #voters: readonly NodeId[];
+  #isVoter: boolean;
+  /** Values of the voters, to find what a majority reached. */
+  readonly #scratch: number[];
+  /** Something changed that may allow to send. */
+  isDue: boolean;
+  #snapshotsWanted: RaftMessage[];
+  /** Peers in step get the same entries: the last slice, shared between their messages. */
+  #slice: readonly Entry[];
+  #sliceBytes: number;
+
+  constructor(id: NodeId, settings: RaftSettings, log: RaftLog, outbox: Outbox) {
+    this.#id = id;
+    this.#settings = settings;
+    this.#log = log;
+    this.#outbox = outbox;
+    this.#peers = [];
+    this.#byId = new Map();
+    this.#voters = [];
+    this.#isVoter = false;
+    this.#scratch = [];
+    this.isDue = false;
+    this.#snapshotsWanted = [];
+    this.#slice = [];
+    this.#sliceBytes = 0;
+  }
+
+  get hasSnapshotsWanted(): boolean {
+    return this.#snapshotsWanted.length > 0;
+  }
+
+  progressOf(id: NodeId): Progress | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Members that stay keep their progress; new ones start as after an election. */
+  configure(configuration: Configuration): void {
+    this.#voters = configuration.voters;
+    this.#isVoter = configuration.voters.includes(this.#id);
+    const peers: Progress[] = [];
+    for (const voter of configuration.voters) this.#keep(voter, true, peers);
+    for (const learner of configuration.learners) this.#keep(learner, false, peers);
+    this.#byId.clear();
+    for (const peer of peers) this.#byId.set(peer.id, peer);
+    this.#peers = peers;
+    this.isDue = true;
+  }
+
+  #keep(id: NodeId, isVoter: boolean, peers: Progress[]): void {
+    if (id === this.#id) return;
+    let progress = this.#byId.get(id);
+    if (progress === undefined) {
+      const { maxInflightMessages, maxInflightBytes } = this.#settings;
+      progress = new Progress(
+        id,
+        isVoter,
+        new InflightWindow(maxInflightMessages, maxInflightBytes),
+      );
+      progress.reset(this.#log.lastIndex + 1);
+      // A newcomer gets one election timeout to answer before it counts as lost.
+      progress.active = true;
+    }
+    progress.isVoter = isVoter;
+    peers.push(progress);
+  }
+
+  /** Leadership begins (`lastIndex` before the leader's first entry) or ends: all is forgotten. */
+  reset(): void {
+    for (const peer of this.#peers) peer.reset(this.#log.lastIndex + 1);
+    this.#snapshotsWanted = [];
+    this.isDue = true;
+  }
+
+  // Quorums
+
+  /** The newest entry that a majority holds durably; `own` is what this node does. */
+  matchedByMajority(own: number): number {
+    let count = 0;
+    if (this.#isVoter) this.#scratch[count++] = own;
+    for (const peer of this.#peers) if (peer.isVoter) this.#scratch[count++] = peer.match;
+    return reachedByMajority(this.#scratch, count);
+  }
+
+  /** The newest read round that a majority answered; this node answers `own`. */
+  readByMajority(own: number): number {
+    let count = 0;
+    if (this.#isVoter) this.#scratch[count++] = own;
+    for (const peer of this.#peers) if (peer.isVoter) this.#scratch[count++] = peer.readRound;
+    return reachedByMajority(this.#scratch, count);
+  }
+
+  /** Whether a majority was heard from since the last call. */
+  checkQuorum(): boolean {
+    const grace = SNAPSHOT_GRACE_ELECTIONS * this.#settings.electionTicks;
+    let active = this.#isVoter ? 1 : 0;
+    for (const peer of this.#peers) {
+      const isReceiving = peer.state === 'snapshot' && peer.snapshotTicks < grace;
+      if (peer.isVoter && (peer.active || isReceiving)) active += 1;
+      peer.active = false;
+    }
+    return active >= majority(this.#voters.length);
+  }
+
+  // Sending
+
+  /** Heartbeats to all. A peer is told only of commits that it holds. */
+  sendHeartbeats(term: number, round: number): void {
+    for (const peer of this.#peers) {
+      const heartbeat = draft(MessageType.heartbeat, this.#id, peer.id, term);
+      heartbeat.commit = Math.min(peer.match, this.#log.commit);
+      heartbeat.context = round;
+      this.#outbox.send(heartbeat);
+    }
+  }
+
+  tick(): void {
+    for (const peer of this.#peers) if (peer.state === 'snapshot') peer.snapshotTicks += 1;
+  }
+
+  /** Sends each peer all that its state and window allow. */
+  sendAll(term: number): void {
+    this.isDue = false;
+    for (const peer of this.#peers) this.#sendTo(peer, term);
+    this.#slice = [];
+  }
+
+  #sendTo(peer: Progress, term: number): void {
+    if (peer.state === 'snapshot' || (peer.state === 'probe' && peer.waiting)) return;
+    if (peer.next <= this.#log.offset) {
+      this.#wantSnapshot(peer, term);
+      return;
+    }
+    if (peer.state === 'probe') {
+      const entries = peer.next <= this.#log.lastIndex ? this.#entriesFrom(peer.next) : [];
+      this.#sendAppend(peer, term, entries);
+      peer.waiting = true;
+      return;
+    }
+    while (peer.next <= this.#log.lastIndex && !peer.window.isFull) {
+      const entries = this.#entriesFrom(peer.next);
+      peer.window.add(entries[entries.length - 1]!.index, this.#sliceBytes);
+      this.#sendAppend(peer, term, entries);
+      peer.next += entries.length;
+    }
+    const tellable = Math.min(this.#log.commit, peer.next - 1);
+    if (peer.verify || tellable > peer.sentCommit) this.#sendAppend(peer, term, []);
+  }
+
+  #sendAppend(peer: Progress, term: number, entries: readonly Entry[]): void {
+    const append = draft(MessageType.append, this.#id, peer.id, term);
+    append.index = peer.next - 1;
+    append.logTerm = this.#log.termAt(append.index);
+    append.entries = entries;
+    append.commit = this.#log.commit;
+    this.#outbox.send(append);
+    peer.verify = false;
+    peer.sentCommit = Math.min(this.#log.commit, append.index + entries.length);
+  }
+
+  #entriesFrom(from: number): readonly Entry[] {
+    if (this.#slice.length > 0 && this.#slice[0]!.index === from) return this.#slice;
+    const entries = this.#log.slice(from, this.#log.lastIndex, this.#settings.maxAppendBytes);
+    let bytes = 0;
+    for (const entry of entries) bytes += entryBytes(entry);
+    this.#slice = entries;
+    this.#sliceBytes = bytes;
+    return entries;
+  }
+
+  /** Only to a peer that answers: a stream to a dead one would hold up its next try. */
+  #wantSnapshot(peer: Progress, term: number): void {
+    if (!peer.active) return;
+    const message = draft(MessageType.snapshot, this.#id, peer.id, term);
+    message.index = this.#log.snapshotIndex;
+    message.logTerm = this.#log.snapshotTerm;
+    message.commit = this.#log.commit;
+    peer.sendSnapshot(message.index);
+    this.#snapshotsWanted.push(message);
+  }
+
+  takeSnapshotsWanted(): readonly RaftMessage[] {
+    const wanted = this.#snapshotsWanted;
+    this.#snapshotsWanted = [];
+    return wanted;
+  }
+
+  // Answers
+
+  /** Returns whether the peer's match moved: a commit may follow. */
+  onAppendReply(peer: Progress, reply: RaftMessage): boolean {
+    peer.active = true;
+    if (reply.reject) {
+      const { hintIndex, hintTerm } = reply;
+      const hint = hintTerm > 0 ? this.#log.newestNotAfter(hintIndex, hintTerm) : hintIndex;
+      if (peer.refuse(reply.index, hint)) this.isDue = true;
+      return false;
+    }
+    // More than we have cannot be a match with our log: never count what we cannot check.
+    if (reply.index > this.#log.lastIndex) return false;
+    this.isDue = true;
+    return peer.acknowledge(reply.index, this.#log.firstIndex);
+  }
+
+  onHeartbeatReply(peer: Progress, reply: RaftMessage): void {
+    peer.active = true;
+    peer.waiting = false;
+    if (reply.context > peer.readRound) peer.readRound = reply.context;
+    if (peer.state === 'replicate' && peer.match < this.#log.lastIndex) peer.verify = true;
+    if (peer.state === 'probe' || peer.verify) this.isDue = true;
+  }
+
+  /** A message to the peer was lost: find out what it has, once it answers heartbeats again. */
+  onUnreachable(peer: Progress): void {
+    if (peer.state === 'snapshot') return;
+    if (peer.state === 'replicate') peer.probeFrom(peer.match + 1);
+    peer.waiting = true;
+  }
+
+  onSnapshotSent(peer: Progress, isInstalled: boolean): void {
+    if (peer.state !== 'snapshot') return;
+    peer.probeFrom(isInstalled ? peer.snapshotIndex + 1 : peer.match + 1);
+    // After a failure, wait for a sign of life instead of starting over at once.
+    peer.waiting = !isInstalled;
+    this.isDue = true;
+  }
+
+  status(): PeerProgress[] {
+    return this.#peers.map(({ id, match, next, state, active }) => ({
+      id,
+      match,
+      next,
+      state,
+      active,
+    }));
+  }
+}
