@@ -151,6 +151,7 @@ export class Acceptor {
   readonly #peers: Map<string, Inbound>;
   /** Connections without a hello yet, oldest first. */
   readonly #strangers: Set<Inbound>;
+  #closed: boolean;
 
   constructor(context: TransportContext) {
     this.#context = context;
@@ -158,6 +159,7 @@ export class Acceptor {
     this.#urls = [];
     this.#peers = new Map();
     this.#strangers = new Set();
+    this.#closed = false;
   }
 
   /** Where it listens, with the ports that were given for port 0. */
@@ -173,6 +175,10 @@ export class Acceptor {
       server.once('error', (error) => reject(listenError(address, error)));
       server.listen({ host: address.host, port: address.port }, resolve);
     });
+    if (this.#closed) {
+      server.close();
+      throw new QuorateError('ERR_CLOSED', 'the transport was closed while it started');
+    }
     server.on('error', (error) => this.#context.warn(`listen ${address.url}`, String(error)));
     const bound = server.address();
     const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
@@ -181,6 +187,7 @@ export class Acceptor {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all(
       this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
     );
@@ -247,8 +254,8 @@ export class Acceptor {
       cert: tls.cert,
       key: tls.key,
       ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-      requestCert: tls.clientCertAuth === true,
-      rejectUnauthorized: tls.clientCertAuth === true,
+      requestCert: tls.clientCertAuth,
+      rejectUnauthorized: tls.clientCertAuth,
       handshakeTimeout: settings.handshakeTimeoutMs,
       minVersion: 'TLSv1.2',
     });

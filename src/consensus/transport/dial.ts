@@ -97,7 +97,6 @@ function openSocket(context: TransportContext, address: PeerAddress): Socket {
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ...(tls === undefined ? {} : { cert: tls.cert, key: tls.key }),
     ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-    rejectUnauthorized: tls?.skipVerify !== true,
     minVersion: 'TLSv1.2',
   });
 }

@@ -1,20 +1,52 @@
 /** Settings of the TCP transport, their defaults and what the parts of it share. */
+import { readFileSync } from 'node:fs';
 import type { Clock } from '../../core/clock.ts';
+import { QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import type { TransportHandlers } from '../transport.ts';
 import type { NodeId } from '../types.ts';
 import type { Connection } from './connection.ts';
 
-/** Certificates between nodes, PEM texts. Both sides present theirs. */
-export interface PeerTls {
-  readonly cert: string | Buffer;
-  readonly key: string | Buffer;
+/** Certificates between nodes: PEM files, by the names of etcd's `--peer-…` flags. */
+export interface TlsFiles {
+  /** Presented to peers on both sides of a connection. */
+  readonly certFile: string;
+  readonly keyFile: string;
   /** Who signs peers' certificates. @defaultValue the system's authorities */
-  readonly ca?: string | Buffer | undefined;
-  /** Refuse peers that present no certificate signed by `ca`. @defaultValue `false`, as etcd */
-  readonly clientCertAuth?: boolean;
-  /** Accept any certificate of the nodes we connect to: encrypted, but not authenticated. @defaultValue `false` */
-  readonly skipVerify?: boolean;
+  readonly trustedCaFile?: string | undefined;
+  /** Refuse peers without a certificate that verifies. @defaultValue as in etcd: with `trustedCaFile` */
+  readonly clientCertAuth?: boolean | undefined;
+}
+
+/** The files, read. */
+export interface PeerTls {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  readonly ca: Buffer | undefined;
+  readonly clientCertAuth: boolean;
+}
+
+/** Reads the files. Throws `ERR_INVALID_ARGUMENT` where one cannot be read. */
+export function readTlsFiles(files: TlsFiles): PeerTls {
+  const { certFile, keyFile, trustedCaFile, clientCertAuth } = files;
+  return {
+    cert: readPem(certFile, 'certificate'),
+    key: readPem(keyFile, 'key'),
+    ca: trustedCaFile === undefined ? undefined : readPem(trustedCaFile, 'trusted CA'),
+    clientCertAuth: clientCertAuth === true || trustedCaFile !== undefined,
+  };
+}
+
+function readPem(path: string, what: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new QuorateError(
+      'ERR_INVALID_ARGUMENT',
+      `the peer ${what} file cannot be read: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
 }
 
 /** A line for the operator. `warn`: somebody should look. At most one of a kind in ten seconds. */
@@ -76,7 +108,7 @@ export interface TcpTransportOptions {
   /** Where to listen: `http://host:port` or `https://host:port`, port 0 for any. */
   readonly listenUrls: readonly string[];
   /** Needed where a URL, ours or a peer's, begins with `https`. */
-  readonly tls?: PeerTls | undefined;
+  readonly tls?: TlsFiles | undefined;
   readonly clock?: Clock;
   readonly random?: Random;
   /** @defaultValue says nothing */

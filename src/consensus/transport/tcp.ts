@@ -21,11 +21,14 @@ import { FrameKind, OutFrame } from './frame.ts';
 import { Link } from './link.ts';
 import {
   DEFAULT_TRANSPORT_SETTINGS,
+  readTlsFiles,
   type TcpTransportOptions,
   type TransportContext,
   type TransportLog,
 } from './settings.ts';
 import { sendSnapshot } from './snapshot-stream.ts';
+
+export type { TcpTransportOptions, TlsFiles, TransportLog } from './settings.ts';
 
 /** A kind of warning is repeated only after this long. */
 const WARN_AGAIN_MS = 10_000;
@@ -61,6 +64,10 @@ class TcpNode implements TcpTransport {
   readonly #addresses: readonly PeerAddress[];
   readonly #acceptor: Acceptor;
   readonly #peers: Map<NodeId, Peer>;
+  /** Peers that were named before `start`. */
+  #named: ReadonlyMap<NodeId, readonly string[]>;
+  /** Whose hello is accepted: from the first moment of listening on. */
+  readonly #members: Set<NodeId>;
   #state: 'new' | 'started' | 'closed';
   #cancelSweep: Cancel | undefined;
   #lastSweepMs: number;
@@ -71,8 +78,10 @@ class TcpNode implements TcpTransport {
     requireId(options.clusterId, 'clusterId');
     this.#addresses = options.listenUrls.map(parsePeerUrl);
     this.#peers = new Map();
-    this.#context = createContext(options, this.#peers);
+    this.#members = new Set();
+    this.#context = createContext(options, (id) => this.#members.has(id));
     this.#acceptor = new Acceptor(this.#context);
+    this.#named = new Map();
     this.#state = 'new';
     this.#cancelSweep = undefined;
     this.#lastSweepMs = 0;
@@ -89,6 +98,7 @@ class TcpNode implements TcpTransport {
     this.#context.handlers = handlers;
     try {
       for (const address of this.#addresses) await this.#acceptor.listen(address);
+      this.#connectPeers(this.#named);
     } catch (error) {
       await this.close();
       throw error;
@@ -99,7 +109,14 @@ class TcpNode implements TcpTransport {
   }
 
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
-    if (this.#state === 'closed') return;
+    for (const urls of peers.values()) urls.forEach(parsePeerUrl);
+    this.#members.clear();
+    for (const id of peers.keys()) this.#members.add(id);
+    this.#named = new Map(peers);
+    if (this.#state === 'started') this.#connectPeers(this.#named);
+  }
+
+  #connectPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
     const removed = new QuorateError('ERR_CLOSED', 'the peer was removed or has new addresses');
     for (const [id, peer] of [...this.#peers]) {
       if (peers.get(id)?.join(' ') === peer.key) continue;
@@ -119,7 +136,11 @@ class TcpNode implements TcpTransport {
     if (peer === undefined) return;
     const link = message.type === MessageType.append ? peer.bulk : peer.control;
     const frame = new OutFrame(FrameKind.message, message, undefined, undefined);
-    if (frame.bytes <= this.#context.settings.maxFrameBytes && link.send(frame)) return;
+    const { maxFrameBytes } = this.#context.settings;
+    if (frame.bytes > maxFrameBytes) {
+      const text = `dropped a message of ${frame.bytes} bytes to node ${peer.id}: at most ${maxFrameBytes} fit a frame`;
+      this.#context.warn(`large ${peer.id}`, text);
+    } else if (link.send(frame)) return;
     this.#reportUnreachable(peer);
   }
 
@@ -228,7 +249,7 @@ class TcpNode implements TcpTransport {
 
 function createContext(
   options: TcpTransportOptions,
-  peers: ReadonlyMap<NodeId, Peer>,
+  knows: (peer: NodeId) => boolean,
 ): TransportContext {
   const clock = options.clock ?? systemClock;
   const random = options.random ?? systemRandom;
@@ -237,7 +258,7 @@ function createContext(
     id: options.id,
     clusterId: options.clusterId,
     incarnation: random.id63().toString(16).padStart(16, '0'),
-    tls: options.tls,
+    tls: options.tls === undefined ? undefined : readTlsFiles(options.tls),
     clock,
     random,
     settings: { ...DEFAULT_TRANSPORT_SETTINGS, ...options.settings },
@@ -245,7 +266,7 @@ function createContext(
     handlers: NO_HANDLERS,
     warn: limitedWarnings(log, () => clock.now()),
     info: (text) => log('info', text),
-    knows: (peer) => peers.has(peer),
+    knows,
   };
 }
 
