@@ -12,6 +12,9 @@ import type { GrpcSession } from './grpc-session.ts';
 /** Silence of a connection with a waiting call after which others are preferred. */
 const SUSPECT_AFTER_MS = 1_000;
 
+/** HTTP statuses that gRPC takes as UNAVAILABLE: a proxy's word on a server behind it. */
+const PROXY_FAILURES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
 /** How a call ended. */
 export interface CallEnd {
   /**
@@ -124,6 +127,8 @@ class Incoming {
   /** Why the answer is no gRPC. */
   garbage: string | undefined;
   error: Error | undefined;
+  /** Why a proxy did not pass the call on. */
+  unavailable: string | undefined;
 
   constructor(
     session: GrpcSession,
@@ -138,6 +143,7 @@ class Incoming {
     this.status = undefined;
     this.garbage = undefined;
     this.error = undefined;
+    this.unavailable = undefined;
     stream.on('response', (headers) => this.#headers(headers));
     stream.on('trailers', (headers) => {
       session.heard();
@@ -158,11 +164,17 @@ class Incoming {
     this.status = statusOf(headers);
     if (this.status !== undefined) return;
     const foreign = foreignAnswer(headers);
-    if (foreign !== undefined) this.#refuse(`the answer is no gRPC: ${foreign}`);
+    if (foreign === undefined) return;
+    if (PROXY_FAILURES.has(Number(headers[':status']))) {
+      this.unavailable = `a proxy answered: ${foreign}`;
+      this.stream.close(constants.NGHTTP2_CANCEL);
+    } else {
+      this.#refuse(`the answer is no gRPC: ${foreign}`);
+    }
   }
 
   #data(chunk: Buffer): void {
-    if (this.garbage !== undefined) return;
+    if (this.garbage !== undefined || this.unavailable !== undefined) return;
     this.session.heard();
     try {
       this.reader.push(chunk);
@@ -181,7 +193,9 @@ class Incoming {
     const { garbage, status } = this;
     const base = { endpoint, message: undefined, status, delivered: true };
     if (garbage !== undefined) return { ...base, kind: 'garbage', why: garbage };
+    if (status?.code === 0) return { ...base, kind: 'lost', why: 'the server ended the stream' };
     if (status !== undefined) return { ...base, kind: 'status', why: status.text };
+    if (this.unavailable !== undefined) return { ...base, kind: 'lost', why: this.unavailable };
     const delivered = this.session.canHaveSeen(this.stream);
     const error = this.session.cause ?? this.error;
     const why =
@@ -340,6 +354,11 @@ export class GrpcStream implements Waiter {
       () => this.#end(this.#incoming!.end(endpoint)),
     );
     this.#handlers.opened(this);
+  }
+
+  /** Whether it has ended. */
+  get over(): boolean {
+    return this.#over;
   }
 
   /** Sends a framed message. What is lost shows in `ended`. */

@@ -7,6 +7,7 @@
 import type { OutgoingHttpHeaders } from 'node:http2';
 import { MessageChannel } from 'node:worker_threads';
 import type { Cancel, Clock } from '../../core/clock.ts';
+import { QuorateError } from '../../core/errors.ts';
 import {
   type CallEnd,
   type CallHost,
@@ -278,4 +279,9 @@ export class GrpcChannel implements CallHost {
     for (const endpoint of this.#further.values()) endpoint.close();
     this.#anchor.port1.close();
   }
+}
+
+/** The error of what a closed client cannot do. */
+export function closedError(call: string): QuorateError {
+  return new QuorateError('ERR_CLOSED', `${call}: the client is closed`);
 }
