@@ -112,7 +112,7 @@ async function etcdBenchmark(system: System, args: readonly string[]): Promise<L
 
 async function jsonPuts(system: System, clients: number, total: number): Promise<Load> {
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
-  const [host, port] = system.leader.split(':');
+  const [host = '', port = ''] = system.leader.split(':');
   const latencies: number[] = [];
   let next = 0;
   const startedAt = performance.now();

@@ -5,7 +5,6 @@ import { QuorateError } from '../core/errors.ts';
 import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { RaftCore } from './raft/raft.ts';
-import { raftSettings } from './raft/settings.ts';
 import {
   bootstrapEntries,
   clusterIdOf,
@@ -159,10 +158,10 @@ function raftCore(
   const { hardState, snapshot, entries } = storage.recovered;
   return new RaftCore({
     id,
-    settings: raftSettings({
+    settings: {
       electionTicks: Math.round(settings.electionMs / settings.heartbeatMs),
       heartbeatTicks: 1,
-    }),
+    },
     random,
     hardState,
     configuration: snapshot?.configuration ?? { voters: [], learners: [] },

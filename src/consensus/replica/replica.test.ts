@@ -1,0 +1,312 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { systemClock } from '../../core/clock.ts';
+import { isQuorateError } from '../../core/errors.ts';
+import { systemRandom } from '../../core/random.ts';
+import { memoryStorage } from '../memory-storage.ts';
+import { RaftCore } from '../raft/raft.ts';
+import type { StateMachine } from '../state-machine.ts';
+import type { Storage } from '../storage.ts';
+import { type MemoryNetwork, memoryNetwork } from '../transport/memory.ts';
+import { bootstrapEntries, clusterIdOf, Members, memberId } from './members.ts';
+import { Replica, type ReplicaStatus } from './replica.ts';
+import { type ReplicaSettings, replicaSettings } from './settings.ts';
+
+/** Keeps every command, so that order and count can be checked. */
+class Journal implements StateMachine<string> {
+  commands: string[] = [];
+
+  apply(data: Uint8Array): string {
+    this.commands.push(Buffer.from(data).toString());
+    return `${this.commands.length}:${this.commands.at(-1)}`;
+  }
+
+  snapshot(): Iterable<Uint8Array> {
+    return [Buffer.from(JSON.stringify(this.commands))];
+  }
+
+  async restore(chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    for await (const chunk of chunks) this.commands = JSON.parse(Buffer.from(chunk).toString());
+  }
+}
+
+interface TestNode {
+  readonly id: string;
+  readonly journal: Journal;
+  readonly replica: Replica<string>;
+  readonly failures: Error[];
+}
+
+const members = ['a', 'b', 'c'].map((name) => {
+  const peerUrls = [`http://${name}:2380`];
+  return { id: memberId(peerUrls, 'test'), name, peerUrls, learner: false };
+});
+const clusterId = clusterIdOf(members.map((member) => member.id));
+
+class TestCluster {
+  readonly network: MemoryNetwork = memoryNetwork();
+  readonly storages = new Map<string, Storage>();
+  readonly nodes = new Map<string, TestNode>();
+  readonly settings: Partial<ReplicaSettings>;
+
+  constructor(settings: Partial<ReplicaSettings> = {}) {
+    this.settings = { heartbeatMs: 10, electionMs: 60, requestTimeoutMs: 5000, ...settings };
+  }
+
+  async open(id: string, storage = this.newStorage(id)): Promise<TestNode> {
+    const settings = replicaSettings(this.settings);
+    const { hardState, snapshot, entries } = storage.recovered;
+    const journal = new Journal();
+    const failures: Error[] = [];
+    const transport = this.network.transport(id);
+    transport.setPeers(new Map(members.filter((m) => m.id !== id).map((m) => [m.id, m.peerUrls])));
+    const replica = new Replica<string>({
+      id,
+      core: new RaftCore({
+        id,
+        settings: { electionTicks: 6 },
+        random: systemRandom,
+        hardState,
+        configuration: snapshot?.configuration ?? { voters: [], learners: [] },
+        snapshot: { index: snapshot?.index ?? 0, term: snapshot?.term ?? 0 },
+        entries,
+        applied: snapshot?.index ?? 0,
+      }),
+      storage,
+      transport,
+      machine: journal,
+      members: new Members(),
+      settings,
+      clock: systemClock,
+      defer: (run) => void setImmediate(run),
+      events: { onFailed: (error) => failures.push(error) },
+    });
+    this.storages.set(id, storage);
+    const node = { id, journal, replica, failures };
+    this.nodes.set(id, node);
+    await replica.start();
+    return node;
+  }
+
+  newStorage(id: string): Storage {
+    const entries = bootstrapEntries(members);
+    return memoryStorage({
+      identity: { clusterId, nodeId: id },
+      bootstrap: { entries, hardState: { term: 1, vote: '', commit: entries.length } },
+    });
+  }
+
+  async openAll(): Promise<TestNode[]> {
+    return Promise.all(members.map((member) => this.open(member.id)));
+  }
+
+  async leader(): Promise<TestNode> {
+    return until(() => [...this.nodes.values()].find((node) => node.replica.leading));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.nodes.values()].map((node) => node.replica.close()));
+    for (const node of this.nodes.values()) assert.deepEqual(node.failures, []);
+  }
+}
+
+async function until<T>(holds: () => T | undefined | false): Promise<T> {
+  const deadline = performance.now() + 10_000;
+  for (;;) {
+    const value = holds();
+    if (value !== undefined && value !== false) return value;
+    assert.ok(performance.now() < deadline, `timed out waiting for ${holds}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+const bytes = (text: string): Buffer => Buffer.from(text);
+
+async function withCluster(
+  run: (cluster: TestCluster) => Promise<void>,
+  settings?: Partial<ReplicaSettings>,
+): Promise<void> {
+  const cluster = new TestCluster(settings);
+  try {
+    await cluster.openAll();
+    await run(cluster);
+  } finally {
+    await cluster.close();
+  }
+}
+
+test('a proposal on any node resolves with what that node applied', async () => {
+  await withCluster(async (cluster) => {
+    await cluster.leader();
+    const answers: string[] = [];
+    for (const node of cluster.nodes.values()) answers.push(await node.replica.propose(bytes('x')));
+    assert.deepEqual(answers, ['1:x', '2:x', '3:x']);
+  });
+});
+
+test('concurrent proposals from all nodes are applied once each, in one order everywhere', async () => {
+  await withCluster(async (cluster) => {
+    await cluster.leader();
+    const sent: string[] = [];
+    await Promise.all(
+      [...cluster.nodes.values()].flatMap((node, n) =>
+        Array.from({ length: 200 }, (_, i) => {
+          sent.push(`${n}-${i}`);
+          return node.replica.propose(bytes(`${n}-${i}`));
+        }),
+      ),
+    );
+    const journals = [...cluster.nodes.values()].map((node) => node.journal);
+    await until(() => journals.every((journal) => journal.commands.length === 600));
+    assert.deepEqual([...journals[0]!.commands].sort(), sent.sort());
+    for (const journal of journals) assert.deepEqual(journal.commands, journals[0]!.commands);
+  });
+});
+
+test('a read barrier on a follower shows every write that was acknowledged before it', async () => {
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    const follower = [...cluster.nodes.values()].find((node) => node !== leader)!;
+    for (let i = 0; i < 50; i++) {
+      await leader.replica.propose(bytes(String(i)));
+      await follower.replica.readBarrier();
+      assert.equal(follower.journal.commands.length, i + 1);
+    }
+  });
+});
+
+test('proposals that a deposed leader could not commit are proposed again and applied once', async () => {
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    cluster.network.isolate(leader.id);
+    const stranded = Array.from({ length: 20 }, (_, i) => leader.replica.propose(bytes(`s${i}`)));
+    const rest = [...cluster.nodes.values()].filter((node) => node !== leader);
+    await until(() => rest.find((node) => node.replica.leading));
+    await rest[0]!.replica.propose(bytes('meanwhile'));
+    cluster.network.rejoin(leader.id);
+    await Promise.all(stranded);
+    await rest[0]!.replica.readBarrier();
+    const { commands } = rest[0]!.journal;
+    assert.equal(new Set(commands).size, commands.length, 'nothing twice');
+    assert.equal(commands.length, 21);
+  });
+});
+
+test('a leader that was cut off answers no read from its old state', async () => {
+  await withCluster(
+    async (cluster) => {
+      const leader = await cluster.leader();
+      await leader.replica.propose(bytes('old'));
+      cluster.network.isolate(leader.id);
+      const read = leader.replica.readBarrier();
+      await assert.rejects(read, (error) => isQuorateError(error) && error.retryable);
+    },
+    { requestTimeoutMs: 300 },
+  );
+});
+
+test('without a majority a proposal is refused as not applied, and never is', async () => {
+  await withCluster(
+    async (cluster) => {
+      const leader = await cluster.leader();
+      const follower = [...cluster.nodes.values()].find((node) => node !== leader)!;
+      for (const node of cluster.nodes.values()) cluster.network.isolate(node.id);
+      await until(() => follower.replica.leader === '');
+      await assert.rejects(
+        follower.replica.propose(bytes('lost')),
+        (error) => isQuorateError(error, 'ERR_NO_LEADER') && error.outcome === 'not-applied',
+      );
+      for (const node of cluster.nodes.values()) cluster.network.rejoin(node.id);
+      await until(() => [...cluster.nodes.values()].some((node) => node.replica.leading));
+      await follower.replica.propose(bytes('found'));
+      assert.deepEqual(follower.journal.commands, ['found']);
+    },
+    { requestTimeoutMs: 300 },
+  );
+});
+
+test('an appended proposal without an answer in time has an unknown outcome', async () => {
+  await withCluster(
+    async (cluster) => {
+      const leader = await cluster.leader();
+      const others = [...cluster.nodes.keys()].filter((id) => id !== leader.id);
+      // One way: the leader's appends are lost, so it keeps leading until it notices.
+      for (const id of others) cluster.network.cut(leader.id, id);
+      await assert.rejects(
+        leader.replica.propose(bytes('maybe')),
+        (error) => isQuorateError(error, 'ERR_TIMEOUT') && error.outcome === 'unknown',
+      );
+    },
+    { requestTimeoutMs: 50 },
+  );
+});
+
+test('a node that fell behind the log gets a snapshot and then the rest', async () => {
+  await withCluster(
+    async (cluster) => {
+      const leader = await cluster.leader();
+      const late = [...cluster.nodes.values()].find((node) => node !== leader)!;
+      cluster.network.isolate(late.id);
+      for (let i = 0; i < 200; i++) await leader.replica.propose(bytes(`p${i}`));
+      await until(() => leader.replica.status().firstIndex > 50);
+      cluster.network.rejoin(late.id);
+      await until(() => late.journal.commands.length === 200);
+      await leader.replica.propose(bytes('after'));
+      await late.replica.readBarrier();
+      assert.deepEqual(late.journal.commands, leader.journal.commands);
+      assert.ok(late.replica.status().snapshotIndex > 0);
+    },
+    { snapshotEntries: 20, keepEntries: 5 },
+  );
+});
+
+test('closing the leader hands leadership over first', async () => {
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    const changes: ReplicaStatus[] = [];
+    const { term } = leader.replica.status();
+    await leader.replica.close();
+    const next = await until(() =>
+      [...cluster.nodes.values()].find((node) => node !== leader && node.replica.leading),
+    );
+    assert.equal(next.replica.status().term, term + 1, 'one planned election');
+    assert.deepEqual(changes, []);
+  });
+});
+
+test('a closed node answers everything that was open', async () => {
+  const cluster = new TestCluster();
+  await cluster.openAll();
+  const leader = await cluster.leader();
+  for (const id of cluster.nodes.keys()) if (id !== leader.id) cluster.network.isolate(id);
+  const open = leader.replica.propose(bytes('open'));
+  const read = leader.replica.readBarrier();
+  const settled = Promise.allSettled([open, read]);
+  await leader.replica.close();
+  const outcomes = (await settled).map((one) => (one.status === 'rejected' ? one.reason.code : 'done'));
+  assert.deepEqual(outcomes, ['ERR_CLOSED', 'ERR_CLOSED']);
+  await assert.rejects(leader.replica.propose(bytes('late')), (e) => isQuorateError(e, 'ERR_CLOSED'));
+  await cluster.close();
+});
+
+test('a proposal over the limit is refused at the door', async () => {
+  await withCluster(
+    async (cluster) => {
+      const leader = await cluster.leader();
+      await assert.rejects(leader.replica.propose(Buffer.alloc(101)), (error) =>
+        isQuorateError(error, 'ERR_REQUEST_TOO_LARGE'),
+      );
+      await assert.rejects(leader.replica.propose(Buffer.alloc(0)), (error) =>
+        isQuorateError(error, 'ERR_INVALID_ARGUMENT'),
+      );
+    },
+    { maxProposalBytes: 100 },
+  );
+});
+
+test('settings that contradict each other are refused by name', () => {
+  assert.throws(() => replicaSettings({ heartbeatMs: 500, electionMs: 1000 }), /electionMs/);
+  assert.throws(() => replicaSettings({ electionMs: 60_000 }), /electionMs/);
+  assert.throws(() => replicaSettings({ snapshotEntries: 0 }), /snapshotEntries/);
+  assert.equal(replicaSettings({ electionMs: 2000 }).requestTimeoutMs, 9000);
+});
