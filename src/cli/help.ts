@@ -1,0 +1,207 @@
+/** The help texts: each says what the command is for, how it is written, and shows it in use. */
+import { EXIT, type Io, paint } from './io.ts';
+
+interface Topic {
+  readonly summary: string;
+  readonly text: string;
+}
+
+const CONNECTION = `Connection (as etcdctl's; each also as an ETCDCTL_… variable):
+  --endpoints A,B,…       addresses of the cluster                     (127.0.0.1:2379)
+  --command-timeout 5s    how long a request may take
+  --cacert, --cert, --key certificate files, for https endpoints
+  --user NAME:PASSWORD    for a cluster with authentication`;
+
+export const TOPICS: Readonly<Record<string, Topic>> = {
+  start: {
+    summary: 'a durable three-node cluster on this machine',
+    text: `quorate start [--data-dir FOLDER] [--nodes N]
+
+Runs three nodes as three processes, on etcd's usual ports (clients: 2379, 22379, 32379; peers:
+the next port each), with their data in ./quorate-data. A node that dies is started again: kill
+one with kill -9 and watch. Ctrl-C stops them all; the data stays for the next start.
+
+Options:
+  --data-dir FOLDER       where the data and the logs are kept         (./quorate-data)
+  --nodes N               how many nodes, 1 to 5                       (3)
+  --client-ports P,P,P    one port a node, for clients
+  --peer-ports P,P,P      one port a node, between them                (client port + 1)
+  --host ADDRESS          where they listen                            (127.0.0.1)
+
+Examples:
+  quorate start
+  quorate start --nodes 1 --data-dir /tmp/try
+  quorate start --client-ports 3379,3381,3383`,
+  },
+  serve: {
+    summary: "one node of a cluster, with etcd's flags",
+    text: `quorate serve [etcd's flags]
+
+Runs one node until it is told to stop (SIGTERM, Ctrl-C). It takes etcd's flags, with one or two
+dashes, as --flag value or --flag=value, and ETCD_… variables, so that it can stand in for the
+etcd executable. Flags without a meaning here are accepted with a warning; those that promise
+something that would not be kept are refused. The log goes to stderr, a JSON object a line.
+
+The most used flags:
+  --name NAME                          this node, one of --initial-cluster  (default)
+  --data-dir FOLDER                    its data                             (NAME.etcd)
+  --initial-cluster A=URL,B=URL,…      every node, the same list on each
+  --initial-cluster-token TEXT         keeps clusters apart                 (etcd-cluster)
+  --listen-client-urls URL,…           (http://localhost:2379)
+  --advertise-client-urls URL,…        where clients reach it
+  --listen-peer-urls URL,…             (http://localhost:2380)
+  --initial-advertise-peer-urls URL,…  where the other nodes reach it
+  --heartbeat-interval, --election-timeout   milliseconds              (100, 1000)
+  --snapshot-count, --quota-backend-bytes, --max-request-bytes, --max-txn-ops
+  --auto-compaction-mode, --auto-compaction-retention
+  --cert-file, --key-file, --trusted-ca-file, --client-cert-auth, and the same with --peer-…
+  --log-level, --log-format json|console
+
+Examples:
+  quorate serve
+  quorate serve --name a --data-dir a.data \\
+    --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380 \\
+    --listen-peer-urls http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+    --listen-client-urls http://10.0.0.1:2379 --advertise-client-urls http://10.0.0.1:2379`,
+  },
+  kv: {
+    summary: 'read, write, delete and watch keys',
+    text: `quorate kv get KEY [END] [options]     print keys and values
+quorate kv put KEY VALUE [options]     write; VALUE - reads it from stdin
+quorate kv del KEY [END] [options]     delete, and print how many there were
+quorate kv watch KEY [END] [options]   print changes as they happen, until Ctrl-C
+
+KEY alone is one key; with END, all keys from KEY up to END, END excluded.
+
+Options:
+  --prefix                every key that starts with KEY
+  --from-key              every key from KEY on
+  --limit N               get: at most N keys
+  --rev N                 get: the past, as of revision N; watch: from revision N on
+  --sort-by key|version|create|mod|value, --order ascend|descend
+  --keys-only, --values-only, --count-only
+  --serializable          get: from the contacted node at once, perhaps old
+  --prev-kv               put, del, watch: also what was there before
+  --lease ID              put: attach to this lease (hexadecimal)
+  --ignore-value, --ignore-lease   put: keep the one it has
+  --json                  one JSON object (watch: one a line)
+
+${CONNECTION}
+
+Examples:
+  quorate kv put config/db postgres://db1
+  quorate kv get config/ --prefix
+  quorate kv get config/db --rev 5
+  quorate kv put big-one - < file
+  quorate kv watch config/ --prefix --json
+  quorate kv get no-such-key || echo "exit code $?"     # 3`,
+  },
+  lock: {
+    summary: 'run a command while holding a lock',
+    text: `quorate lock NAME [options] [-- COMMAND [ARGUMENT…]]
+
+Waits until the lock is free, runs the command, and releases the lock when it ends; its exit code is
+passed on. When the lock is lost (the cluster was out of reach for longer than --ttl), the command
+and what it started gets SIGTERM, and SIGKILL after --kill-after; the exit code is then ${EXIT.lost}.
+Without a command it prints the lock's key and holds it until Ctrl-C, as etcdctl lock does. Both use
+the same keys: they exclude each other.
+
+The command finds in its environment:
+  QUORATE_LOCK_NAME       the name
+  QUORATE_LOCK_TOKEN      the fencing token: grows with every holder; pass it along with writes,
+                          so that what they reach can refuse those of an earlier holder
+
+Options:
+  --ttl 10s               without contact for this long, the lock is lost
+  --wait 30s              give up when it is not free by then (exit code 1)
+  --no-wait               give up at once
+  --kill-after 5s         from SIGTERM to SIGKILL
+
+${CONNECTION}
+
+Examples:
+  quorate lock deploy -- ./deploy.sh production
+  quorate lock nightly --no-wait -- ./report.sh
+  quorate lock migrate -- sh -c 'psql -c "call migrate($QUORATE_LOCK_TOKEN)"'`,
+  },
+  elect: {
+    summary: 'run a command while being the leader',
+    text: `quorate elect NAME [VALUE] [options] [-- COMMAND [ARGUMENT…]]
+quorate elect --listen NAME
+
+Campaigns until elected, and runs the command while leading; its exit code is passed on. When
+leadership is lost the command gets SIGTERM, and SIGKILL after --kill-after; the exit code is then
+${EXIT.lost}: run it under a supervisor to campaign again. Without a command it leads until Ctrl-C. VALUE is what
+the leader tells the others (the host name unless given); --listen prints each leader's, as it changes.
+
+The command finds QUORATE_ELECTION_NAME, QUORATE_ELECTION_VALUE and QUORATE_ELECTION_TOKEN (the
+fencing token) in its environment.
+
+Options:
+  --listen, -l            print the leader, and each new one, until Ctrl-C
+  --ttl 10s               without contact for this long, leadership is lost
+  --kill-after 5s         from SIGTERM to SIGKILL
+
+${CONNECTION}
+
+Examples:
+  quorate elect scheduler -- ./run-scheduler.sh
+  quorate elect scheduler host-7:8080 -- ./run-scheduler.sh
+  quorate elect --listen scheduler`,
+  },
+  status: {
+    summary: 'members, leader, term, indexes, sizes',
+    text: `quorate status [--watch] [--json]
+
+Asks every member for its state. Exit code ${EXIT.notFound} when a member does not answer, there is no
+leader, or an alarm is raised.
+
+Options:
+  --watch, -w             repeat every second until Ctrl-C
+  --interval 1s           how often, with --watch
+  --json                  one JSON object (with --watch: one a line)
+
+${CONNECTION}
+
+Examples:
+  quorate status
+  quorate status --watch
+  quorate status --json --endpoints 10.0.0.1:2379,10.0.0.2:2379`,
+  },
+};
+
+const OVERVIEW = `Exit codes: ${EXIT.ok} done · ${EXIT.failed} failed · ${EXIT.usage} wrong command line · ${EXIT.notFound} key not found, or not healthy ·
+${EXIT.lost} lock or leadership lost · with a command after --, the command's own`;
+
+/** The page of a topic, or the overview. */
+export function helpPage(io: Io, topic?: string): string {
+  const page = topic === undefined ? undefined : TOPICS[topic];
+  const bold = (text: string): string => paint(io, 'bold', text);
+  if (page !== undefined) {
+    return `${page.text
+      .replace(/^([A-Z][^\n]*):$/gm, (title) => bold(title))
+      .replace(/^quorate .*$/gm, (usage) => bold(usage))}\n`;
+  }
+  const commands = Object.entries(TOPICS).map(
+    ([name, { summary }]) => `  ${paint(io, 'cyan', name.padEnd(8))} ${summary}`,
+  );
+  return `${bold('quorate')}: coordination for services that run as several instances
+
+${bold('Commands:')}
+${commands.join('\n')}
+  ${paint(io, 'cyan', 'help'.padEnd(8))} more about a command: quorate help kv
+  ${paint(io, 'cyan', 'version'.padEnd(8))} version numbers
+
+${bold('For a start:')}
+  quorate start                              three nodes on this machine
+  quorate kv put greeting hello              in another terminal
+  quorate kv get greeting
+  quorate lock deploy -- ./deploy.sh         one at a time, whoever runs it
+  quorate status --watch
+
+Every command takes --help; --json where it prints data; --debug shows the stack of an error.
+The client commands speak to any etcd-compatible cluster: --endpoints or ETCDCTL_ENDPOINTS.
+
+${OVERVIEW}
+`;
+}
