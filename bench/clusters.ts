@@ -2,13 +2,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePorts, startCluster, until } from '../test/support/cluster.ts';
-
-export const ENGINES: string =
-  process.env['QUORATE_ENGINES'] ?? join(homedir(), '.cache', 'quorate-engines', 'bin');
+import { startEtcd } from '../test/support/etcd.ts';
 
 /** A running system under test. */
 export interface System {
@@ -18,14 +16,6 @@ export interface System {
   readonly leader: string;
   readonly pids: readonly number[];
   close(): Promise<void>;
-}
-
-export function engine(name: string): string {
-  const path = join(ENGINES, name);
-  if (!existsSync(path)) {
-    throw new Error(`${name} is not installed: run 'npm run engines' first (looked in ${ENGINES})`);
-  }
-  return path;
 }
 
 export async function quorateSystem(flags: readonly string[] = []): Promise<System> {
@@ -41,34 +31,8 @@ export async function quorateSystem(flags: readonly string[] = []): Promise<Syst
 }
 
 export async function etcdSystem(): Promise<System> {
-  const folder = await mkdtemp(join(tmpdir(), 'quorate-bench-etcd-'));
-  const ports = await freePorts(6);
-  const initial = [1, 2, 3].map((i) => `e${i}=http://127.0.0.1:${ports[2 + i]}`).join(',');
-  const children = [1, 2, 3].map((i) => {
-    const client = `http://127.0.0.1:${ports[i - 1]}`;
-    const peer = `http://127.0.0.1:${ports[2 + i]}`;
-    const args = ['--name', `e${i}`, '--data-dir', join(folder, `e${i}`), '--log-level', 'error'];
-    args.push('--listen-client-urls', client, '--advertise-client-urls', client);
-    args.push('--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer);
-    args.push('--initial-cluster', initial);
-    return spawn(engine('etcd'), args, { stdio: 'ignore' });
-  });
-  const endpoints = ports.slice(0, 3).map((port) => `127.0.0.1:${port}`);
-  const leader = await until('etcd has a leader', () => etcdLeader(endpoints));
-  return system('etcd', endpoints, leader, children, folder);
-}
-
-function etcdLeader(endpoints: readonly string[]): string | undefined {
-  const out = execFileSync(
-    engine('etcdctl'),
-    ['--endpoints', endpoints.join(','), '--command-timeout=2s', 'endpoint', 'status', '-w', 'json'],
-    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
-  );
-  const all = JSON.parse(out) as {
-    Endpoint: string;
-    Status: { header: { member_id: number }; leader: number };
-  }[];
-  return all.find(({ Status }) => Status.leader === Status.header.member_id)?.Endpoint;
+  const { endpoints, pids, leader, close } = await startEtcd();
+  return { name: 'etcd', endpoints, leader: leader()!, pids, close };
 }
 
 const ANTIETCD = 'antietcd@1.3.1';

@@ -10,9 +10,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { freePorts } from '../test/support/cluster.ts';
+import { engine } from '../test/support/etcd.ts';
 import {
   antietcdSystem,
-  engine,
   etcdSystem,
   quorateSystem,
   residentMib,
