@@ -2,71 +2,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
-import type { RaftMessage } from '../raft/messages.ts';
 import { MessageType } from '../raft/messages.ts';
-import type { Transport, TransportHandlers } from '../transport.ts';
-import type { NodeId, SnapshotMetadata } from '../types.ts';
+import type { Transport } from '../transport.ts';
+import type { SnapshotMetadata } from '../types.ts';
 import { memoryNetwork } from './memory.ts';
 import { tcpTransport } from './tcp.ts';
-
-const A: NodeId = '00000000000000aa';
-const B: NodeId = 'bbbbbbbbbbbbbbbb';
-const CLUSTER: NodeId = 'cccccccccccccccc';
-
-export function raftMessage(fields: Partial<RaftMessage>): RaftMessage {
-  return {
-    type: MessageType.heartbeat,
-    from: A,
-    to: B,
-    term: 1,
-    index: 0,
-    logTerm: 0,
-    entries: [],
-    commit: 0,
-    reject: false,
-    hintIndex: 0,
-    hintTerm: 0,
-    context: 0,
-    force: false,
-    ...fields,
-  };
-}
-
-class Recorder implements TransportHandlers {
-  readonly messages: RaftMessage[] = [];
-  readonly unreachable: NodeId[] = [];
-  answer: (method: string, payload: Uint8Array) => Promise<Uint8Array> = async (_, payload) =>
-    payload;
-  snapshot: TransportHandlers['onSnapshot'] = async (_, __, chunks) => {
-    for await (const chunk of chunks) void chunk;
-  };
-  #waiters: (() => void)[] = [];
-
-  onMessage(message: RaftMessage): void {
-    this.messages.push(message);
-    this.#changed();
-  }
-  onCall(_from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array> {
-    return this.answer(method, payload);
-  }
-  onSnapshot(
-    message: RaftMessage,
-    metadata: SnapshotMetadata,
-    chunks: AsyncIterable<Uint8Array>,
-  ): Promise<void> {
-    return this.snapshot(message, metadata, chunks);
-  }
-  onUnreachable(peer: NodeId): void {
-    this.unreachable.push(peer);
-    this.#changed();
-  }
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#waiters.push(resolve));
-  }
-  #changed(): void {
-    for (const wake of this.#waiters.splice(0)) wake();
-  }
-}
+import { A, B, CLUSTER, Recorder, raftMessage, turn } from './testing.ts';
 
 interface Pair {
   readonly a: Transport;
@@ -78,7 +19,7 @@ interface Pair {
 /** Resolves when both see each other. */
 async function connected(pair: Pair): Promise<Pair> {
   while (![pair.a, pair.b].every((node) => node.peers().every((peer) => peer.connected))) {
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
   }
   return pair;
 }
@@ -230,7 +171,7 @@ for (const [name, open] of [
     it('rejects a call to a node that cannot be reached as not applied', async () => {
       const { a, b } = await opened();
       await b.close();
-      while (a.peers()[0]!.connected) await new Promise((resolve) => setImmediate(resolve));
+      while (a.peers()[0]!.connected) await turn();
       await assert.rejects(a.call(B, 'm', Buffer.alloc(0), 5000), (error) => {
         return isQuorateError(error, 'ERR_UNAVAILABLE') && error.outcome === 'not-applied';
       });
@@ -239,7 +180,7 @@ for (const [name, open] of [
     it('reports a peer that is gone as unreachable', async () => {
       const { a, b, atA } = await opened();
       await b.close();
-      while (a.peers()[0]!.connected) await new Promise((resolve) => setImmediate(resolve));
+      while (a.peers()[0]!.connected) await turn();
       atA.unreachable.length = 0;
       a.send(raftMessage({}));
       await atA.until(() => atA.unreachable.length > 0);
