@@ -110,7 +110,7 @@ export class NodeView implements NodeBackend {
         id,
         name: attributes?.name ?? '',
         peerUrls: [...member.peerUrls],
-        clientUrls: attributes?.clientUrls ?? [],
+        clientUrls: [...(attributes?.clientUrls ?? [])],
         isLearner: member.learner,
       };
     });
@@ -121,7 +121,7 @@ export class NodeView implements NodeBackend {
     const { service, store } = this.#options;
     if (request.action !== 0) {
       const result = await service.propose({ alarm: request }, options);
-      return { header: service.header(result.revision), alarms: result.alarms ?? [] };
+      return { ...result.alarm!, header: service.header(result.revision) };
     }
     await this.#options.replica.readBarrier(options);
     const wanted = store

@@ -16,7 +16,7 @@ const ENTRY_OVERHEAD = 32;
 const MAX_INTEGER = 1 << 24;
 
 export class HpackDecoder {
-  /** Counts insertions and evictions: equal versions mean equal tables. */
+  /** Counts changes of the table and its limit: equal versions mean equal tables. */
   version: number;
   readonly #maxTableBytes: number;
   readonly #maxListBytes: number;
@@ -147,6 +147,7 @@ export class HpackDecoder {
 
   #updateTableLimit(bytes: number): void {
     if (bytes > this.#maxTableBytes) throw broken('table size beyond the setting');
+    this.version++;
     this.#tableLimit = bytes;
     this.#evictTo(bytes);
   }
