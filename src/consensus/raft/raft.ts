@@ -25,13 +25,14 @@ import {
   type Role,
   type SnapshotMetadata,
 } from '../types.ts';
+import { Ballot } from './ballot.ts';
 import { draft } from './draft.ts';
 import { Durability } from './durability.ts';
 import { RaftLog } from './log.ts';
 import { MessageType, type RaftMessage } from './messages.ts';
 import { Outbox } from './outbox.ts';
-import { type Verdict, verdict } from './quorum.ts';
-import { ForwardedReads, type ReadBatch, ReadRounds } from './read-index.ts';
+import { Reads } from './reads.ts';
+import { Receiver } from './receiver.ts';
 import { Replication } from './replication.ts';
 import { type RaftSettings, validateSettings } from './settings.ts';
 
@@ -63,13 +64,13 @@ const NO_DATA = new Uint8Array(0);
 export class RaftCore implements Core {
   readonly #id: NodeId;
   readonly #settings: RaftSettings;
-  readonly #random: Random;
   readonly #log: RaftLog;
   readonly #durability: Durability;
   readonly #outbox: Outbox;
   readonly #replication: Replication;
-  readonly #rounds: ReadRounds;
-  readonly #forwarded: ForwardedReads;
+  readonly #reads: Reads;
+  readonly #receiver: Receiver;
+  readonly #ballot: Ballot;
   #configuration: Configuration;
   #isVoter: boolean;
 
@@ -80,10 +81,6 @@ export class RaftCore implements Core {
   /** Ticks since: contact with a leader or a vote given; as leader, since the last quorum check. */
   #electionElapsed: number;
   #heartbeatElapsed: number;
-  /** Drawn anew for each attempt, from `[electionTicks, 2 * electionTicks)`. */
-  #electionTimeout: number;
-  /** Answers to the campaign under way. */
-  readonly #votes: Map<NodeId, boolean>;
   /** As leader: to whom leadership is being handed. */
   #transferee: NodeId;
   /** As leader: its first entry. Until that is committed nothing of older terms counts as committed. */
@@ -91,11 +88,6 @@ export class RaftCore implements Core {
   /** As leader: payload of the entries after `commit`. */
   #uncommittedBytes: number;
 
-  /** A received snapshot that is not installed yet, and whether `take` has handed it out. */
-  #installing: SnapshotMetadata | undefined;
-  #installTaken: boolean;
-  #reads: { readonly context: number; readonly index: number }[];
-  #droppedReads: number[];
   #stateChanged: boolean;
   /** The commit index that the newest write holds. */
   #offeredCommit: number;
@@ -104,17 +96,14 @@ export class RaftCore implements Core {
     const { id, random, hardState, snapshot, entries, applied } = options;
     this.#id = id;
     this.#settings = validateSettings(options.settings);
-    this.#random = random;
     this.#log = new RaftLog({ snapshot, entries, applied, commit: hardState.commit });
     this.#durability = new Durability(this.#log.lastIndex);
     this.#outbox = new Outbox(this.#durability);
     this.#replication = new Replication(id, this.#settings, this.#log, this.#outbox);
-    this.#rounds = new ReadRounds(this.#settings.maxPendingReads);
-    this.#forwarded = new ForwardedReads(
-      this.#settings.maxPendingReads,
-      this.#settings.electionTicks,
-      random,
-    );
+    this.#reads = new Reads(id, this.#settings, random, this.#outbox, this.#replication);
+    this.#receiver = new Receiver(id, this.#log, this.#durability, this.#outbox);
+    const { electionTicks } = this.#settings;
+    this.#ballot = new Ballot(id, electionTicks, random, this.#log, this.#outbox);
     this.#configuration = options.configuration;
     this.#isVoter = options.configuration.voters.includes(id);
     this.#replication.configure(options.configuration);
@@ -124,15 +113,9 @@ export class RaftCore implements Core {
     this.#leader = NO_NODE;
     this.#electionElapsed = 0;
     this.#heartbeatElapsed = 0;
-    this.#electionTimeout = this.#drawTimeout();
-    this.#votes = new Map();
     this.#transferee = NO_NODE;
     this.#termStart = 0;
     this.#uncommittedBytes = 0;
-    this.#installing = undefined;
-    this.#installTaken = false;
-    this.#reads = [];
-    this.#droppedReads = [];
     this.#stateChanged = true;
     this.#offeredCommit = hardState.commit;
     if (hardState.term < this.#log.lastTerm) {
@@ -153,13 +136,11 @@ export class RaftCore implements Core {
   }
 
   #tickFollower(): void {
-    if (this.#electionElapsed >= this.#electionTimeout && this.#mayCampaign()) {
+    if (this.#electionElapsed >= this.#ballot.timeout && this.#mayCampaign()) {
       this.#startCampaign();
       return;
     }
-    const again: number[] = [];
-    this.#forwarded.tick(again, this.#droppedReads);
-    for (const batch of again) this.#askLeader(batch);
+    this.#reads.tick(this.#leader, this.#term);
   }
 
   #tickLeader(): void {
@@ -176,7 +157,7 @@ export class RaftCore implements Core {
     }
     if (this.#heartbeatElapsed >= this.#settings.heartbeatTicks) {
       this.#heartbeatElapsed = 0;
-      this.#replication.sendHeartbeats(this.#term, this.#rounds.newest);
+      this.#replication.sendHeartbeats(this.#term, this.#reads.round);
     }
   }
 
@@ -192,15 +173,15 @@ export class RaftCore implements Core {
     switch (message.type) {
       case MessageType.append:
         this.#followLeader(message);
-        this.#onAppend(message);
+        this.#receiver.onAppend(message);
         return;
       case MessageType.heartbeat:
         this.#followLeader(message);
-        this.#onHeartbeat(message);
+        this.#receiver.onHeartbeat(message);
         return;
       case MessageType.snapshot:
         this.#followLeader(message);
-        this.#onSnapshot(message);
+        this.#receiver.onSnapshot(message, this.#configuration);
         return;
       case MessageType.vote:
       case MessageType.preVote:
@@ -217,11 +198,10 @@ export class RaftCore implements Core {
         if (this.#role === 'leader') this.#onFollowerReply(message);
         return;
       case MessageType.readIndex:
-        // Too many reads: no answer, the asking node drops it in time.
-        if (this.#role === 'leader') this.#rounds.add(message.context, message.from);
+        if (this.#role === 'leader') this.#reads.lead(message.context, message.from);
         return;
       case MessageType.readIndexReply:
-        this.#onReadIndexReply(message);
+        this.#reads.onReply(message);
         return;
       case MessageType.timeoutNow:
         if (message.from === this.#leader && this.#mayCampaign()) this.#campaign(true);
@@ -288,7 +268,7 @@ export class RaftCore implements Core {
   }
 
   #mayCampaign(): boolean {
-    return this.#isVoter && this.#role !== 'leader' && this.#installing === undefined;
+    return this.#isVoter && this.#role !== 'leader' && !this.#receiver.isInstalling;
   }
 
   #startCampaign(): void {
@@ -301,37 +281,20 @@ export class RaftCore implements Core {
     // No leader is known from here on: others that lost it as well must get our vote.
     this.#setLeader(NO_NODE);
     this.#setRole('pre-candidate');
-    this.#beginAttempt();
-    this.#votes.set(this.#id, true);
-    if (this.#tally() === 'won') this.#campaign(false);
-    else this.#requestVotes(MessageType.preVote, this.#term + 1, false);
+    this.#electionElapsed = 0;
+    this.#ballot.begin();
+    this.#ballot.request(MessageType.preVote, this.#configuration.voters, this.#term + 1, false);
+    this.#onVote(this.#id, true);
   }
 
   #campaign(force: boolean): void {
     this.#setLeader(NO_NODE);
     this.#setRole('candidate');
     this.#setTerm(this.#term + 1, this.#id);
-    this.#beginAttempt();
-    // Our own vote counts when it is on the disk: see `persisted`.
-    this.#requestVotes(MessageType.vote, this.#term, force);
-  }
-
-  #beginAttempt(): void {
-    this.#votes.clear();
     this.#electionElapsed = 0;
-    this.#electionTimeout = this.#drawTimeout();
-  }
-
-  #requestVotes(type: MessageType, term: number, force: boolean): void {
-    const { lastIndex, lastTerm } = this.#log;
-    for (const voter of this.#configuration.voters) {
-      if (voter === this.#id) continue;
-      const request = draft(type, this.#id, voter, term);
-      request.index = lastIndex;
-      request.logTerm = lastTerm;
-      request.force = force;
-      this.#outbox.send(request);
-    }
+    this.#ballot.begin();
+    // Our own vote counts when it is on the disk: see `persisted`.
+    this.#ballot.request(MessageType.vote, this.#configuration.voters, this.#term, force);
   }
 
   #onVoteRequest(request: RaftMessage): void {
@@ -361,23 +324,11 @@ export class RaftCore implements Core {
   }
 
   #onVote(from: NodeId, isGranted: boolean): void {
-    if (!this.#votes.has(from)) this.#votes.set(from, isGranted);
-    const result = this.#tally();
+    const result = this.#ballot.record(this.#configuration.voters, from, isGranted);
     if (result === 'lost') this.#becomeFollower(this.#term, NO_NODE);
     if (result !== 'won') return;
     if (this.#role === 'pre-candidate') this.#campaign(false);
     else this.#becomeLeader();
-  }
-
-  #tally(): Verdict {
-    let granted = 0;
-    let refused = 0;
-    for (const voter of this.#configuration.voters) {
-      const vote = this.#votes.get(voter);
-      if (vote === true) granted += 1;
-      else if (vote === false) refused += 1;
-    }
-    return verdict(this.#configuration.voters.length, granted, refused);
   }
 
   // Roles
@@ -388,8 +339,7 @@ export class RaftCore implements Core {
     // The timer runs on unless there is a leader to wait for: a candidate whose log is behind must
     // not keep the others from campaigning.
     if (this.#role === 'leader' || leader !== NO_NODE) this.#electionElapsed = 0;
-    this.#electionTimeout = this.#drawTimeout();
-    this.#votes.clear();
+    this.#ballot.begin();
     this.#transferee = NO_NODE;
     this.#setRole(this.#isVoter ? 'follower' : 'learner');
     this.#setLeader(leader);
@@ -400,7 +350,6 @@ export class RaftCore implements Core {
     assert(this.#durability.stateDurable, "a leader's own vote is durable");
     this.#setRole('leader');
     this.#setLeader(this.#id);
-    this.#votes.clear();
     this.#transferee = NO_NODE;
     this.#electionElapsed = 0;
     this.#heartbeatElapsed = 0;
@@ -420,7 +369,7 @@ export class RaftCore implements Core {
   #setTerm(term: number, vote: NodeId): void {
     if (term === this.#term && vote === this.#vote) return;
     if (term !== this.#term) {
-      this.#dropReads();
+      this.#reads.abandon();
       this.#stateChanged = true;
     } else {
       assert(this.#vote === NO_NODE, 'one vote a term');
@@ -432,14 +381,9 @@ export class RaftCore implements Core {
 
   #setLeader(leader: NodeId): void {
     if (leader === this.#leader) return;
-    this.#dropReads();
+    this.#reads.abandon();
     this.#leader = leader;
     this.#stateChanged = true;
-  }
-
-  #drawTimeout(): number {
-    const { electionTicks } = this.#settings;
-    return electionTicks + this.#random.below(electionTicks);
   }
 
   // Following a leader (Raft §5.3, §7)
@@ -454,97 +398,12 @@ export class RaftCore implements Core {
     this.#electionElapsed = 0;
   }
 
-  #onAppend(append: RaftMessage): void {
-    // The log is about to be replaced: the leader will send again what is needed after that.
-    if (this.#installing !== undefined) return;
-    const log = this.#log;
-    if (append.index < log.commit) {
-      this.#acknowledge(append.from, log.commit);
-      return;
-    }
-    if (!log.matches(append.index, append.logTerm)) {
-      const reply = draft(MessageType.appendReply, this.#id, append.from, this.#term);
-      reply.reject = true;
-      reply.index = append.index;
-      reply.hintIndex = log.newestNotAfter(append.index, append.logTerm);
-      reply.hintTerm = log.termAt(reply.hintIndex);
-      this.#outbox.send(reply);
-      return;
-    }
-    if (!isWellFormed(append)) return;
-    this.#store(append.entries);
-    const lastNew = append.index + append.entries.length;
-    this.#commitTo(Math.min(append.commit, lastNew));
-    this.#acknowledge(append.from, lastNew);
-  }
-
-  /** Skips what is there already; from the first difference on, the leader's entries replace ours. */
-  #store(entries: readonly Entry[]): void {
-    const log = this.#log;
-    let at = 0;
-    while (at < entries.length) {
-      const entry = entries[at]!;
-      if (entry.index > log.lastIndex) break;
-      if (log.termAt(entry.index) !== entry.term) {
-        log.truncateAfter(entry.index - 1);
-        this.#durability.truncateAfter(entry.index - 1);
-        break;
-      }
-      at += 1;
-    }
-    for (; at < entries.length; at++) log.append(entries[at]!);
-  }
-
-  /** Promises the log up to `index`: leaves when that is durable. */
-  #acknowledge(to: NodeId, index: number): void {
-    const reply = draft(MessageType.appendReply, this.#id, to, this.#term);
-    reply.index = index;
-    this.#outbox.sendDurable(reply, index);
-  }
-
-  #onHeartbeat(heartbeat: RaftMessage): void {
-    if (this.#installing === undefined) {
-      if (heartbeat.commit > this.#log.lastIndex) {
-        throw new QuorateError(
-          'ERR_CORRUPT',
-          `the leader holds our promise of entry ${heartbeat.commit}, but our log ends at ${this.#log.lastIndex}: ` +
-            'the data directory was lost or replaced; remove this node and add it anew',
-        );
-      }
-      this.#commitTo(heartbeat.commit);
-    }
-    const reply = draft(MessageType.heartbeatReply, this.#id, heartbeat.from, this.#term);
-    reply.context = heartbeat.context;
-    this.#outbox.send(reply);
-  }
-
-  #onSnapshot(message: RaftMessage): void {
-    if (this.#installing !== undefined) return;
-    if (message.index <= this.#log.commit || this.#log.matches(message.index, message.logTerm)) {
-      this.#commitTo(message.index);
-      this.#acknowledge(message.from, this.#log.commit);
-      return;
-    }
-    this.#installing = {
-      index: message.index,
-      term: message.logTerm,
-      configuration: this.#configuration,
-    };
-    this.#installTaken = false;
-  }
-
   snapshotInstalled(metadata: SnapshotMetadata): void {
-    assert(this.#installTaken, 'only a snapshot that was handed out is installed');
-    assert(
-      this.#installing?.index === metadata.index,
-      'the snapshot handed out is the one installed',
-    );
-    this.#installing = undefined;
-    this.#installTaken = false;
-    this.#log.reset(metadata.index, metadata.term);
-    this.#durability.reset(metadata.index);
+    this.#receiver.onInstalled(metadata.index, metadata.term);
     this.configure(metadata.configuration);
-    if (this.#leader !== NO_NODE) this.#acknowledge(this.#leader, metadata.index);
+    if (this.#leader !== NO_NODE) {
+      this.#receiver.acknowledge(this.#leader, metadata.index, this.#term);
+    }
   }
 
   // Leading (Raft §5.3)
@@ -580,7 +439,7 @@ export class RaftCore implements Core {
     if (peer === undefined) return;
     if (reply.type === MessageType.heartbeatReply) {
       this.#replication.onHeartbeatReply(peer, reply);
-      if (this.#rounds.isFlying) this.#completeRound();
+      this.#reads.completeRound(this.#term);
       return;
     }
     if (this.#replication.onAppendReply(peer, reply)) this.#advanceCommit();
@@ -623,61 +482,14 @@ export class RaftCore implements Core {
   // Reads
 
   readIndex(context: number): void {
-    let isWaiting = false;
-    if (this.#role === 'leader') isWaiting = this.#rounds.add(context, NO_NODE);
-    else if (this.#leader !== NO_NODE) isWaiting = this.#forwarded.add(context);
-    if (!isWaiting) this.#droppedReads.push(context);
+    if (this.#role === 'leader') this.#reads.lead(context, NO_NODE);
+    else if (this.#leader !== NO_NODE) this.#reads.follow(context);
+    else this.#reads.drop(context);
   }
 
-  /** Begins the next round. Before the first commit of its term a leader's commit index may be old. */
-  #beginRound(): void {
-    if (!this.#mayBeginRound()) return;
-    this.#rounds.begin(this.#log.commit);
-    this.#completeRound();
-    if (!this.#rounds.isFlying) return;
-    this.#replication.sendHeartbeats(this.#term, this.#rounds.newest);
-    this.#heartbeatElapsed = 0;
-  }
-
+  /** Before the first commit of its term a leader's commit index may be old (Raft §8). */
   #mayBeginRound(): boolean {
-    return this.#rounds.isDue && this.#log.commit >= this.#termStart;
-  }
-
-  #completeRound(): void {
-    const batch = this.#rounds.complete(this.#replication.readByMajority(this.#rounds.newest));
-    if (batch !== undefined) this.#answerReads(batch, this.#rounds.flyingIndex);
-  }
-
-  #answerReads(batch: ReadBatch, index: number): void {
-    for (let at = 0; at < batch.contexts.length; at++) {
-      const context = batch.contexts[at]!;
-      const origin = batch.origins[at]!;
-      if (origin === NO_NODE) {
-        this.#reads.push({ context, index });
-      } else {
-        const reply = draft(MessageType.readIndexReply, this.#id, origin, this.#term);
-        reply.context = context;
-        reply.index = index;
-        this.#outbox.send(reply);
-      }
-    }
-  }
-
-  #askLeader(batch: number): void {
-    const request = draft(MessageType.readIndex, this.#id, this.#leader, this.#term);
-    request.context = batch;
-    this.#outbox.send(request);
-  }
-
-  #onReadIndexReply(reply: RaftMessage): void {
-    const contexts = this.#forwarded.complete(reply.context);
-    if (contexts === undefined) return;
-    for (const context of contexts) this.#reads.push({ context, index: reply.index });
-  }
-
-  #dropReads(): void {
-    this.#rounds.abandon(this.#droppedReads);
-    this.#forwarded.abandon(this.#droppedReads);
+    return this.#reads.isRoundDue && this.#log.commit >= this.#termStart;
   }
 
   // What the replica reports
@@ -710,7 +522,7 @@ export class RaftCore implements Core {
       }
       // A smaller quorum may hold more than the larger one did.
       this.#advanceCommit();
-      if (this.#rounds.isFlying) this.#completeRound();
+      this.#reads.completeRound(this.#term);
     } else if (!this.#isVoter || this.#role === 'learner') {
       this.#setRole(this.#isVoter ? 'follower' : 'learner');
     }
@@ -742,13 +554,12 @@ export class RaftCore implements Core {
       !this.#outbox.isEmpty ||
       this.#durability.stateDirty ||
       this.#log.lastIndex > this.#durability.offeredIndex ||
-      (this.#log.commit > this.#log.handedOut && this.#installing === undefined) ||
-      this.#reads.length > 0 ||
-      this.#droppedReads.length > 0 ||
-      (this.#installing !== undefined && !this.#installTaken) ||
+      (this.#log.commit > this.#log.handedOut && !this.#receiver.isInstalling) ||
+      this.#reads.hasResults ||
+      this.#receiver.isInstallDue ||
       (this.#role === 'leader'
         ? this.#replication.isDue || this.#replication.hasSnapshotsWanted || this.#mayBeginRound()
-        : this.#forwarded.isDue) ||
+        : this.#reads.isForwardDue) ||
       this.#stateChanged
     );
   }
@@ -756,24 +567,24 @@ export class RaftCore implements Core {
   take(): Effects {
     let snapshotsWanted: readonly RaftMessage[] = NOTHING;
     if (this.#role === 'leader') {
-      this.#beginRound();
+      if (this.#mayBeginRound() && this.#reads.beginRound(this.#log.commit, this.#term)) {
+        this.#heartbeatElapsed = 0;
+      }
       if (this.#replication.isDue) this.#replication.sendAll(this.#term);
       if (this.#replication.hasSnapshotsWanted) {
         snapshotsWanted = this.#replication.takeSnapshotsWanted();
       }
-    } else if (this.#forwarded.isDue) {
-      this.#askLeader(this.#forwarded.begin());
+    } else if (this.#reads.isForwardDue) {
+      this.#reads.forward(this.#leader, this.#term);
     }
-    const install = this.#installTaken ? undefined : this.#installing;
-    if (install !== undefined) this.#installTaken = true;
     const effects: Effects = {
       persist: this.#takePersist(),
       messages: this.#outbox.takeReady(),
       messagesAfterPersist: this.#outbox.takeAfterWrite(),
       committed: this.#takeCommitted(),
-      reads: this.#reads.length > 0 ? this.#reads : NOTHING,
-      droppedReads: this.#droppedReads.length > 0 ? this.#droppedReads : NOTHING,
-      install,
+      reads: this.#reads.takeAnswered(),
+      droppedReads: this.#reads.takeDropped(),
+      install: this.#receiver.takeInstall(),
       snapshotsWanted,
       stateChanged: this.#stateChanged,
     };
@@ -781,8 +592,6 @@ export class RaftCore implements Core {
       effects.messagesAfterPersist.length === 0 || effects.persist !== undefined,
       'a message that waits for a write has one to wait for',
     );
-    if (this.#reads.length > 0) this.#reads = [];
-    if (this.#droppedReads.length > 0) this.#droppedReads = [];
     this.#stateChanged = false;
     return effects;
   }
@@ -804,7 +613,7 @@ export class RaftCore implements Core {
 
   #takeCommitted(): readonly Entry[] {
     const log = this.#log;
-    if (log.handedOut >= log.commit || this.#installing !== undefined) return NOTHING;
+    if (log.handedOut >= log.commit || this.#receiver.isInstalling) return NOTHING;
     const { maxCommittedBytesPerTake, maxCommittedEntriesPerTake } = this.#settings;
     const to = Math.min(log.commit, log.handedOut + maxCommittedEntriesPerTake);
     const entries = log.slice(log.handedOut + 1, to, maxCommittedBytesPerTake);
@@ -825,16 +634,4 @@ export class RaftCore implements Core {
       peers: this.#role === 'leader' ? this.#replication.status() : NOTHING,
     };
   }
-}
-
-/** Never trust the wire: entries follow each other and none is of a term that has not begun. */
-function isWellFormed(append: RaftMessage): boolean {
-  let index = append.index;
-  let term = append.logTerm;
-  for (const entry of append.entries) {
-    index += 1;
-    if (entry.index !== index || entry.term < term || entry.term > append.term) return false;
-    term = entry.term;
-  }
-  return true;
 }

@@ -328,8 +328,7 @@ export class Simulation {
     const alone = leader ?? this.nodes[this.random.below(this.nodes.length)]!;
     for (const from of this.nodes) {
       for (const to of this.nodes) {
-        const isCut =
-          kind === 1 ? this.random.below(4) === 0 : (from === alone) !== (to === alone);
+        const isCut = kind === 1 ? this.random.below(4) === 0 : (from === alone) !== (to === alone);
         if (isCut) this.cut.add(`${from.id}>${to.id}`);
       }
     }

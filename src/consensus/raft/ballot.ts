@@ -1,0 +1,61 @@
+/** An election from the candidate's side (Raft §5.2): who was asked, who answered, how long to wait. */
+import type { Random } from '../../core/random.ts';
+import type { NodeId } from '../types.ts';
+import { draft } from './draft.ts';
+import type { RaftLog } from './log.ts';
+import type { MessageType } from './messages.ts';
+import type { Outbox } from './outbox.ts';
+import { type Verdict, verdict } from './quorum.ts';
+
+export class Ballot {
+  readonly #id: NodeId;
+  readonly #electionTicks: number;
+  readonly #random: Random;
+  readonly #log: RaftLog;
+  readonly #outbox: Outbox;
+  readonly #answers: Map<NodeId, boolean>;
+  /** Ticks until the next attempt: drawn from `[electionTicks, 2 * electionTicks)`, so that ties end. */
+  timeout: number;
+
+  constructor(id: NodeId, electionTicks: number, random: Random, log: RaftLog, outbox: Outbox) {
+    this.#id = id;
+    this.#electionTicks = electionTicks;
+    this.#random = random;
+    this.#log = log;
+    this.#outbox = outbox;
+    this.#answers = new Map();
+    this.timeout = 0;
+    this.begin();
+  }
+
+  /** Forgets the answers and draws a new timeout. */
+  begin(): void {
+    this.#answers.clear();
+    this.timeout = this.#electionTicks + this.#random.below(this.#electionTicks);
+  }
+
+  request(type: MessageType, voters: readonly NodeId[], term: number, force: boolean): void {
+    const { lastIndex, lastTerm } = this.#log;
+    for (const voter of voters) {
+      if (voter === this.#id) continue;
+      const request = draft(type, this.#id, voter, term);
+      request.index = lastIndex;
+      request.logTerm = lastTerm;
+      request.force = force;
+      this.#outbox.send(request);
+    }
+  }
+
+  /** Counts an answer; only the first of each node counts, and only a voter's. */
+  record(voters: readonly NodeId[], from: NodeId, isGranted: boolean): Verdict {
+    if (!this.#answers.has(from)) this.#answers.set(from, isGranted);
+    let granted = 0;
+    let refused = 0;
+    for (const voter of voters) {
+      const answer = this.#answers.get(voter);
+      if (answer === true) granted += 1;
+      else if (answer === false) refused += 1;
+    }
+    return verdict(voters.length, granted, refused);
+  }
+}
