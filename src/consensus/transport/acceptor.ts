@@ -51,7 +51,7 @@ class Inbound {
     if (this.#hello === undefined) this.#greet(content);
     else if (this.#snapshot !== undefined) this.#snapshot.take(content, owned);
     else if (kind === FrameKind.message) {
-      // Entries outlive the socket's read buffer: one copy for the whole frame.
+      // Entries live on in the log and would keep the whole read buffer: one copy for the frame.
       const kept = owned || !carriesEntries(content, 1) ? content : Buffer.from(content);
       const message = readMessage(kept, 1, this.#hello.from, this.#context.id);
       this.#context.handlers.onMessage(message);
