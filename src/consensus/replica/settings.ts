@@ -8,7 +8,10 @@ export interface ReplicaSettings {
   readonly electionMs: number;
   /** How long a proposal or read may take, a change of leader included. @defaultValue 5000 + 2 elections */
   readonly requestTimeoutMs: number;
-  /** Entries applied since the last snapshot before the next one is taken. @defaultValue 10000 */
+  /**
+   * Entries applied since the last snapshot before the next one is taken; and never before the log
+   * has grown by as much as that snapshot weighed. @defaultValue 10000
+   */
   readonly snapshotEntries: number;
   /** Bytes applied since the last snapshot before the next one is taken. @defaultValue 64 MiB */
   readonly snapshotBytes: number;

@@ -20,6 +20,8 @@ export class Snapshots<Result> {
   #entries = 0;
   #bytes = 0;
   #oldestAt = 0;
+  /** Size of the newest snapshot: what the next one will cost, roughly. */
+  #newestBytes: number;
   /** Index of the snapshot before the newest one: storage falls back to it, so its log is kept. */
   #previousIndex = 0;
   #newestIndex: number;
@@ -39,6 +41,7 @@ export class Snapshots<Result> {
     this.#members = members;
     this.#settings = settings;
     this.#newestIndex = storage.recovered.snapshot?.index ?? 0;
+    this.#newestBytes = 0;
   }
 
   get newestIndex(): number {
@@ -51,12 +54,16 @@ export class Snapshots<Result> {
     this.#bytes += bytes;
   }
 
+  /**
+   * A snapshot writes the whole state, so one is due only when the log has grown by as much as the
+   * last one weighed: then snapshots at most double what is written, however large the state.
+   */
   due(now: number): boolean {
     if (this.#taking || this.#writer !== undefined || this.#entries === 0) return false;
+    if (now - this.#oldestAt >= this.#settings.snapshotAgeMs) return true;
+    if (this.#bytes < this.#newestBytes) return false;
     return (
-      this.#entries >= this.#settings.snapshotEntries ||
-      this.#bytes >= this.#settings.snapshotBytes ||
-      now - this.#oldestAt >= this.#settings.snapshotAgeMs
+      this.#entries >= this.#settings.snapshotEntries || this.#bytes >= this.#settings.snapshotBytes
     );
   }
 
@@ -75,13 +82,15 @@ export class Snapshots<Result> {
       writer = await this.#storage.createSnapshot(metadata);
       this.#writer = writer;
       await writer.write(members);
+      let bytes = members.length;
       for (let next = chunks.next(); !next.done; next = chunks.next()) {
         if (this.#writer !== writer) return false;
         await writer.write(next.value);
+        bytes += next.value.length;
       }
       if (this.#writer !== writer) return false;
       await writer.commit();
-      this.#becameNewest(metadata.index);
+      this.#becameNewest(metadata.index, bytes);
       return true;
     } finally {
       chunks.return?.();
@@ -121,7 +130,7 @@ export class Snapshots<Result> {
     this.#arrived = undefined;
     this.#entries = 0;
     this.#bytes = 0;
-    this.#becameNewest(metadata.index);
+    this.#becameNewest(metadata.index, 0);
     await this.restore();
   }
 
@@ -129,6 +138,7 @@ export class Snapshots<Result> {
   async restore(): Promise<void> {
     const snapshot = this.#storage.readSnapshot();
     if (snapshot === undefined) return;
+    this.#newestBytes = snapshot.bytes;
     const chunks = snapshot.chunks[Symbol.asyncIterator]();
     const first = await chunks.next();
     if (first.done === true) {
@@ -161,8 +171,9 @@ export class Snapshots<Result> {
     return this.#previousIndex;
   }
 
-  #becameNewest(index: number): void {
+  #becameNewest(index: number, bytes: number): void {
     this.#previousIndex = this.#newestIndex;
     this.#newestIndex = index;
+    this.#newestBytes = bytes;
   }
 }
