@@ -5,8 +5,8 @@
  */
 import { systemClock } from '../../core/clock.ts';
 import { isQuorateError } from '../../core/errors.ts';
-import { openNode, type QuorateNode } from '../../node.ts';
-import { type EtcdServer, serveEtcd } from '../../server/index.ts';
+import type { QuorateNode } from '../../node.ts';
+import type { EtcdServer } from '../../server/index.ts';
 import { VERSION } from '../../version.ts';
 import { parseEtcdFlags } from '../etcd-flags.ts';
 import { EXIT, type Io } from '../io.ts';
@@ -58,6 +58,9 @@ async function run(
     'data-dir': settings.node.dataDir,
     node: process.version,
   });
+  // Loaded here, so that a wrong flag or `--version` is answered at once.
+  const { openNode } = await import('../../node.ts');
+  const { serveEtcd } = await import('../../server/index.ts');
   const node = await openNode({ ...settings.node, log });
   let server: EtcdServer | undefined;
   const roles = roleReports(node, tell);

@@ -12,7 +12,6 @@ import { claimFolder, refuseBusyPorts } from '../start/claim.ts';
 import { Display } from '../start/display.ts';
 
 const TOPIC = 'start';
-const MOST_NODES = 9;
 /** etcd's own local cluster: 2379, 22379, 32379 for clients, the next port for peers. */
 const CLIENT_PORTS = [2379, 22379, 32379, 42379, 52379];
 
@@ -40,7 +39,9 @@ export function planCluster(argv: readonly string[]): ClusterPlan {
   const peerPorts = ports('--peer-ports', values['peer-ports']);
   const asked = wholeNumber(TOPIC, '--nodes', values.nodes, 1);
   const count = asked ?? clientPorts?.length ?? 3;
-  if (count > MOST_NODES) throw new UsageError(`--nodes: at most ${MOST_NODES}`, TOPIC);
+  if (clientPorts === undefined && count > CLIENT_PORTS.length) {
+    throw new UsageError(`more than ${CLIENT_PORTS.length} nodes need --client-ports`, TOPIC);
+  }
   const clients = clientPorts ?? CLIENT_PORTS.slice(0, count);
   const peers = peerPorts ?? clients.map((port) => port + 1);
   if (clients.length !== count || peers.length !== count) {

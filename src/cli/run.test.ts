@@ -1,0 +1,140 @@
+/** The command line as a function: help, usage errors, exit codes. Commands that need a cluster are tested in test/cli.test.ts. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { PassThrough } from 'node:stream';
+import { test } from 'node:test';
+import { planCluster } from './commands/start.ts';
+import { TOPICS } from './help.ts';
+import type { Io } from './io.ts';
+import { run } from './run.ts';
+
+async function output(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const io: Io = {
+    env: {},
+    stdin: new PassThrough(),
+    stdout,
+    stderr,
+    terminal: false,
+    colour: false,
+    interrupted: new AbortController().signal,
+  };
+  const code = await run(argv, io);
+  return { code, out: String(stdout.read() ?? ''), err: String(stderr.read() ?? '') };
+}
+
+test('without a command, and for help, there is an overview of every command', async () => {
+  for (const argv of [[], ['help'], ['--help']]) {
+    const { code, out } = await output(...argv);
+    assert.equal(code, 0);
+    for (const topic of Object.keys(TOPICS)) assert.match(out, new RegExp(`^  ${topic} `, 'm'));
+  }
+});
+
+test('every command has a page, which --help shows too, with an example', async () => {
+  for (const topic of Object.keys(TOPICS)) {
+    const { code, out } = await output('help', topic);
+    assert.equal(code, 0);
+    assert.match(out, /^Examples:/m, topic);
+    assert.equal((await output(topic, '--help')).out, out, topic);
+  }
+});
+
+test('lines of help fit into 110 columns', async () => {
+  for (const topic of Object.keys(TOPICS)) {
+    const { out } = await output('help', topic);
+    for (const text of out.split('\n')) assert.ok(text.length <= 110, text);
+  }
+});
+
+test('the version line is the one that etcd test tools look for', async () => {
+  const { code, out } = await output('--version');
+  assert.equal(code, 0);
+  assert.match(out, /^etcd Version: \d+\.\d+\.\d+$/m);
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  assert.match(out, new RegExp(`^Quorate Version: ${version}$`, 'm'));
+  assert.equal((await output('serve', '--version')).out, out);
+});
+
+test('a wrong command line is one line, a pointer to help, and exit code 2', async () => {
+  const cases: [string[], string][] = [
+    [['stat'], "quorate: there is no command 'stat'; did you mean 'start'?\nsee: quorate help\n"],
+    [['kv'], 'quorate: kv needs a word: get, put, del or watch\nsee: quorate help kv\n'],
+    [['kv', 'get'], 'quorate: a KEY is missing\nsee: quorate help kv\n'],
+    [
+      ['kv', 'put', 'a'],
+      'quorate: put needs a VALUE (- reads it from stdin)\nsee: quorate help kv\n',
+    ],
+    [
+      ['kv', 'get', 'a', 'b', '--prefix'],
+      'quorate: use one of END, --prefix and --from-key\nsee: quorate help kv\n',
+    ],
+    [
+      ['start', '--nodes', '0'],
+      "quorate: --nodes takes a whole number of at least 1, not '0'\nsee: quorate help start\n",
+    ],
+    [
+      ['serve', 'now'],
+      "quorate: 'now' is no flag; serve takes only flags\nsee: quorate help serve\n",
+    ],
+    [['help', 'me'], "quorate: there is no help about 'me'\nsee: quorate help\n"],
+  ];
+  for (const [argv, err] of cases) {
+    assert.deepEqual(await output(...argv), { code: 2, out: '', err }, argv.join(' '));
+  }
+});
+
+test('a stack is shown only with --debug', async () => {
+  const { err } = await output('kv', 'get', '--debug');
+  assert.match(err, /at .*kv\.ts/);
+});
+
+test('a user without a password is refused before anything is connected', async () => {
+  const { code, err } = await output('kv', 'get', 'a', '--user', 'me');
+  assert.equal(code, 2);
+  assert.match(err, /--user needs a password/);
+});
+
+test('an endpoint that nobody listens on gives one line that names it', async () => {
+  const { code, err } = await output(
+    'kv',
+    'get',
+    'a',
+    '--endpoints=127.0.0.1:1',
+    '--command-timeout=300ms',
+  );
+  assert.equal(code, 1);
+  assert.match(err, /^quorate: .*127\.0\.0\.1:1.*\n$/);
+});
+
+test("three nodes on etcd's local ports are the default of start", () => {
+  const { nodes } = planCluster([]);
+  assert.deepEqual(
+    nodes.map(({ name, clientPort, peerPort }) => [name, clientPort, peerPort]),
+    [
+      ['n1', 2379, 2380],
+      ['n2', 22379, 22380],
+      ['n3', 32379, 32380],
+    ],
+  );
+  assert.equal(
+    nodes[0]!.cluster,
+    'n1=http://127.0.0.1:2380,n2=http://127.0.0.1:22380,n3=http://127.0.0.1:32380',
+  );
+});
+
+test('ports may be chosen, one a node, and none twice', () => {
+  const { nodes } = planCluster(['--client-ports', '1001,1003', '--host', 'h']);
+  assert.deepEqual(
+    nodes.map(({ clientPort, peerPort }) => [clientPort, peerPort]),
+    [
+      [1001, 1002],
+      [1003, 1004],
+    ],
+  );
+  assert.throws(() => planCluster(['--client-ports', '1001,1002']), /one is given twice/);
+  assert.throws(() => planCluster(['--client-ports', '1001', '--nodes', '2']), /2 nodes need 2/);
+  assert.throws(() => planCluster(['--client-ports', '70000']), /is no port/);
+  assert.throws(() => planCluster(['--nodes', '6']), /more than 5 nodes need --client-ports/);
+});
