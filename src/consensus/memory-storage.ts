@@ -1,72 +1,109 @@
-/** Storage that keeps nothing after `close`: for tests and for tools that need no durability. */
+/** Storage that keeps nothing beyond the process: for tests, and tools that want a quorum of one. */
 import { QuorateError } from '../core/errors.ts';
 import type { Identity, Persisted, RecoveredState, SnapshotWriter, Storage } from './storage.ts';
 import type { Entry, HardState, Persist, SnapshotMetadata } from './types.ts';
 
 export interface MemoryStorageOptions {
+  /** Taken for symmetry with the disk; nothing is compared. */
   readonly identity?: Identity;
-  readonly bootstrap?: { readonly entries: readonly Entry[]; readonly hardState: HardState };
+  readonly bootstrap?: { readonly hardState: HardState; readonly entries: readonly Entry[] };
 }
 
-interface Kept {
+/** An empty storage in memory. Writes are reported as durable in the same turn of the event loop. */
+export function memoryStorage(options: MemoryStorageOptions = {}): Storage {
+  return new MemoryStorage(options);
+}
+
+interface StoredSnapshot {
   readonly metadata: SnapshotMetadata;
   readonly chunks: readonly Uint8Array[];
+  readonly bytes: number;
 }
 
-/** A storage in memory. Writes complete on a later turn, in order, as a disk's do. */
-export function memoryStorage(options: MemoryStorageOptions = {}): Storage {
-  const recovered: RecoveredState = {
-    hardState: options.bootstrap?.hardState ?? { term: 0, vote: '', commit: 0 },
-    snapshot: undefined,
-    entries: options.bootstrap?.entries ?? [],
-    fresh: true,
-  };
-  let snapshot: Kept | undefined;
-  let isWriting = false;
-  let isClosed = false;
-  const waiting: Persisted[] = [];
-  return {
-    recovered,
-    persist(_write: Persist, done: Persisted) {
-      if (isClosed) return done(new QuorateError('ERR_CLOSED', 'the storage is closed'));
-      waiting.push(done);
-      if (waiting.length > 1) return;
-      setImmediate(() => {
-        for (const one of waiting.splice(0)) one(undefined);
-      });
-    },
-    async createSnapshot(metadata): Promise<SnapshotWriter> {
-      if (isWriting) throw new QuorateError('ERR_INTERNAL', 'one snapshot is written at a time');
-      isWriting = true;
-      const chunks: Uint8Array[] = [];
-      return {
-        async write(chunk) {
-          chunks.push(Buffer.from(chunk));
+class MemoryStorage implements Storage {
+  readonly recovered: RecoveredState;
+  #snapshot: StoredSnapshot | undefined;
+  #writing: boolean;
+  #closed: boolean;
+
+  constructor(options: MemoryStorageOptions) {
+    this.recovered = {
+      hardState: options.bootstrap?.hardState ?? { term: 0, vote: '', commit: 0 },
+      snapshot: undefined,
+      entries: options.bootstrap?.entries ?? [],
+      fresh: true,
+    };
+    this.#snapshot = undefined;
+    this.#writing = false;
+    this.#closed = false;
+  }
+
+  persist(_write: Persist, done: Persisted): void {
+    const error = this.#closed ? closedError() : undefined;
+    queueMicrotask(() => done(error));
+  }
+
+  async createSnapshot(metadata: SnapshotMetadata): Promise<SnapshotWriter> {
+    if (this.#closed) throw closedError();
+    if (this.#writing) {
+      throw new QuorateError(
+        'ERR_BUSY',
+        'a snapshot is being written already; wait for its commit or abort',
+        { retryable: true },
+      );
+    }
+    this.#writing = true;
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    let open = true;
+    const end = (): void => {
+      if (open) this.#writing = false;
+      open = false;
+    };
+    return {
+      write: async (chunk) => {
+        if (!open || this.#closed) throw closedError();
+        // The caller may use its buffer again.
+        chunks.push(Uint8Array.prototype.slice.call(chunk));
+        bytes += chunk.length;
+      },
+      commit: async () => {
+        if (!open || this.#closed) throw closedError();
+        this.#snapshot = { metadata, chunks, bytes };
+        end();
+      },
+      abort: async () => end(),
+    };
+  }
+
+  readSnapshot(): ReturnType<Storage['readSnapshot']> {
+    const snapshot = this.#snapshot;
+    if (snapshot === undefined) return undefined;
+    const { metadata, bytes, chunks } = snapshot;
+    return {
+      metadata,
+      bytes,
+      chunks: {
+        async *[Symbol.asyncIterator]() {
+          yield* chunks;
         },
-        async commit() {
-          if (!isWriting) return;
-          isWriting = false;
-          snapshot = { metadata, chunks };
-        },
-        async abort() {
-          isWriting = false;
-        },
-      };
-    },
-    readSnapshot() {
-      if (snapshot === undefined) return undefined;
-      const { metadata, chunks } = snapshot;
-      const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      return { metadata, bytes, chunks: each(chunks) };
-    },
-    release: () => undefined,
-    diskBytes: () => 0,
-    async close() {
-      isClosed = true;
-    },
-  };
+      },
+    };
+  }
+
+  release(_index: number): void {
+    // The log is not kept here.
+  }
+
+  diskBytes(): number {
+    return 0;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
 }
 
-async function* each(chunks: readonly Uint8Array[]): AsyncIterable<Uint8Array> {
-  for (const chunk of chunks) yield chunk;
+function closedError(): QuorateError {
+  return new QuorateError('ERR_CLOSED', 'the storage is closed');
 }

@@ -1,0 +1,399 @@
+/**
+ * Appends to the log: group commit, and the change from one segment to the next.
+ *
+ * One write is in flight at a time. What is queued meanwhile is encoded at once into the next batch,
+ * which becomes one write and one `fdatasync`; there is no artificial delay. A batch that would
+ * overrun the segment begins the next one, which was filled with zeros beforehand: its head and the
+ * batch are written to the file while that still has a temporary name, synced, and only then is it
+ * renamed and the folder synced. So a segment that can be seen always has a whole head.
+ *
+ * After any error of the disk nothing is known about what reached it, and a second `fsync` may report
+ * success for pages that were dropped: the log is latched and every write fails from then on.
+ */
+import { join } from 'node:path';
+import { assert } from '../../core/assert.ts';
+import type { Disk, DiskFile } from '../../core/disk.ts';
+import { QuorateError } from '../../core/errors.ts';
+import type { Identity, Persisted } from '../storage.ts';
+import type { HardState, Persist, SnapshotMetadata } from '../types.ts';
+import {
+  CRC_RECORD_BYTES,
+  entryRecordBound,
+  RECORD_OVERHEAD_BYTES,
+  RecordEncoder,
+  snapshotRecordBound,
+} from './record.ts';
+import { createZeroed, type Segment, segmentName } from './segment.ts';
+import type { TermRuns } from './term-runs.ts';
+
+/** A buffer that grew beyond this for one burst is given back after it. */
+const KEPT_BUFFER_BYTES = 4 << 20;
+const FIRST_BUFFER_BYTES = 64 << 10;
+
+/**
+ * Bytes encoded and not yet written. The core bounds what it has in flight far below; beyond this
+ * the node is broken and is stopped (`ERR_INTERNAL`) before it takes all memory.
+ */
+const MAX_QUEUED_BYTES = 1 << 30;
+
+/** Each segment may be this many times as large as the one before, up to the configured size. */
+const GROWTH = 4;
+
+/** What goes to the disk as one write and one sync. */
+interface Batch {
+  readonly encoder: RecordEncoder;
+  dones: Persisted[];
+  /** What was reserved in it, at most. */
+  bound: number;
+  /** Whether anything in it was promised to be durable. */
+  needsSync: boolean;
+  /** Set where the batch begins a new segment: the index of the next entry. */
+  newSegment: number | undefined;
+}
+
+export interface LogWriterOptions {
+  readonly disk: Disk;
+  readonly folder: string;
+  readonly identity: Identity;
+  readonly segmentBytes: number;
+  /** In order; the last one is appended to. Owned by the writer from here on. */
+  readonly segments: Segment[];
+  readonly file: DiskFile;
+  /** Where in the last segment to go on, and the rolling checksum there. All before is durable. */
+  readonly offset: number;
+  readonly chain: number;
+  readonly hardState: HardState;
+  readonly terms: TermRuns;
+  readonly onWarning: (text: string) => void;
+}
+
+/** The error of a write that the disk refused, or may have lost. */
+export function diskFailed(action: string, cause: unknown): QuorateError {
+  const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  const hint =
+    code === 'ENOSPC' || code === 'EDQUOT'
+      ? 'free space on that disk'
+      : 'check the disk and the kernel log';
+  return new QuorateError(
+    'ERR_DISK_FAILED',
+    `${action} failed (${code}); what was being written may or may not be durable, so this node ` +
+      `writes nothing more: ${hint}, then start the node again`,
+    { cause, outcome: 'unknown' },
+  );
+}
+
+export class LogWriter {
+  readonly #options: LogWriterOptions;
+  readonly #segments: Segment[];
+  #file: DiskFile;
+  /** Where the next batch of the current segment is written. */
+  #offset: number;
+  /** Where the next record goes, counting what is only encoded, and in which size of segment. */
+  #position: number;
+  #segmentSize: number;
+  #chain: number;
+  #hardState: HardState;
+  readonly #terms: TermRuns;
+  /** Whether everything before the next batch will be durable once that is written. */
+  #syncedBefore: boolean;
+  #filling: Batch | undefined;
+  /** Full batches that wait: more than one only where a burst spans segments. */
+  readonly #sealed: Batch[];
+  #spare: Buffer | undefined;
+  #queuedBytes: number;
+  #prepared: Promise<DiskFile> | undefined;
+  #preparedBytes: number;
+  #running: Promise<void> | undefined;
+  #failure: QuorateError | undefined;
+  #closed: boolean;
+
+  constructor(options: LogWriterOptions) {
+    const current = options.segments.at(-1);
+    assert(current !== undefined, 'a log has at least one segment');
+    this.#options = options;
+    this.#segments = options.segments;
+    this.#file = options.file;
+    this.#offset = options.offset;
+    this.#position = options.offset;
+    this.#segmentSize = current.size;
+    this.#chain = options.chain;
+    this.#hardState = options.hardState;
+    this.#terms = options.terms;
+    this.#syncedBefore = true;
+    this.#filling = undefined;
+    this.#sealed = [];
+    this.#spare = undefined;
+    this.#queuedBytes = 0;
+    this.#prepared = undefined;
+    this.#preparedBytes = 0;
+    this.#running = undefined;
+    this.#failure = undefined;
+    this.#closed = false;
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#segments;
+  }
+
+  /** Bytes of the segments, the prepared one included. */
+  get diskBytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.size, this.#preparedBytes);
+  }
+
+  get failure(): QuorateError | undefined {
+    return this.#failure;
+  }
+
+  /**
+   * Queues entries and state. A state in which only `commit` moved needs no sync of its own: it is
+   * reported as soon as it is written, and becomes durable with the next batch.
+   */
+  persist(write: Persist, done: Persisted): void {
+    const { entries, hardState } = write;
+    if (entries.length === 0 && hardState === undefined) {
+      this.#add(0, false, done);
+      return;
+    }
+    let bound = RECORD_OVERHEAD_BYTES;
+    for (const entry of entries) bound += entryRecordBound(entry.data.length);
+    const before = this.#hardState;
+    const stateMoved =
+      hardState !== undefined && (hardState.term !== before.term || hardState.vote !== before.vote);
+    const needsSync = entries.length > 0 || stateMoved;
+    const encoder = this.#add(bound, needsSync, done);
+    if (encoder === undefined) return;
+    const start = encoder.length;
+    for (const entry of entries) {
+      encoder.entry(entry);
+      this.#terms.append(entry.index, entry.term);
+    }
+    if (hardState !== undefined) this.#encodeState(encoder, hardState);
+    this.#position += encoder.length - start;
+  }
+
+  /** Queues the note that the snapshot `metadata` is current. */
+  noteSnapshot(metadata: SnapshotMetadata, done: Persisted): void {
+    const bound = snapshotRecordBound(metadata) + RECORD_OVERHEAD_BYTES;
+    const encoder = this.#add(bound, true, done);
+    if (encoder === undefined) return;
+    const start = encoder.length;
+    encoder.snapshot(metadata);
+    this.#terms.snapshot(metadata.index, metadata.term);
+    // etcd's tools take only those snapshots for valid that the state says are committed.
+    this.#encodeState(encoder, { ...this.#hardState, commit: metadata.index });
+    this.#position += encoder.length - start;
+  }
+
+  /** The commit index never goes back on disk, so that a snapshot is never ahead of it. */
+  #encodeState(encoder: RecordEncoder, state: HardState): void {
+    const commit = Math.max(state.commit, this.#hardState.commit);
+    this.#hardState = { term: state.term, vote: state.vote, commit };
+    encoder.state(this.#hardState);
+  }
+
+  /**
+   * Adds a write of up to `bound` bytes to the batch being filled, or to a new one where it would
+   * overrun the segment. @returns where to encode it; `undefined` where there is nothing to encode
+   * or `done` gets an error.
+   */
+  #add(bound: number, needsSync: boolean, done: Persisted): RecordEncoder | undefined {
+    const refusal = this.#refusal(bound);
+    if (refusal !== undefined) {
+      queueMicrotask(() => done(refusal));
+      return undefined;
+    }
+    const overruns = this.#position + bound + CRC_RECORD_BYTES > this.#segmentSize;
+    if (bound > 0 && overruns) this.#beginSegment();
+    this.#filling ??= this.#newBatch();
+    const batch = this.#filling;
+    batch.dones.push(done);
+    this.#running ??= this.#run();
+    if (bound === 0) return undefined;
+    batch.needsSync ||= needsSync;
+    batch.bound += bound;
+    this.#queuedBytes += bound;
+    const encoder = batch.encoder;
+    if (encoder.length === 0 && this.#syncedBefore) {
+      encoder.crc();
+      this.#position += encoder.length;
+    }
+    return encoder;
+  }
+
+  #refusal(bound: number): QuorateError | undefined {
+    if (this.#failure !== undefined) return this.#failure;
+    if (this.#closed)
+      return new QuorateError('ERR_CLOSED', 'the log is closed: nothing was written');
+    if (this.#queuedBytes + bound <= MAX_QUEUED_BYTES) return undefined;
+    return new QuorateError(
+      'ERR_INTERNAL',
+      `${this.#queuedBytes} bytes wait to be written to ${this.#options.folder}: ` +
+        'the disk is too slow for what is proposed, and nothing held it back',
+    );
+  }
+
+  #newBatch(): Batch {
+    const buffer = this.#spare ?? Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
+    this.#spare = undefined;
+    const encoder = new RecordEncoder(this.#chain, buffer);
+    return { encoder, dones: [], bound: 0, needsSync: false, newSegment: undefined };
+  }
+
+  /** Ends the batch being filled: it will be the next one written. */
+  #seal(): void {
+    const batch = this.#filling;
+    if (batch === undefined) return;
+    this.#filling = undefined;
+    this.#chain = batch.encoder.chain;
+    if (batch.encoder.length > 0) this.#syncedBefore = batch.needsSync;
+    this.#sealed.push(batch);
+  }
+
+  /** Starts a batch with the head of a new segment: checksum so far, metadata, state. */
+  #beginSegment(): void {
+    this.#seal();
+    const batch = this.#newBatch();
+    const { encoder } = batch;
+    encoder.crc();
+    encoder.metadata(this.#options.identity);
+    if (this.#hardState.term > 0) encoder.state(this.#hardState);
+    batch.newSegment = this.#terms.last + 1;
+    batch.needsSync = true;
+    this.#filling = batch;
+    this.#position = encoder.length;
+    this.#segmentSize = this.#nextSize(this.#segmentSize);
+  }
+
+  #nextSize(size: number): number {
+    return Math.min(this.#options.segmentBytes, size * GROWTH);
+  }
+
+  /** Writes batch after batch until nothing is queued. */
+  async #run(): Promise<void> {
+    // Whatever is queued in the same turn goes into the first batch.
+    await undefined;
+    for (;;) {
+      if (this.#sealed.length === 0) this.#seal();
+      // Rarely more than one element: a ring would gain nothing.
+      const batch = this.#sealed.shift();
+      if (batch === undefined) break;
+      if (this.#failure === undefined) await this.#flush(batch);
+      this.#complete(batch);
+    }
+    this.#running = undefined;
+  }
+
+  async #flush(batch: Batch): Promise<void> {
+    const { encoder } = batch;
+    const path = this.#segments.at(-1)!.path;
+    try {
+      if (batch.newSegment !== undefined) return await this.#flushToNewSegment(batch);
+      if (encoder.length === 0) return;
+      await this.#file.write(encoder.buffer.subarray(0, encoder.length), this.#offset);
+      if (batch.needsSync) await this.#file.sync();
+      this.#advance(encoder.length);
+    } catch (error) {
+      this.fail(diskFailed(`writing ${path}`, error));
+    }
+  }
+
+  async #flushToNewSegment(batch: Batch): Promise<void> {
+    const { disk, folder } = this.#options;
+    const before = this.#segments.at(-1)!;
+    const sequence = before.sequence + 1;
+    const path = join(folder, segmentName(sequence, batch.newSegment!));
+    const size = this.#nextSize(before.size);
+    const file = await (this.#prepared ?? this.#prepare(sequence, size));
+    this.#prepared = undefined;
+    this.#preparedBytes = 0;
+    const { encoder } = batch;
+    try {
+      await file.write(encoder.buffer.subarray(0, encoder.length), 0);
+      await file.sync();
+      await disk.rename(preparedPath(folder, sequence), path);
+      await disk.syncFolder(folder);
+      await this.#file.close();
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    this.#file = file;
+    this.#offset = 0;
+    this.#segments.push({ sequence, firstIndex: batch.newSegment!, path, size });
+    this.#advance(encoder.length);
+  }
+
+  /** Moves on behind what was written; begins to prepare the next segment in good time. */
+  #advance(bytes: number): void {
+    this.#offset += bytes;
+    const segment = this.#segments.at(-1)!;
+    segment.size = Math.max(segment.size, this.#offset);
+    if (this.#prepared === undefined && this.#offset > segment.size / 4) {
+      const prepared = this.#prepare(segment.sequence + 1, this.#nextSize(segment.size));
+      this.#prepared = prepared;
+      // Where it fails, the change of segment will: until then there is room.
+      prepared.catch((error) => {
+        this.#options.onWarning(
+          `no log segment can be prepared in ${this.#options.folder}: ${error}`,
+        );
+      });
+    }
+  }
+
+  #prepare(sequence: number, size: number): Promise<DiskFile> {
+    this.#preparedBytes = size;
+    const path = preparedPath(this.#options.folder, sequence);
+    return createZeroed(
+      this.#options.disk,
+      path,
+      size,
+      () => this.#closed && this.#running === undefined,
+    );
+  }
+
+  #complete(batch: Batch): void {
+    this.#queuedBytes -= batch.bound;
+    const { buffer } = batch.encoder;
+    if (buffer.length <= KEPT_BUFFER_BYTES) this.#spare ??= buffer;
+    for (const done of batch.dones) done(this.#failure);
+  }
+
+  /** Latches the log. The first failure is the one reported. */
+  fail(error: QuorateError): void {
+    this.#failure ??= error;
+  }
+
+  /**
+   * Removes the oldest segments that hold nothing above `limit`, one by one, each removal durable
+   * before the next, so that no gap can appear. The first segment kept starts at or before `limit`.
+   */
+  async release(limit: number): Promise<void> {
+    const { disk, folder } = this.#options;
+    while (this.#segments.length > 1 && this.#segments[1]!.firstIndex <= limit) {
+      const oldest = this.#segments[0]!;
+      await disk.remove(oldest.path);
+      await disk.syncFolder(folder);
+      this.#segments.shift();
+    }
+  }
+
+  /** Writes what is queued and closes the files. Never rejects: errors went to who queued. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+    if (this.#failure === undefined && !this.#syncedBefore) {
+      await this.#file.sync().catch((error) => {
+        this.fail(diskFailed(`syncing ${this.#segments.at(-1)!.path}`, error));
+      });
+    }
+    const prepared = await this.#prepared?.catch(() => undefined);
+    for (const file of [prepared, this.#file]) await file?.close().catch(this.#warn);
+    if (prepared !== undefined) await this.#options.disk.remove(prepared.path).catch(this.#warn);
+  }
+
+  readonly #warn = (error: unknown): void => this.#options.onWarning(String(error));
+}
+
+function preparedPath(folder: string, sequence: number): string {
+  return join(folder, `${sequence}.tmp`);
+}
