@@ -1,4 +1,9 @@
 /** The Raft core. */
 export { MessageType, type RaftMessage } from './messages.ts';
-export { RaftCore, type RaftOptions } from './raft.ts';
-export { defaultRaftSettings, type RaftSettings, validateSettings } from './settings.ts';
+export { RaftCore } from './raft.ts';
+export {
+  defaultRaftSettings,
+  type RaftOptions,
+  type RaftSettings,
+  validateSettings,
+} from './settings.ts';

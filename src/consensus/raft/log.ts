@@ -147,6 +147,14 @@ export class RaftLog {
     this.commit = index;
   }
 
+  /** The next committed entries to apply. */
+  handOut(maxEntries: number, maxBytes: number): readonly Entry[] {
+    const to = Math.min(this.commit, this.handedOut + maxEntries);
+    const entries = this.slice(this.handedOut + 1, to, maxBytes);
+    this.handedOut += entries.length;
+    return entries;
+  }
+
   /** Notes a snapshot at `index` and forgets the entries before `keepFrom`. */
   compact(index: number, keepFrom: number): void {
     assert(index <= this.applied, 'a snapshot holds only applied entries');

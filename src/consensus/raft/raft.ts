@@ -12,47 +12,28 @@
  * loses in a crash is learned again from the leader.
  */
 import { assert, unreachable } from '../../core/assert.ts';
-import { QuorateError } from '../../core/errors.ts';
-import type { Random } from '../../core/random.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
 import {
   type Configuration,
   type Entry,
-  EntryType,
-  type HardState,
   NO_NODE,
   type NodeId,
-  type Role,
   type SnapshotMetadata,
 } from '../types.ts';
 import { Ballot } from './ballot.ts';
 import { draft } from './draft.ts';
 import { Durability } from './durability.ts';
+import { Leadership } from './leadership.ts';
 import { RaftLog } from './log.ts';
 import { MessageType, type RaftMessage } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import { Reads } from './reads.ts';
 import { Receiver } from './receiver.ts';
 import { Replication } from './replication.ts';
-import { type RaftSettings, validateSettings } from './settings.ts';
-
-export interface RaftOptions {
-  readonly id: NodeId;
-  /** What is absent has its default. */
-  readonly settings?: Partial<RaftSettings>;
-  readonly random: Random;
-  readonly hardState: HardState;
-  readonly configuration: Configuration;
-  /** The newest snapshot of the state machine; `{ index: 0, term: 0 }` where there is none. */
-  readonly snapshot: { readonly index: number; readonly term: number };
-  /** The log after the snapshot; all of it is durable. */
-  readonly entries: readonly Entry[];
-  /** What the state machine has applied already: later entries are handed out. */
-  readonly applied: number;
-}
+import { type RaftOptions, type RaftSettings, validateSettings } from './settings.ts';
+import { Standing } from './standing.ts';
 
 const NOTHING: readonly never[] = Object.freeze([]);
-const NO_DATA = new Uint8Array(0);
 
 /**
  * One node's Raft.
@@ -68,70 +49,49 @@ export class RaftCore implements Core {
   readonly #durability: Durability;
   readonly #outbox: Outbox;
   readonly #replication: Replication;
+  readonly #leadership: Leadership;
   readonly #reads: Reads;
+  readonly #self: Standing;
   readonly #receiver: Receiver;
   readonly #ballot: Ballot;
   #configuration: Configuration;
   #isVoter: boolean;
 
-  #role: Role;
-  #term: number;
-  #vote: NodeId;
-  #leader: NodeId;
   /** Ticks since: contact with a leader or a vote given; as leader, since the last quorum check. */
   #electionElapsed: number;
   #heartbeatElapsed: number;
-  /** As leader: to whom leadership is being handed. */
-  #transferee: NodeId;
-  /** As leader: its first entry. Until that is committed nothing of older terms counts as committed. */
-  #termStart: number;
-  /** As leader: payload of the entries after `commit`. */
-  #uncommittedBytes: number;
-
-  #stateChanged: boolean;
-  /** The commit index that the newest write holds. */
-  #offeredCommit: number;
 
   constructor(options: RaftOptions) {
     const { id, random, hardState, snapshot, entries, applied } = options;
+    const settings = validateSettings(options.settings);
+    const log = new RaftLog({ snapshot, entries, applied, commit: hardState.commit });
+    const durability = new Durability(log.lastIndex);
+    const outbox = new Outbox(durability);
+    const replication = new Replication(id, settings, log, outbox);
     this.#id = id;
-    this.#settings = validateSettings(options.settings);
-    this.#log = new RaftLog({ snapshot, entries, applied, commit: hardState.commit });
-    this.#durability = new Durability(this.#log.lastIndex);
-    this.#outbox = new Outbox(this.#durability);
-    this.#replication = new Replication(id, this.#settings, this.#log, this.#outbox);
-    this.#reads = new Reads(id, this.#settings, random, this.#outbox, this.#replication);
-    this.#receiver = new Receiver(id, this.#log, this.#durability, this.#outbox);
-    const { electionTicks } = this.#settings;
-    this.#ballot = new Ballot(id, electionTicks, random, this.#log, this.#outbox);
+    this.#settings = settings;
+    this.#log = log;
+    this.#durability = durability;
+    this.#outbox = outbox;
+    this.#replication = replication;
+    this.#leadership = new Leadership(id, settings, log, durability, outbox, replication);
+    this.#reads = new Reads(id, settings, random, outbox, replication);
+    this.#self = new Standing(hardState, log, durability, this.#reads);
+    this.#receiver = new Receiver(id, log, durability, outbox);
+    this.#ballot = new Ballot(id, settings.electionTicks, random, log, outbox);
     this.#configuration = options.configuration;
     this.#isVoter = options.configuration.voters.includes(id);
-    this.#replication.configure(options.configuration);
-    this.#role = this.#isVoter ? 'follower' : 'learner';
-    this.#term = hardState.term;
-    this.#vote = hardState.vote;
-    this.#leader = NO_NODE;
     this.#electionElapsed = 0;
     this.#heartbeatElapsed = 0;
-    this.#transferee = NO_NODE;
-    this.#termStart = 0;
-    this.#uncommittedBytes = 0;
-    this.#stateChanged = true;
-    this.#offeredCommit = hardState.commit;
-    if (hardState.term < this.#log.lastTerm) {
-      throw new QuorateError(
-        'ERR_CORRUPT',
-        `the log holds term ${this.#log.lastTerm}, but the recorded term is ${hardState.term}: ` +
-          'the data directory is damaged; restore it, or remove the node and add it anew',
-      );
-    }
+    replication.configure(options.configuration);
+    this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
   }
 
   // Time
 
   tick(): void {
     this.#electionElapsed += 1;
-    if (this.#role === 'leader') this.#tickLeader();
+    if (this.#self.role === 'leader') this.#tickLeader();
     else this.#tickFollower();
   }
 
@@ -140,7 +100,7 @@ export class RaftCore implements Core {
       this.#startCampaign();
       return;
     }
-    this.#reads.tick(this.#leader, this.#term);
+    this.#reads.tick(this.#self.leader, this.#self.term);
   }
 
   #tickLeader(): void {
@@ -149,15 +109,15 @@ export class RaftCore implements Core {
     if (this.#electionElapsed >= this.#settings.electionTicks) {
       this.#electionElapsed = 0;
       // A transfer that took this long has failed: serve again (thesis §3.10).
-      this.#transferee = NO_NODE;
+      this.#leadership.abortTransfer();
       if (this.#settings.checkQuorum && !this.#replication.checkQuorum()) {
-        this.#becomeFollower(this.#term, NO_NODE);
+        this.#becomeFollower(this.#self.term, NO_NODE);
         return;
       }
     }
     if (this.#heartbeatElapsed >= this.#settings.heartbeatTicks) {
       this.#heartbeatElapsed = 0;
-      this.#replication.sendHeartbeats(this.#term, this.#reads.round);
+      this.#replication.sendHeartbeats(this.#self.term, this.#reads.round);
     }
   }
 
@@ -165,11 +125,11 @@ export class RaftCore implements Core {
 
   step(message: RaftMessage): void {
     if (message.to !== this.#id || message.from === this.#id) return;
-    if (message.term < this.#term) {
+    if (message.term < this.#self.term) {
       this.#answerStale(message);
       return;
     }
-    if (message.term > this.#term && !this.#meetNewerTerm(message)) return;
+    if (message.term > this.#self.term && !this.#meetNewerTerm(message)) return;
     switch (message.type) {
       case MessageType.append:
         this.#followLeader(message);
@@ -188,23 +148,23 @@ export class RaftCore implements Core {
         this.#onVoteRequest(message);
         return;
       case MessageType.voteReply:
-        if (this.#role === 'candidate') this.#onVote(message.from, !message.reject);
+        if (this.#self.role === 'candidate') this.#onVote(message.from, !message.reject);
         return;
       case MessageType.preVoteReply:
         this.#onPreVoteReply(message);
         return;
       case MessageType.appendReply:
       case MessageType.heartbeatReply:
-        if (this.#role === 'leader') this.#onFollowerReply(message);
+        if (this.#self.role === 'leader') this.#onFollowerReply(message);
         return;
       case MessageType.readIndex:
-        if (this.#role === 'leader') this.#reads.lead(message.context, message.from);
+        if (this.#self.role === 'leader') this.#reads.lead(message.context, message.from);
         return;
       case MessageType.readIndexReply:
         this.#reads.onReply(message);
         return;
       case MessageType.timeoutNow:
-        if (message.from === this.#leader && this.#mayCampaign()) this.#campaign(true);
+        if (message.from === this.#self.leader && this.#mayCampaign()) this.#campaign(true);
         return;
       default:
         unreachable(message.type);
@@ -217,7 +177,7 @@ export class RaftCore implements Core {
     if (type === MessageType.vote || type === MessageType.preVote) {
       // Thesis §4.2.3: whoever hears a leader is not to be disturbed, unless the leader asked for it.
       const hearsLeader =
-        this.#leader !== NO_NODE && this.#electionElapsed < this.#settings.electionTicks;
+        this.#self.leader !== NO_NODE && this.#electionElapsed < this.#settings.electionTicks;
       if (this.#settings.checkQuorum && hearsLeader && !message.force) return false;
     }
     // A pre-vote, and its grant, name a term that nobody has begun.
@@ -256,7 +216,7 @@ export class RaftCore implements Core {
   }
 
   #refuse(type: MessageType, to: NodeId): void {
-    const reply = draft(type, this.#id, to, this.#term);
+    const reply = draft(type, this.#id, to, this.#self.term);
     reply.reject = true;
     this.#outbox.send(reply);
   }
@@ -268,7 +228,7 @@ export class RaftCore implements Core {
   }
 
   #mayCampaign(): boolean {
-    return this.#isVoter && this.#role !== 'leader' && !this.#receiver.isInstalling;
+    return this.#isVoter && this.#self.role !== 'leader' && !this.#receiver.isInstalling;
   }
 
   #startCampaign(): void {
@@ -279,37 +239,42 @@ export class RaftCore implements Core {
   /** Asks who would vote, and changes nothing (thesis §9.6). */
   #preCampaign(): void {
     // No leader is known from here on: others that lost it as well must get our vote.
-    this.#setLeader(NO_NODE);
-    this.#setRole('pre-candidate');
+    this.#self.setLeader(NO_NODE);
+    this.#self.setRole('pre-candidate');
     this.#electionElapsed = 0;
     this.#ballot.begin();
-    this.#ballot.request(MessageType.preVote, this.#configuration.voters, this.#term + 1, false);
+    this.#ballot.request(
+      MessageType.preVote,
+      this.#configuration.voters,
+      this.#self.term + 1,
+      false,
+    );
     this.#onVote(this.#id, true);
   }
 
   #campaign(force: boolean): void {
-    this.#setLeader(NO_NODE);
-    this.#setRole('candidate');
-    this.#setTerm(this.#term + 1, this.#id);
+    this.#self.setLeader(NO_NODE);
+    this.#self.setRole('candidate');
+    this.#self.setTerm(this.#self.term + 1, this.#id);
     this.#electionElapsed = 0;
     this.#ballot.begin();
     // Our own vote counts when it is on the disk: see `persisted`.
-    this.#ballot.request(MessageType.vote, this.#configuration.voters, this.#term, force);
+    this.#ballot.request(MessageType.vote, this.#configuration.voters, this.#self.term, force);
   }
 
   #onVoteRequest(request: RaftMessage): void {
     const isPre = request.type === MessageType.preVote;
     const isFree =
-      this.#vote === request.from ||
-      (this.#vote === NO_NODE && this.#leader === NO_NODE) ||
-      (isPre && request.term > this.#term);
+      this.#self.vote === request.from ||
+      (this.#self.vote === NO_NODE && this.#self.leader === NO_NODE) ||
+      (isPre && request.term > this.#self.term);
     const replyType = isPre ? MessageType.preVoteReply : MessageType.voteReply;
     if (!isFree || !this.#log.isUpToDate(request.index, request.logTerm)) {
       this.#refuse(replyType, request.from);
       return;
     }
     if (!isPre) {
-      this.#setTerm(this.#term, request.from);
+      this.#self.setTerm(this.#self.term, request.from);
       this.#electionElapsed = 0;
     }
     // A grant names the term it is for, which for a pre-vote is not ours.
@@ -317,92 +282,60 @@ export class RaftCore implements Core {
   }
 
   #onPreVoteReply(reply: RaftMessage): void {
-    if (this.#role !== 'pre-candidate') return;
+    if (this.#self.role !== 'pre-candidate') return;
     // A grant of an earlier attempt names an earlier term.
     if (reply.reject) this.#onVote(reply.from, false);
-    else if (reply.term === this.#term + 1) this.#onVote(reply.from, true);
+    else if (reply.term === this.#self.term + 1) this.#onVote(reply.from, true);
   }
 
   #onVote(from: NodeId, isGranted: boolean): void {
     const result = this.#ballot.record(this.#configuration.voters, from, isGranted);
-    if (result === 'lost') this.#becomeFollower(this.#term, NO_NODE);
+    if (result === 'lost') this.#becomeFollower(this.#self.term, NO_NODE);
     if (result !== 'won') return;
-    if (this.#role === 'pre-candidate') this.#campaign(false);
+    if (this.#self.role === 'pre-candidate') this.#campaign(false);
     else this.#becomeLeader();
   }
 
   // Roles
 
   #becomeFollower(term: number, leader: NodeId): void {
-    assert(term >= this.#term, 'terms never fall');
-    if (term > this.#term) this.#setTerm(term, NO_NODE);
+    assert(term >= this.#self.term, 'terms never fall');
+    if (term > this.#self.term) this.#self.setTerm(term, NO_NODE);
     // The timer runs on unless there is a leader to wait for: a candidate whose log is behind must
     // not keep the others from campaigning.
-    if (this.#role === 'leader' || leader !== NO_NODE) this.#electionElapsed = 0;
+    if (this.#self.role === 'leader' || leader !== NO_NODE) this.#electionElapsed = 0;
     this.#ballot.begin();
-    this.#transferee = NO_NODE;
-    this.#setRole(this.#isVoter ? 'follower' : 'learner');
-    this.#setLeader(leader);
+    this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
+    this.#self.setLeader(leader);
   }
 
   #becomeLeader(): void {
-    assert(this.#role === 'candidate', 'only a candidate becomes leader');
+    assert(this.#self.role === 'candidate', 'only a candidate becomes leader');
     assert(this.#durability.stateDurable, "a leader's own vote is durable");
-    this.#setRole('leader');
-    this.#setLeader(this.#id);
-    this.#transferee = NO_NODE;
+    this.#self.setRole('leader');
+    this.#self.setLeader(this.#id);
     this.#electionElapsed = 0;
     this.#heartbeatElapsed = 0;
-    this.#replication.reset();
-    const { commit, lastIndex } = this.#log;
-    this.#uncommittedBytes = this.#log.payloadBytes(commit, lastIndex);
-    // An entry of its own term lets a leader find out what is committed (Raft §5.4.2, §8).
-    this.#termStart = this.#append(NO_DATA);
-  }
-
-  #setRole(role: Role): void {
-    if (role === this.#role) return;
-    this.#role = role;
-    this.#stateChanged = true;
-  }
-
-  #setTerm(term: number, vote: NodeId): void {
-    if (term === this.#term && vote === this.#vote) return;
-    if (term !== this.#term) {
-      this.#reads.abandon();
-      this.#stateChanged = true;
-    } else {
-      assert(this.#vote === NO_NODE, 'one vote a term');
-    }
-    this.#term = term;
-    this.#vote = vote;
-    this.#durability.stateDirty = true;
-  }
-
-  #setLeader(leader: NodeId): void {
-    if (leader === this.#leader) return;
-    this.#reads.abandon();
-    this.#leader = leader;
-    this.#stateChanged = true;
+    this.#leadership.begin(this.#self.term);
   }
 
   // Following a leader (Raft §5.3, §7)
 
   #followLeader(message: RaftMessage): void {
-    assert(this.#role !== 'leader', 'a term has one leader');
+    assert(this.#self.role !== 'leader', 'a term has one leader');
     assert(
-      this.#leader === NO_NODE || this.#leader === message.from,
+      this.#self.leader === NO_NODE || this.#self.leader === message.from,
       'a term has one leader, and it does not change',
     );
-    if (this.#leader === NO_NODE) this.#becomeFollower(this.#term, message.from);
+    if (this.#self.leader === NO_NODE) this.#becomeFollower(this.#self.term, message.from);
     this.#electionElapsed = 0;
   }
 
   snapshotInstalled(metadata: SnapshotMetadata): void {
     this.#receiver.onInstalled(metadata.index, metadata.term);
     this.configure(metadata.configuration);
-    if (this.#leader !== NO_NODE) {
-      this.#receiver.acknowledge(this.#leader, metadata.index, this.#term);
+    if (this.#self.leader !== NO_NODE) {
+      this.#receiver.acknowledge(this.#self.leader, metadata.index, this.#self.term);
     }
   }
 
@@ -411,27 +344,9 @@ export class RaftCore implements Core {
   propose(
     data: readonly Uint8Array[],
   ): { readonly index: number; readonly term: number } | Refusal {
-    if (this.#role !== 'leader') return this.#leader === NO_NODE ? 'no-leader' : 'not-leader';
-    if (this.#transferee !== NO_NODE) return 'transferring';
-    let bytes = 0;
-    for (let at = 0; at < data.length; at++) bytes += data[at]!.length;
-    const { commit, lastIndex } = this.#log;
-    // With nothing else under way even a proposal over the limit passes: it could never otherwise.
-    if (lastIndex > Math.max(commit, this.#termStart) || this.#uncommittedBytes > 0) {
-      const { maxUncommittedBytes, maxUncommittedEntries } = this.#settings;
-      if (this.#uncommittedBytes + bytes > maxUncommittedBytes) return 'busy';
-      if (lastIndex - commit + data.length > maxUncommittedEntries) return 'busy';
-    }
-    this.#uncommittedBytes += bytes;
-    for (let at = 0; at < data.length; at++) this.#append(data[at]!);
-    return { index: lastIndex + 1, term: this.#term };
-  }
-
-  #append(data: Uint8Array): number {
-    const index = this.#log.lastIndex + 1;
-    this.#log.append({ type: EntryType.normal, term: this.#term, index, data });
-    this.#replication.isDue = true;
-    return index;
+    if (this.#self.role !== 'leader')
+      return this.#self.leader === NO_NODE ? 'no-leader' : 'not-leader';
+    return this.#leadership.propose(data);
   }
 
   #onFollowerReply(reply: RaftMessage): void {
@@ -439,57 +354,31 @@ export class RaftCore implements Core {
     if (peer === undefined) return;
     if (reply.type === MessageType.heartbeatReply) {
       this.#replication.onHeartbeatReply(peer, reply);
-      this.#reads.completeRound(this.#term);
+      this.#reads.completeRound(this.#self.term);
       return;
     }
-    if (this.#replication.onAppendReply(peer, reply)) this.#advanceCommit();
-    if (peer.id === this.#transferee && peer.match === this.#log.lastIndex) {
-      this.#sendTimeoutNow(peer.id);
-    }
-  }
-
-  /** Raft §5.4.2: only an entry of the own term is committed by counting; it commits all before it. */
-  #advanceCommit(): void {
-    const index = this.#replication.matchedByMajority(this.#durability.durableIndex);
-    if (index <= this.#log.commit || this.#log.termAt(index) !== this.#term) return;
-    this.#commitTo(index);
-    this.#replication.isDue = true;
-  }
-
-  #commitTo(index: number): void {
-    const before = this.#log.commit;
-    this.#log.commitTo(index);
-    if (this.#role !== 'leader') return;
-    this.#uncommittedBytes -= this.#log.payloadBytes(before, this.#log.commit);
-    assert(this.#uncommittedBytes >= 0, 'uncommitted bytes are counted once');
+    this.#leadership.onAppendReply(peer, reply);
   }
 
   transferLeadership(to: NodeId): boolean {
-    if (this.#role !== 'leader' || to === this.#id) return false;
-    const peer = this.#replication.progressOf(to);
-    if (peer === undefined || !peer.isVoter) return false;
-    if (this.#transferee === to) return true;
-    this.#transferee = to;
+    if (this.#self.role !== 'leader') return false;
+    if (this.#leadership.transferee === to) return true;
+    if (!this.#leadership.transfer(to)) return false;
     this.#electionElapsed = 0;
-    if (peer.match === this.#log.lastIndex) this.#sendTimeoutNow(to);
     return true;
-  }
-
-  #sendTimeoutNow(to: NodeId): void {
-    this.#outbox.send(draft(MessageType.timeoutNow, this.#id, to, this.#term));
   }
 
   // Reads
 
   readIndex(context: number): void {
-    if (this.#role === 'leader') this.#reads.lead(context, NO_NODE);
-    else if (this.#leader !== NO_NODE) this.#reads.follow(context);
+    if (this.#self.role === 'leader') this.#reads.lead(context, NO_NODE);
+    else if (this.#self.leader !== NO_NODE) this.#reads.follow(context);
     else this.#reads.drop(context);
   }
 
   /** Before the first commit of its term a leader's commit index may be old (Raft §8). */
   #mayBeginRound(): boolean {
-    return this.#reads.isRoundDue && this.#log.commit >= this.#termStart;
+    return this.#reads.isRoundDue && this.#leadership.hasCommitted;
   }
 
   // What the replica reports
@@ -497,8 +386,8 @@ export class RaftCore implements Core {
   persisted(sequence: number): void {
     this.#durability.complete(sequence);
     this.#outbox.release(this.#durability.durableSequence);
-    if (this.#role === 'leader') this.#advanceCommit();
-    else if (this.#role === 'candidate' && this.#durability.stateDurable) {
+    if (this.#self.role === 'leader') this.#leadership.advanceCommit();
+    else if (this.#self.role === 'candidate' && this.#durability.stateDurable) {
       this.#onVote(this.#id, true);
     }
   }
@@ -512,29 +401,25 @@ export class RaftCore implements Core {
     this.#configuration = configuration;
     this.#isVoter = configuration.voters.includes(this.#id);
     this.#replication.configure(configuration);
-    if (this.#role === 'leader') {
+    if (this.#self.role === 'leader') {
       if (!this.#isVoter) {
-        this.#becomeFollower(this.#term, NO_NODE);
+        this.#becomeFollower(this.#self.term, NO_NODE);
         return;
       }
-      if (this.#replication.progressOf(this.#transferee)?.isVoter !== true) {
-        this.#transferee = NO_NODE;
-      }
-      // A smaller quorum may hold more than the larger one did.
-      this.#advanceCommit();
-      this.#reads.completeRound(this.#term);
-    } else if (!this.#isVoter || this.#role === 'learner') {
-      this.#setRole(this.#isVoter ? 'follower' : 'learner');
+      this.#leadership.onConfigured();
+      this.#reads.completeRound(this.#self.term);
+    } else if (!this.#isVoter || this.#self.role === 'learner') {
+      this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
     }
   }
 
   unreachable(peer: NodeId): void {
-    const progress = this.#role === 'leader' ? this.#replication.progressOf(peer) : undefined;
+    const progress = this.#self.role === 'leader' ? this.#replication.progressOf(peer) : undefined;
     if (progress !== undefined) this.#replication.onUnreachable(progress);
   }
 
   snapshotSent(peer: NodeId, ok: boolean): void {
-    const progress = this.#role === 'leader' ? this.#replication.progressOf(peer) : undefined;
+    const progress = this.#self.role === 'leader' ? this.#replication.progressOf(peer) : undefined;
     if (progress !== undefined) this.#replication.onSnapshotSent(progress, ok);
   }
 
@@ -557,28 +442,26 @@ export class RaftCore implements Core {
       (this.#log.commit > this.#log.handedOut && !this.#receiver.isInstalling) ||
       this.#reads.hasResults ||
       this.#receiver.isInstallDue ||
-      (this.#role === 'leader'
+      (this.#self.role === 'leader'
         ? this.#replication.isDue || this.#replication.hasSnapshotsWanted || this.#mayBeginRound()
         : this.#reads.isForwardDue) ||
-      this.#stateChanged
+      this.#self.isChanged
     );
   }
 
   take(): Effects {
     let snapshotsWanted: readonly RaftMessage[] = NOTHING;
-    if (this.#role === 'leader') {
-      if (this.#mayBeginRound() && this.#reads.beginRound(this.#log.commit, this.#term)) {
+    if (this.#self.role === 'leader') {
+      if (this.#mayBeginRound() && this.#reads.beginRound(this.#log.commit, this.#self.term)) {
         this.#heartbeatElapsed = 0;
       }
-      if (this.#replication.isDue) this.#replication.sendAll(this.#term);
-      if (this.#replication.hasSnapshotsWanted) {
-        snapshotsWanted = this.#replication.takeSnapshotsWanted();
-      }
+      if (this.#replication.isDue) this.#replication.sendAll(this.#self.term);
+      snapshotsWanted = this.#replication.takeSnapshotsWanted();
     } else if (this.#reads.isForwardDue) {
-      this.#reads.forward(this.#leader, this.#term);
+      this.#reads.forward(this.#self.leader, this.#self.term);
     }
     const effects: Effects = {
-      persist: this.#takePersist(),
+      persist: this.#self.takePersist(),
       messages: this.#outbox.takeReady(),
       messagesAfterPersist: this.#outbox.takeAfterWrite(),
       committed: this.#takeCommitted(),
@@ -586,52 +469,33 @@ export class RaftCore implements Core {
       droppedReads: this.#reads.takeDropped(),
       install: this.#receiver.takeInstall(),
       snapshotsWanted,
-      stateChanged: this.#stateChanged,
+      stateChanged: this.#self.isChanged,
     };
     assert(
       effects.messagesAfterPersist.length === 0 || effects.persist !== undefined,
       'a message that waits for a write has one to wait for',
     );
-    this.#stateChanged = false;
+    this.#self.isChanged = false;
     return effects;
   }
 
-  #takePersist(): Effects['persist'] {
-    const { offeredIndex, stateDirty } = this.#durability;
-    const { commit, lastIndex } = this.#log;
-    const hasEntries = lastIndex > offeredIndex;
-    if (!hasEntries && !stateDirty) return undefined;
-    const withState = stateDirty || commit > this.#offeredCommit;
-    const sequence = this.#durability.begin(lastIndex);
-    if (withState) this.#offeredCommit = commit;
-    return {
-      sequence,
-      hardState: withState ? { term: this.#term, vote: this.#vote, commit } : undefined,
-      entries: hasEntries ? this.#log.slice(offeredIndex + 1, lastIndex, Infinity) : NOTHING,
-    };
-  }
-
   #takeCommitted(): readonly Entry[] {
-    const log = this.#log;
-    if (log.handedOut >= log.commit || this.#receiver.isInstalling) return NOTHING;
-    const { maxCommittedBytesPerTake, maxCommittedEntriesPerTake } = this.#settings;
-    const to = Math.min(log.commit, log.handedOut + maxCommittedEntriesPerTake);
-    const entries = log.slice(log.handedOut + 1, to, maxCommittedBytesPerTake);
-    log.handedOut = entries[entries.length - 1]!.index;
-    return entries;
+    if (this.#log.handedOut >= this.#log.commit || this.#receiver.isInstalling) return NOTHING;
+    const { maxCommittedEntriesPerTake, maxCommittedBytesPerTake } = this.#settings;
+    return this.#log.handOut(maxCommittedEntriesPerTake, maxCommittedBytesPerTake);
   }
 
   status(): CoreStatus {
     return {
       id: this.#id,
-      role: this.#role,
-      term: this.#term,
-      leader: this.#leader,
+      role: this.#self.role,
+      term: this.#self.term,
+      leader: this.#self.leader,
       commit: this.#log.commit,
       handedOut: this.#log.handedOut,
       lastIndex: this.#log.lastIndex,
       firstIndex: this.#log.firstIndex,
-      peers: this.#role === 'leader' ? this.#replication.status() : NOTHING,
+      peers: this.#self.role === 'leader' ? this.#replication.status() : NOTHING,
     };
   }
 }

@@ -16,6 +16,8 @@ import type { RaftSettings } from './settings.ts';
 /** A snapshot under way counts as a sign of life for so many election timeouts, then only answers do. */
 const SNAPSHOT_GRACE_ELECTIONS = 10;
 
+const NOTHING: readonly never[] = Object.freeze([]);
+
 export class Replication {
   readonly #id: NodeId;
   readonly #settings: RaftSettings;
@@ -205,6 +207,7 @@ export class Replication {
   }
 
   takeSnapshotsWanted(): readonly RaftMessage[] {
+    if (this.#snapshotsWanted.length === 0) return NOTHING;
     const wanted = this.#snapshotsWanted;
     this.#snapshotsWanted = [];
     return wanted;

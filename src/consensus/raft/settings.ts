@@ -3,6 +3,8 @@
  * messages, entries and bytes. They depend on each other, so they are validated together.
  */
 import { QuorateError } from '../../core/errors.ts';
+import type { Random } from '../../core/random.ts';
+import type { Configuration, Entry, HardState, NodeId } from '../types.ts';
 
 /** Settings of one node. All nodes of a cluster should have the same times. */
 export interface RaftSettings {
@@ -39,6 +41,22 @@ export interface RaftSettings {
   readonly maxCommittedEntriesPerTake: number;
   /** Linearizable reads that wait at one time; what comes beyond is dropped. @defaultValue 65536 */
   readonly maxPendingReads: number;
+}
+
+/** What a node starts from: its settings and what its disk held. */
+export interface RaftOptions {
+  readonly id: NodeId;
+  /** What is absent has its default. */
+  readonly settings?: Partial<RaftSettings>;
+  readonly random: Random;
+  readonly hardState: HardState;
+  readonly configuration: Configuration;
+  /** The newest snapshot of the state machine; `{ index: 0, term: 0 }` where there is none. */
+  readonly snapshot: { readonly index: number; readonly term: number };
+  /** The log after the snapshot; all of it is durable. */
+  readonly entries: readonly Entry[];
+  /** What the state machine has applied already: later entries are handed out. */
+  readonly applied: number;
 }
 
 /** The settings of a node that was given none. */

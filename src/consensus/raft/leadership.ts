@@ -1,0 +1,136 @@
+/**
+ * What only a leader does with the log: takes proposals within bounds, counts what a majority holds
+ * (Raft §5.3, §5.4.2) and hands leadership over (thesis §3.10).
+ */
+import { assert } from '../../core/assert.ts';
+import type { Refusal } from '../core.ts';
+import { EntryType, NO_NODE, type NodeId } from '../types.ts';
+import { draft } from './draft.ts';
+import type { Durability } from './durability.ts';
+import type { RaftLog } from './log.ts';
+import { MessageType, type RaftMessage } from './messages.ts';
+import type { Outbox } from './outbox.ts';
+import type { Progress } from './progress.ts';
+import type { Replication } from './replication.ts';
+import type { RaftSettings } from './settings.ts';
+
+const NO_DATA = new Uint8Array(0);
+
+export class Leadership {
+  readonly #id: NodeId;
+  readonly #settings: RaftSettings;
+  readonly #log: RaftLog;
+  readonly #durability: Durability;
+  readonly #outbox: Outbox;
+  readonly #replication: Replication;
+  #term: number;
+  /** The first entry of the term: until it is committed, what older terms committed is not known. */
+  #termStart: number;
+  /** Payload of the entries after `commit`. */
+  #uncommittedBytes: number;
+  /** To whom leadership is being handed. */
+  #transferee: NodeId;
+
+  constructor(
+    id: NodeId,
+    settings: RaftSettings,
+    log: RaftLog,
+    durability: Durability,
+    outbox: Outbox,
+    replication: Replication,
+  ) {
+    this.#id = id;
+    this.#settings = settings;
+    this.#log = log;
+    this.#durability = durability;
+    this.#outbox = outbox;
+    this.#replication = replication;
+    this.#term = 0;
+    this.#termStart = 0;
+    this.#uncommittedBytes = 0;
+    this.#transferee = NO_NODE;
+  }
+
+  begin(term: number): void {
+    assert(term > this.#term, 'a node leads a term once');
+    this.#term = term;
+    this.#transferee = NO_NODE;
+    this.#replication.reset();
+    this.#uncommittedBytes = this.#log.payloadBytes(this.#log.commit, this.#log.lastIndex);
+    // An entry of its own term lets a leader find out what is committed (Raft §5.4.2, §8).
+    this.#termStart = this.#log.lastIndex + 1;
+    this.#append(NO_DATA);
+  }
+
+  /** Whether the commit index is as new as that of any earlier leader (Raft §8). */
+  get hasCommitted(): boolean {
+    return this.#log.commit >= this.#termStart;
+  }
+
+  propose(
+    data: readonly Uint8Array[],
+  ): { readonly index: number; readonly term: number } | Refusal {
+    if (this.#transferee !== NO_NODE) return 'transferring';
+    let bytes = 0;
+    for (let at = 0; at < data.length; at++) bytes += data[at]!.length;
+    const { commit, lastIndex } = this.#log;
+    // With nothing else under way even a proposal over the limit passes: it could never otherwise.
+    if (lastIndex > Math.max(commit, this.#termStart) || this.#uncommittedBytes > 0) {
+      const { maxUncommittedBytes, maxUncommittedEntries } = this.#settings;
+      if (this.#uncommittedBytes + bytes > maxUncommittedBytes) return 'busy';
+      if (lastIndex - commit + data.length > maxUncommittedEntries) return 'busy';
+    }
+    this.#uncommittedBytes += bytes;
+    for (let at = 0; at < data.length; at++) this.#append(data[at]!);
+    return { index: lastIndex + 1, term: this.#term };
+  }
+
+  #append(data: Uint8Array): void {
+    const index = this.#log.lastIndex + 1;
+    this.#log.append({ type: EntryType.normal, term: this.#term, index, data });
+    this.#replication.isDue = true;
+  }
+
+  /** Only an entry of the own term is committed by counting; it commits all before it (Raft §5.4.2). */
+  advanceCommit(): void {
+    const before = this.#log.commit;
+    const index = this.#replication.matchedByMajority(this.#durability.durableIndex);
+    if (index <= before || this.#log.termAt(index) !== this.#term) return;
+    this.#log.commitTo(index);
+    this.#uncommittedBytes -= this.#log.payloadBytes(before, index);
+    assert(this.#uncommittedBytes >= 0, 'uncommitted bytes are counted once');
+    this.#replication.isDue = true;
+  }
+
+  onAppendReply(peer: Progress, reply: RaftMessage): void {
+    if (this.#replication.onAppendReply(peer, reply)) this.advanceCommit();
+    if (peer.id === this.#transferee && peer.match === this.#log.lastIndex) this.#sendTimeoutNow();
+  }
+
+  /** Begins to hand over, unless `to` is no other voter. Proposals are refused meanwhile. */
+  transfer(to: NodeId): boolean {
+    const peer = this.#replication.progressOf(to);
+    if (peer === undefined || !peer.isVoter) return false;
+    this.#transferee = to;
+    if (peer.match === this.#log.lastIndex) this.#sendTimeoutNow();
+    return true;
+  }
+
+  get transferee(): NodeId {
+    return this.#transferee;
+  }
+
+  abortTransfer(): void {
+    this.#transferee = NO_NODE;
+  }
+
+  /** The members changed: a smaller quorum may hold more than the larger one did. */
+  onConfigured(): void {
+    if (this.#replication.progressOf(this.#transferee)?.isVoter !== true) this.abortTransfer();
+    this.advanceCommit();
+  }
+
+  #sendTimeoutNow(): void {
+    this.#outbox.send(draft(MessageType.timeoutNow, this.#id, this.#transferee, this.#term));
+  }
+}
