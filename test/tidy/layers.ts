@@ -21,7 +21,7 @@ export interface Layer {
 }
 
 export const LAYERS: readonly Layer[] = [
-  { name: 'core', paths: ['src/core/'], imports: [] },
+  { name: 'core', paths: ['src/core/', 'src/version.ts'], imports: [] },
   {
     name: 'contracts',
     paths: [
@@ -57,7 +57,7 @@ export const LAYERS: readonly Layer[] = [
   },
   {
     name: 'embedded',
-    paths: ['src/node.ts', 'src/node/', 'src/kv/embedded.ts', 'src/kv/embedded/'],
+    paths: ['src/node.ts', 'src/node-view.ts', 'src/kv/embedded.ts'],
     imports: [
       'core',
       'contracts',

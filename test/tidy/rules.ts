@@ -10,7 +10,9 @@ import { LAYERS, type Layer } from './layers.ts';
 export type Files = ReadonlyMap<string, string>;
 export type Rule = (files: Files) => string[];
 
-const isTest = (path: string): boolean => path.endsWith('.test.ts');
+/** Tests, and the helpers beside them (`testing.ts`, `test-network.ts`), which are not published. */
+const isTest = (path: string): boolean =>
+  path.endsWith('.test.ts') || /(^|\/)(testing|test-[\w-]+)\.ts$/.test(path);
 const isSource = (path: string): boolean =>
   path.startsWith('src/') && path.endsWith('.ts') && !isTest(path);
 

@@ -1,0 +1,79 @@
+/** `quorate elect NAME -- COMMAND`: one of several runs the command; another takes over when it ends. */
+import { hostname } from 'node:os';
+import { durationMs } from '../../core/duration.ts';
+import { etcdKv } from '../../drivers/etcd/index.ts';
+import { type Elections, kvElections } from '../../locks/index.ts';
+import { parse, splitProgram } from '../args.ts';
+import { clientOptions, connection } from '../client.ts';
+import { holdWhile, lostError } from '../hold.ts';
+import { EXIT, type Io, jsonLine, line, UsageError } from '../io.ts';
+
+const TOPIC = 'elect';
+
+const options = {
+  ...clientOptions,
+  listen: { type: 'boolean', short: 'l' },
+  ttl: { type: 'string' },
+  'kill-after': { type: 'string' },
+} as const;
+
+export async function elect(argv: readonly string[], io: Io): Promise<number> {
+  const { own, program } = splitProgram(argv);
+  const { values, positionals } = parse(TOPIC, options, own);
+  const [name, value = hostname(), ...extra] = positionals;
+  if (name === undefined || name === '') throw new UsageError('elect needs a NAME', TOPIC);
+  if (extra.length > 0) {
+    throw new UsageError(
+      `put -- before the command: quorate elect ${name} ${value} -- ${extra.join(' ')}`,
+      TOPIC,
+    );
+  }
+  if (program?.length === 0) throw new UsageError('there is no command after --', TOPIC);
+  const ttlMs = time('--ttl', values.ttl ?? '10s');
+  const killAfterMs = time('--kill-after', values['kill-after'] ?? '5s');
+  await using kv = etcdKv(connection(TOPIC, values, io.env));
+  await using elections = kvElections(kv, { ttl: ttlMs });
+  if (values.listen) return await listen(elections, name, values.json === true, io);
+  const leadership = await elections.campaign(name, value, { signal: io.interrupted });
+  try {
+    const token = leadership.fencingToken;
+    if (program === undefined) {
+      if (values.json) jsonLine(io, { name, value, key: leadership.key, token });
+      else line(io, `${leadership.key}\n${value}`);
+    }
+    const end = await holdWhile({
+      lost: leadership.lost,
+      program,
+      env: {
+        ...io.env,
+        QUORATE_ELECTION_NAME: name,
+        QUORATE_ELECTION_VALUE: value,
+        QUORATE_ELECTION_TOKEN: token.toString(),
+      },
+      killAfterMs,
+      io,
+    });
+    if (end.lost) throw lostError(`the leadership of '${name}' was lost`, program !== undefined);
+    return end.code;
+  } finally {
+    await leadership.resign();
+  }
+}
+
+async function listen(elections: Elections, name: string, json: boolean, io: Io): Promise<number> {
+  for await (const leader of elections.observe(name, { signal: io.interrupted })) {
+    if (leader === undefined) continue;
+    const value = leader.value.toString();
+    if (json) jsonLine(io, { name, value, revision: leader.revision });
+    else line(io, value);
+  }
+  return EXIT.ok;
+}
+
+function time(name: string, text: string): number {
+  try {
+    return durationMs(text, name);
+  } catch (error) {
+    throw new UsageError((error as Error).message, TOPIC);
+  }
+}
