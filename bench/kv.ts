@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { Agent, request } from 'node:http';
+import { Agent, type RequestOptions, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -140,7 +140,7 @@ function summary(latencies: number[], seconds: number): Load {
   };
 }
 
-function post(options: Parameters<typeof request>[0] & object, body: string): Promise<void> {
+function post(options: RequestOptions, body: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const call = request(options, (reply) => {
       reply.resume();
