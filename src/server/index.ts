@@ -1,0 +1,5 @@
+/** `quorate/server`: a node served to etcd clients. */
+export type { Metric, NodeBackend } from './backend.ts';
+export type { Http2Limits } from './http2/limits.ts';
+export type { TlsFiles } from './listener.ts';
+export { type EtcdServer, type ServeOptions, serveEtcd } from './serve.ts';
