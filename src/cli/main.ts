@@ -5,6 +5,12 @@ import { systemClock } from '../core/clock.ts';
 import { Interrupted, type Io } from './io.ts';
 import { run } from './run.ts';
 
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  process.stderr.write(`quorate: needs Node 22.18 or newer, this is ${process.version}\n`);
+  process.exit(1);
+}
+
 /** Ctrl-C may arrive twice at once: from the terminal and from the process that started this one. */
 const SAME_SIGNAL_MS = 1_000;
 

@@ -1,6 +1,6 @@
 /** The command line as a function: help, usage errors, exit codes. Commands that need a cluster are tested in test/cli.test.ts. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { planCluster } from './commands/start.ts';
@@ -39,6 +39,18 @@ test('every command has a page, which --help shows too, with an example', async 
     assert.match(out, /^Examples:/m, topic);
     assert.equal((await output(topic, '--help')).out, out, topic);
   }
+});
+
+test('docs/command-line.md shows every page as it is', async () => {
+  const pages = Object.entries(TOPICS).map(([topic, { text }]) => {
+    return `\n## quorate ${topic}\n\n\`\`\`text\n${text}\n\`\`\`\n`;
+  });
+  const path = 'docs/command-line.md';
+  const page = readFileSync(path, 'utf8');
+  const introduction = page.slice(0, page.indexOf('\n## quorate '));
+  const wanted = `${introduction}${pages.join('')}`;
+  if (process.env['UPDATE'] === '1') writeFileSync(path, wanted);
+  else assert.equal(page, wanted, 'run this test with UPDATE=1 and read the difference');
 });
 
 test('lines of help fit into 110 columns', async () => {
