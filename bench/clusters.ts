@@ -45,7 +45,15 @@ async function antietcdMain(): Promise<string> {
     await mkdir(prefix, { recursive: true });
     execFileSync(
       'npm',
-      ['install', '--prefix', prefix, '--ignore-scripts', '--no-save', '--no-package-lock', ANTIETCD],
+      [
+        'install',
+        '--prefix',
+        prefix,
+        '--ignore-scripts',
+        '--no-save',
+        '--no-package-lock',
+        ANTIETCD,
+      ],
       { stdio: 'ignore' },
     );
   }
@@ -61,8 +69,15 @@ export async function antietcdSystem(): Promise<System> {
   const children = [1, 2, 3].map((i) =>
     spawn(
       process.execPath,
-      [main, '--ip', '127.0.0.1', '--port', String(ports[i - 1]), '--data', join(folder, `a${i}.gz`)]
-        .concat(['--node_id', `a${i}`, '--cluster_key', 'bench', '--cluster', cluster]),
+      [
+        main,
+        '--ip',
+        '127.0.0.1',
+        '--port',
+        String(ports[i - 1]),
+        '--data',
+        join(folder, `a${i}.gz`),
+      ].concat(['--node_id', `a${i}`, '--cluster_key', 'bench', '--cluster', cluster]),
       { stdio: 'ignore' },
     ),
   );
@@ -92,7 +107,9 @@ function system(
     pids: children.map((child) => child.pid!),
     async close() {
       for (const child of children) child.kill('SIGKILL');
-      await Promise.all(children.map((child) => child.exitCode ?? child.signalCode ?? exited(child)));
+      await Promise.all(
+        children.map((child) => child.exitCode ?? child.signalCode ?? exited(child)),
+      );
       await rm(folder, { recursive: true, force: true });
     },
   };

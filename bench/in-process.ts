@@ -27,7 +27,9 @@ if (role === undefined) {
   for (const child of children) child.kill('SIGKILL');
   console.log(JSON.stringify(result));
 } else {
-  const peers = Object.fromEntries(ports.map((port, i) => [`n${i + 1}`, `http://127.0.0.1:${port}`]));
+  const peers = Object.fromEntries(
+    ports.map((port, i) => [`n${i + 1}`, `http://127.0.0.1:${port}`]),
+  );
   const node = await openNode({ name: role, peers, dataDir: join(folder!, role) });
   await node.ready();
   const status = node.status();

@@ -11,13 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { freePorts } from '../test/support/cluster.ts';
 import { engine } from '../test/support/etcd.ts';
-import {
-  antietcdSystem,
-  etcdSystem,
-  quorateSystem,
-  residentMib,
-  type System,
-} from './clusters.ts';
+import { antietcdSystem, etcdSystem, quorateSystem, residentMib, type System } from './clusters.ts';
 import type { Report } from './report.ts';
 
 const run = promisify(execFile);
@@ -67,9 +61,18 @@ function grpcCases(scale: number): [string, string[]][] {
   return [
     ['put, 1 client', ['--conns=1', '--clients=1', ...put, total(3000)]],
     ['put, 1000 clients on 100 connections', [...many, ...put, total(50_000)]],
-    ['linearizable range, 1 client', ['--conns=1', '--clients=1', 'range', '00000001', '--consistency=l', total(5000)]],
-    ['linearizable range, 1000 clients', [...many, 'range', '00000001', '--consistency=l', total(80_000)]],
-    ['serializable range, 1000 clients', [...many, 'range', '00000001', '--consistency=s', total(80_000)]],
+    [
+      'linearizable range, 1 client',
+      ['--conns=1', '--clients=1', 'range', '00000001', '--consistency=l', total(5000)],
+    ],
+    [
+      'linearizable range, 1000 clients',
+      [...many, 'range', '00000001', '--consistency=l', total(80_000)],
+    ],
+    [
+      'serializable range, 1000 clients',
+      [...many, 'range', '00000001', '--consistency=s', total(80_000)],
+    ],
   ];
 }
 
@@ -92,16 +95,29 @@ async function alternate(
 function addLoads(report: Report, name: string, samples: Samples): void {
   const of = (pick: (load: Load) => number): Record<string, number[]> =>
     Object.fromEntries(Object.entries(samples).map(([system, loads]) => [system, loads.map(pick)]));
-  report.add({ name, unit: 'requests/s', better: 'higher' }, of((load) => load.rate));
-  report.add({ name: `${name}: p50`, unit: 'ms', better: 'lower' }, of((load) => load.p50));
-  report.add({ name: `${name}: p99`, unit: 'ms', better: 'lower' }, of((load) => load.p99));
+  report.add(
+    { name, unit: 'requests/s', better: 'higher' },
+    of((load) => load.rate),
+  );
+  report.add(
+    { name: `${name}: p50`, unit: 'ms', better: 'lower' },
+    of((load) => load.p50),
+  );
+  report.add(
+    { name: `${name}: p99`, unit: 'ms', better: 'lower' },
+    of((load) => load.p99),
+  );
 }
 
 async function etcdBenchmark(system: System, args: readonly string[]): Promise<Load> {
   // The leader's address, for both: what is compared is the server, not where a client happens to land.
-  const { stdout } = await run(engine('etcd-benchmark'), [`--endpoints=${system.leader}`, '--precise', ...args], {
-    maxBuffer: 64 * 1024 * 1024,
-  });
+  const { stdout } = await run(
+    engine('etcd-benchmark'),
+    [`--endpoints=${system.leader}`, '--precise', ...args],
+    {
+      maxBuffer: 64 * 1024 * 1024,
+    },
+  );
   const number = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? Number.NaN);
   return {
     rate: number(/Requests\/sec:\s*([\d.e+-]+)/),
@@ -180,8 +196,16 @@ async function benchInProcess(report: Report, rounds: number, quick: boolean): P
   try {
     for (let round = 0; round < rounds; round++) {
       const ports = await freePorts(3);
-      const args = [join(folder, String(round)), String(quick ? 40_000 : 200_000), ...ports.map(String)];
-      const { stdout } = await run(process.execPath, ['--conditions=quorate-source', program, ...args]);
+      const args = [
+        join(folder, String(round)),
+        String(quick ? 40_000 : 200_000),
+        ...ports.map(String),
+      ];
+      const { stdout } = await run(process.execPath, [
+        '--conditions=quorate-source',
+        program,
+        ...args,
+      ]);
       samples['quorate']!.push(JSON.parse(stdout) as Load);
     }
   } finally {

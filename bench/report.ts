@@ -48,7 +48,8 @@ export class Report {
     ]);
     if (rows.length === 0) rows.push(['', '']);
     rows.forEach(([peer, ratio], i) => {
-      const head = i === 0 ? [one.name, `${one.unit}, ${one.better} is better`, format(ours)] : ['', '', ''];
+      const head =
+        i === 0 ? [one.name, `${one.unit}, ${one.better} is better`, format(ours)] : ['', '', ''];
       this.#rows.push([...head, peer!, ratio!]);
     });
   }
@@ -59,7 +60,12 @@ export class Report {
       Math.max(...this.#rows.map((row) => row[column]!.length)),
     );
     for (const row of this.#rows) {
-      console.log(row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd());
+      console.log(
+        row
+          .map((cell, column) => cell.padEnd(widths[column]!))
+          .join('  ')
+          .trimEnd(),
+      );
     }
   }
 }

@@ -1,10 +1,11 @@
 /** What a node shows of itself to clients and operators, and the little it does by itself. */
+
+import type { Log } from './consensus/open-replica.ts';
+import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
 import { orAborted, type WaitOptions } from './core/abort.ts';
 import type { Cancel, Clock } from './core/clock.ts';
 import { type Duration, durationMs } from './core/duration.ts';
 import { QuorateError } from './core/errors.ts';
-import type { Log } from './consensus/open-replica.ts';
-import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
 import type { EmbeddedKv } from './kv/embedded.ts';
 import type { KvService } from './kv/service.ts';
 import type { ApplyResult, KvStore } from './kv/store.ts';

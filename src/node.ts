@@ -2,7 +2,12 @@
  * A node: one member of a durable quorum with the key-value store on it, inside this process.
  * Three processes that each open one form the cluster; `serveEtcd` makes it reachable for etcd clients.
  */
-import { type OpenReplicaOptions, openReplica, type ReplicaPlace, type ReplicaSurroundings } from './consensus/open-replica.ts';
+import {
+  type OpenReplicaOptions,
+  openReplica,
+  type ReplicaPlace,
+  type ReplicaSurroundings,
+} from './consensus/open-replica.ts';
 import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
 import type { ReplicaSettings } from './consensus/replica/settings.ts';
 import { systemClock } from './core/clock.ts';
@@ -87,7 +92,10 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
       onLeading: (leading) => parts.service?.events.onLeading?.(leading),
       onCall: (method, payload) => parts.service!.events.onCall!(method, payload),
       onChange: (status) => {
-        options.log?.('info', `${status.role} in term ${status.term}, leader ${status.leader || 'unknown'}`);
+        options.log?.(
+          'info',
+          `${status.role} in term ${status.term}, leader ${status.leader || 'unknown'}`,
+        );
         parts.view?.changed(status);
       },
       onFailed: (error) => {
@@ -180,7 +188,8 @@ class Node implements QuorateNode {
       try {
         return await this.#replica.readBarrier(options);
       } catch (error) {
-        if (!(error instanceof QuorateError) || !error.retryable || error.code === 'ERR_CLOSED') throw error;
+        if (!(error instanceof QuorateError) || !error.retryable || error.code === 'ERR_CLOSED')
+          throw error;
       }
     }
   }

@@ -98,7 +98,8 @@ export async function openReplica<Result>(
   const clusterId = clusterIdOf(members.map((member) => member.id));
   const bootstrap = bootstrapEntries(members);
   const storage = await openDiskStorage({
-    disk: options.fsync === false ? withoutSync(options.disk ?? nodeDisk) : (options.disk ?? nodeDisk),
+    disk:
+      options.fsync === false ? withoutSync(options.disk ?? nodeDisk) : (options.disk ?? nodeDisk),
     folder: options.dataDir,
     identity: { clusterId, nodeId: own.id },
     bootstrap: { entries: bootstrap, hardState: { term: 1, vote: '', commit: bootstrap.length } },

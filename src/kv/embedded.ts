@@ -5,11 +5,12 @@
  * Leases: granted and revoked through the log; their remaining life is kept by the leader alone,
  * which proposes the revocation of those that ran out. Other members ask the leader.
  */
+
+import type { Replica, ReplicaEvents } from '../consensus/replica/replica.ts';
 import { orAborted, type WaitOptions } from '../core/abort.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
-import type { Replica, ReplicaEvents } from '../consensus/replica/replica.ts';
 import * as proto from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
 import type { KvService, WatchSink, WatchStream } from './service.ts';

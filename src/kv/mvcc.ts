@@ -225,8 +225,8 @@ export class Mvcc {
   }
 
   /**
-   * Checksum of all that can be read up to `revision`: CRC-32C as etcd computes it, so equal on all
-   * members and the same before and after a compaction. Finishes a pending compaction first.
+   * Checksum of the history up to `revision`: CRC-32C over the same bytes as etcd's, so it can be
+   * compared between members and with etcd. Finishes a pending compaction first.
    */
   hash(revision: number): number {
     while (this.compactStep());
@@ -234,8 +234,8 @@ export class Mvcc {
     let scratch = Buffer.allocUnsafe(4096);
     this.#log.scan(0, 0, (record) => {
       if (record.modRevision > revision) return false;
+      if (record.modRevision <= this.#compactRevision && !this.#isHashedBase(record)) return true;
       const deleted = isTombstone(record);
-      if (deleted && record.modRevision === this.#compactRevision) return true;
       const need = 18 + KeyValue.size(record);
       if (need > scratch.length) scratch = Buffer.allocUnsafe(need * 2);
       const end = writeHashed(scratch, record, deleted);
@@ -243,6 +243,19 @@ export class Mvcc {
       return true;
     });
     return hash;
+  }
+
+  /**
+   * Whether a version at or below the floor counts in the hash. etcd leaves out the ones whose key
+   * has been deleted since, although it keeps and serves them.
+   */
+  #isHashedBase(record: VersionRecord): boolean {
+    const latest = this.#tree.get(record.key)?.latest;
+    return (
+      latest !== undefined &&
+      !isTombstone(latest) &&
+      latest.createRevision === record.createRevision
+    );
   }
 
   /** Bytes of the database as etcd would report them: `total` never shrinks by itself. */

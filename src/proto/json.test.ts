@@ -79,6 +79,6 @@ test('what does not fit is refused with the field and the value', () => {
   for (const [text, message] of cases) {
     assert.throws(() => fromJson(RangeRequest, text), { code: 'ERR_INVALID_ARGUMENT', message });
   }
-  const deep = '{"success":[{"request_txn":'.repeat(200) + '{}' + '}]}'.repeat(200);
+  const deep = `${'{"success":[{"request_txn":'.repeat(200)}{}${'}]}'.repeat(200)}`;
   assert.throws(() => fromJson(TxnRequest, deep), { code: 'ERR_INVALID_ARGUMENT' });
 });

@@ -32,7 +32,9 @@ class Transcript {
       timeout: 20_000,
       ...(input === undefined ? {} : { input }),
     });
-    this.note(`$ etcdctl ${args.join(' ')}\n${result.stdout}${errorOf(result.stderr)}[${result.status}]`);
+    this.note(
+      `$ etcdctl ${args.join(' ')}\n${result.stdout}${errorOf(result.stderr)}[${result.status}]`,
+    );
     return result.stdout;
   }
 
@@ -74,7 +76,9 @@ async function ended(child: ChildProcess): Promise<void> {
 
 async function script(endpoints: readonly string[]): Promise<string[]> {
   const t = new Transcript(endpoints);
-  for (const [key, value] of ['a=1', 'b=3', 'c=2', 'ab=4', 'a/x=5'].map((pair) => pair.split('='))) {
+  for (const [key, value] of ['a=1', 'b=3', 'c=2', 'ab=4', 'a/x=5'].map((pair) =>
+    pair.split('='),
+  )) {
     t.run('put', key!, value!);
   }
   t.run('put', 'a', '10', '--prev-kv');
@@ -138,7 +142,10 @@ async function script(endpoints: readonly string[]): Promise<string[]> {
   return t.lines;
 }
 
-test('etcdctl says the same of our cluster as of etcd', { skip: missingEtcd('etcd', 'etcdctl'), timeout: 120_000 }, async () => {
+test('etcdctl says the same of our cluster as of etcd', {
+  skip: missingEtcd('etcd', 'etcdctl'),
+  timeout: 120_000,
+}, async () => {
   const ours = await startCluster();
   let ourLines: string[];
   try {
@@ -154,7 +161,10 @@ test('etcdctl says the same of our cluster as of etcd', { skip: missingEtcd('etc
   }
 });
 
-test('etcdctl sees three healthy members of ours, one of them the leader', { skip: missingEtcd('etcdctl'), timeout: 60_000 }, async () => {
+test('etcdctl sees three healthy members of ours, one of them the leader', {
+  skip: missingEtcd('etcdctl'),
+  timeout: 60_000,
+}, async () => {
   const cluster = await startCluster();
   const etcdctl = (...args: string[]): string => {
     const all = ['--endpoints', cluster.endpoints.join(','), ...args];
@@ -178,11 +188,23 @@ test('etcdctl sees three healthy members of ours, one of them the leader', { ski
       Status: { header: { member_id: number }; leader: number; version: string };
     }[];
     assert.equal(statuses.length, 3);
-    assert.equal(statuses.filter(({ Status }) => Status.leader === Status.header.member_id).length, 1);
+    assert.equal(
+      statuses.filter(({ Status }) => Status.leader === Status.header.member_id).length,
+      1,
+    );
     const health = JSON.parse(etcdctl('endpoint', 'health', '-w', 'json')) as { health: boolean }[];
-    assert.deepEqual(health.map((one) => one.health), [true, true, true]);
-    const hashes = JSON.parse(etcdctl('endpoint', 'hashkv', '-w', 'json')) as { HashKV: { hash: number } }[];
-    assert.equal(new Set(hashes.map((one) => one.HashKV.hash)).size, 1, 'all members hold the same');
+    assert.deepEqual(
+      health.map((one) => one.health),
+      [true, true, true],
+    );
+    const hashes = JSON.parse(etcdctl('endpoint', 'hashkv', '-w', 'json')) as {
+      HashKV: { hash: number };
+    }[];
+    assert.equal(
+      new Set(hashes.map((one) => one.HashKV.hash)).size,
+      1,
+      'all members hold the same',
+    );
   } finally {
     await cluster.close();
   }

@@ -17,7 +17,12 @@ interface Tally {
 }
 
 /** Puts `count` keys of their own, `concurrency` at a time, once each: never tried again. */
-async function writeKeys(kv: Kv, prefix: string, count: number, concurrency: number): Promise<Tally> {
+async function writeKeys(
+  kv: Kv,
+  prefix: string,
+  count: number,
+  concurrency: number,
+): Promise<Tally> {
   const tally: Tally = { acknowledged: new Set(), refused: new Set(), unknown: new Set() };
   let next = 0;
   const worker = async (): Promise<void> => {
@@ -60,7 +65,9 @@ async function withCluster(
   }
 }
 
-test('10,000 writes survive five kills of the leader, then a kill of all three', { timeout: 180_000 }, async (t) => {
+test('10,000 writes survive five kills of the leader, then a kill of all three', {
+  timeout: 180_000,
+}, async (t) => {
   await withCluster({}, async (cluster, kv) => {
     let done = false;
     const writing = writeKeys(kv, 'k/', 10_000, 64).finally(() => {
@@ -90,7 +97,9 @@ test('10,000 writes survive five kills of the leader, then a kill of all three',
   });
 });
 
-test('a node that missed 100,000 writes catches up by snapshot while the others serve', { timeout: 300_000 }, async (t) => {
+test('a node that missed 100,000 writes catches up by snapshot while the others serve', {
+  timeout: 300_000,
+}, async (t) => {
   await withCluster({}, async (cluster, kv) => {
     const leader = await cluster.awaitLeader();
     const absent = cluster.members.find((member) => member !== leader)!;
@@ -121,7 +130,10 @@ test('a node that missed 100,000 writes catches up by snapshot while the others 
       t.diagnostic(
         `caught up in ${Math.round(performance.now() - startedAt)} ms; slowest write meanwhile ${Math.round(slowest)} ms`,
       );
-      const [mine, theirs] = await Promise.all([late.range({ prefix: 'm/' }), kv.range({ prefix: 'm/' })]);
+      const [mine, theirs] = await Promise.all([
+        late.range({ prefix: 'm/' }),
+        kv.range({ prefix: 'm/' }),
+      ]);
       assert.deepEqual(
         mine.kvs.map((entry) => [entry.key.toString(), entry.modRevision, entry.version]),
         theirs.kvs.map((entry) => [entry.key.toString(), entry.modRevision, entry.version]),
@@ -132,7 +144,9 @@ test('a node that missed 100,000 writes catches up by snapshot while the others 
   });
 });
 
-test('a stopped leader is replaced within two election timeouts and serves nothing stale when it wakes', { timeout: 120_000 }, async (t) => {
+test('a stopped leader is replaced within two election timeouts and serves nothing stale when it wakes', {
+  timeout: 120_000,
+}, async (t) => {
   await withCluster({}, async (cluster, kv) => {
     await kv.put('s', 'before');
     const old = await cluster.awaitLeader();

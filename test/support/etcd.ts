@@ -81,7 +81,15 @@ export async function startEtcd(size = 3, flags: readonly string[] = []): Promis
 function leaderOf(endpoints: readonly string[]): string | undefined {
   const out = execFileSync(
     engine('etcdctl'),
-    ['--endpoints', endpoints.join(','), '--command-timeout=2s', 'endpoint', 'status', '-w', 'json'],
+    [
+      '--endpoints',
+      endpoints.join(','),
+      '--command-timeout=2s',
+      'endpoint',
+      'status',
+      '-w',
+      'json',
+    ],
     { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
   );
   const all = JSON.parse(out) as {

@@ -344,8 +344,8 @@ export class RaftCore implements Core {
   propose(
     data: readonly Uint8Array[],
   ): { readonly index: number; readonly term: number } | Refusal {
-    if (this.#self.role !== 'leader')
-      return this.#self.leader === NO_NODE ? 'no-leader' : 'not-leader';
+    const { role, leader } = this.#self;
+    if (role !== 'leader') return leader === NO_NODE ? 'no-leader' : 'not-leader';
     return this.#leadership.propose(data);
   }
 

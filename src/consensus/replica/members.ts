@@ -93,7 +93,10 @@ function decodeConfChange(data: Uint8Array): { type: number; node: NodeId; conte
       context = Buffer.from(data.subarray(at, at + length)).toString('utf8');
       at += length;
     } else {
-      throw new QuorateError('ERR_CORRUPT', `a configuration change entry has a field of kind ${tag & 7}`);
+      throw new QuorateError(
+        'ERR_CORRUPT',
+        `a configuration change entry has a field of kind ${tag & 7}`,
+      );
     }
   }
   return {
@@ -144,7 +147,9 @@ export class Members {
   }
 
   decode(chunk: Uint8Array): void {
-    const { members } = JSON.parse(Buffer.from(chunk).toString('utf8')) as { members: MemberInfo[] };
+    const { members } = JSON.parse(Buffer.from(chunk).toString('utf8')) as {
+      members: MemberInfo[];
+    };
     this.#members.clear();
     for (const member of members) this.#members.set(member.id, member);
   }

@@ -162,9 +162,13 @@ export class Proposals<Result> {
             'the cluster has had no leader for the whole request timeout; a majority of its members must be up and reach each other',
             { retryable: true },
           )
-        : new QuorateError('ERR_BUSY', 'too many requests: the node is overloaded, try again later', {
-            retryable: true,
-          }),
+        : new QuorateError(
+            'ERR_BUSY',
+            'too many requests: the node is overloaded, try again later',
+            {
+              retryable: true,
+            },
+          ),
     );
   }
 

@@ -88,9 +88,13 @@ export class Reads {
       if (batch.deadline > now) return false;
       batch.reject(
         noLeader
-          ? new QuorateError('ERR_NO_LEADER', 'no leader confirmed the read within the request timeout', {
-              retryable: true,
-            })
+          ? new QuorateError(
+              'ERR_NO_LEADER',
+              'no leader confirmed the read within the request timeout',
+              {
+                retryable: true,
+              },
+            )
           : new QuorateError('ERR_TIMEOUT', 'the read was not confirmed by a quorum in time', {
               retryable: true,
             }),

@@ -283,9 +283,13 @@ test('a closed node answers everything that was open', async () => {
   const read = leader.replica.readBarrier();
   const settled = Promise.allSettled([open, read]);
   await leader.replica.close();
-  const outcomes = (await settled).map((one) => (one.status === 'rejected' ? one.reason.code : 'done'));
+  const outcomes = (await settled).map((one) =>
+    one.status === 'rejected' ? one.reason.code : 'done',
+  );
   assert.deepEqual(outcomes, ['ERR_CLOSED', 'ERR_CLOSED']);
-  await assert.rejects(leader.replica.propose(bytes('late')), (e) => isQuorateError(e, 'ERR_CLOSED'));
+  await assert.rejects(leader.replica.propose(bytes('late')), (e) =>
+    isQuorateError(e, 'ERR_CLOSED'),
+  );
   await cluster.close();
 });
 

@@ -5,7 +5,7 @@
  * Persist before promise: a message that depends on a write is queued behind that write, in
  * `#persist` and nowhere else.
  */
-import { throwIfAborted, type WaitOptions, orAborted } from '../../core/abort.ts';
+import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Core, Effects, PeerProgress } from '../core.ts';
@@ -13,7 +13,14 @@ import type { RaftMessage } from '../raft/messages.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
-import { type Entry, EntryType, NO_NODE, type NodeId, type Role, type SnapshotMetadata } from '../types.ts';
+import {
+  type Entry,
+  EntryType,
+  NO_NODE,
+  type NodeId,
+  type Role,
+  type SnapshotMetadata,
+} from '../types.ts';
 import {
   decodeForward,
   decodePlacements,
@@ -136,6 +143,10 @@ export class Replica<Result> {
       },
     });
     this.#cancelTick = this.#clock.every(this.settings.heartbeatMs, () => this.#tick());
+    this.#turn();
+    // Nobody else could lead: no reason to wait for an election timeout.
+    const { voters } = this.members.configuration();
+    if (voters.length === 1 && voters[0] === this.id) this.#core.campaign();
     this.#wake();
   }
 
@@ -192,7 +203,9 @@ export class Replica<Result> {
   /** Asks the present leader. `ERR_NO_LEADER` while there is none. */
   async callLeader(method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     if (this.#leader === NO_NODE || this.#leader === this.id) {
-      throw new QuorateError('ERR_NO_LEADER', 'no other node is known to lead', { retryable: true });
+      throw new QuorateError('ERR_NO_LEADER', 'no other node is known to lead', {
+        retryable: true,
+      });
     }
     return this.#transport.call(this.#leader, method, payload, timeoutMs);
   }
@@ -210,19 +223,24 @@ export class Replica<Result> {
       throw new QuorateError('ERR_BAD_TRANSFEREE', `${to} is no voting member of this cluster`);
     }
     this.#wake();
-    const deadline = this.#clock.now() + this.settings.electionMs * 2;
+    const moved = await this.#leaderBecomes(to, this.settings.electionMs * 2, options);
+    if (!moved) {
+      throw new QuorateError('ERR_TIMEOUT', `leadership did not move to ${to} in time`, {
+        outcome: 'unknown',
+      });
+    }
+  }
+
+  /** Whether leadership moved to `to` in time; `false` at once when that node is gone. */
+  async #leaderBecomes(to: NodeId, timeoutMs: number, options: WaitOptions): Promise<boolean> {
+    const deadline = this.#clock.now() + timeoutMs;
     while (this.#leader !== to) {
-      if (this.#clock.now() > deadline) {
-        throw new QuorateError('ERR_TIMEOUT', `leadership did not move to ${to} in time`, {
-          outcome: 'unknown',
-        });
-      }
-      await orAborted(
-        new Promise<void>((resolve) => this.#clock.after(this.settings.heartbeatMs / 4, resolve)),
-        options.signal,
-      );
+      const isGone = !this.#transport.peers().some((peer) => peer.id === to && peer.connected);
+      if (isGone || this.#clock.now() > deadline) return false;
+      await sleep(this.#clock, this.settings.heartbeatMs / 4, options.signal);
       if (this.#stopped !== undefined) throw this.#stopped;
     }
+    return true;
   }
 
   status(): ReplicaStatus {
@@ -513,7 +531,10 @@ export class Replica<Result> {
       this.#wake();
     };
     const stream = this.#snapshots.toSend(wanted);
-    if (stream === undefined) return sent(false);
+    if (stream === undefined) {
+      sent(false);
+      return;
+    }
     this.#transport.sendSnapshot(stream.message, stream.metadata, stream.chunks).then(
       () => sent(true),
       () => sent(false),
@@ -547,8 +568,9 @@ export class Replica<Result> {
       .status()
       .peers.filter((peer) => peer.active && peer.id !== this.id)
       .sort((a, b) => b.match - a.match)[0];
-    if (best === undefined) return;
-    await this.transferLeadership(best.id).catch(() => undefined);
+    if (best === undefined || !this.#core.transferLeadership(best.id)) return;
+    this.#wake();
+    await this.#leaderBecomes(best.id, this.settings.electionMs, {});
   }
 
   #fail(error: Error): void {

@@ -151,11 +151,17 @@ export class Snapshots<Result> {
   /** The stream to send to a peer that needs entries we no longer have. */
   toSend(
     wanted: RaftMessage,
-  ): { message: RaftMessage; metadata: SnapshotMetadata; chunks: AsyncIterable<Uint8Array> } | undefined {
+  ):
+    | { message: RaftMessage; metadata: SnapshotMetadata; chunks: AsyncIterable<Uint8Array> }
+    | undefined {
     const snapshot = this.#storage.readSnapshot();
     if (snapshot === undefined) return undefined;
     const { metadata, chunks } = snapshot;
-    return { message: { ...wanted, index: metadata.index, logTerm: metadata.term }, metadata, chunks };
+    return {
+      message: { ...wanted, index: metadata.index, logTerm: metadata.term },
+      metadata,
+      chunks,
+    };
   }
 
   /** Ends what is being written, if anything is. */

@@ -64,6 +64,8 @@ export interface LogWriterOptions {
   readonly chain: number;
   readonly hardState: HardState;
   readonly terms: TermRuns;
+  /** Whether writes wait for `fdatasync`. */
+  readonly fsync: boolean;
   readonly onWarning: (text: string) => void;
 }
 
@@ -209,7 +211,7 @@ export class LogWriter {
     batch.dones.push(done);
     this.#running ??= this.#run();
     if (bound === 0) return undefined;
-    batch.needsSync ||= needsSync;
+    batch.needsSync ||= needsSync && this.#options.fsync;
     batch.bound += bound;
     this.#queuedBytes += bound;
     const encoder = batch.encoder;

@@ -33,6 +33,12 @@ export interface DiskStorageOptions {
   readonly settings?: DiskStorageSettings;
   /** What a new node's log starts with, durable before `openDiskStorage` resolves. Ignored by others. */
   readonly bootstrap?: { readonly hardState: HardState; readonly entries: readonly Entry[] };
+  /**
+   * Whether writes wait for `fdatasync`. Without, a crash of the machine (not of the process) may lose
+   * acknowledged writes and break the promises of the whole cluster: for throw-away clusters only.
+   * @defaultValue true
+   */
+  readonly fsync?: boolean;
   /** Told what was repaired or worked around. @defaultValue nobody */
   readonly onWarning?: (text: string) => void;
 }
@@ -108,7 +114,7 @@ async function openLocked(
   const { offset, chain } = end;
   const log = new LogWriter({
     ...{ disk, folder: walFolder, identity, segmentBytes, segments, file, offset, chain },
-    ...{ hardState, terms, onWarning },
+    ...{ hardState, terms, onWarning, fsync: options.fsync ?? true },
   });
   const snapshots = new SnapshotStore({
     ...{ disk, folder: snapFolder, clusterId: identity.clusterId, log, onWarning },

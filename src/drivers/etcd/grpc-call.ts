@@ -100,9 +100,10 @@ export function notSent(kind: CallEnd['kind'], why: string): CallEnd {
 /** What went wrong, in words. */
 export function reasonOf(error: Error | undefined): string {
   if (error === undefined) return 'no answer yet';
-  // Node hides the reasons of several addresses of one name in `errors`.
-  const inner = error instanceof AggregateError ? error.errors[0] : error;
-  return inner instanceof Error ? inner.message : String(inner);
+  // Node hides the reasons of several addresses of one name in `errors`, OpenSSL's in `reason`.
+  const inner: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  if (!(inner instanceof Error)) return String(inner);
+  return 'reason' in inner && typeof inner.reason === 'string' ? inner.reason : inner.message;
 }
 
 function headersFor(path: string, session: GrpcSession): OutgoingHttpHeaders {

@@ -100,7 +100,9 @@ export class GrpcSession {
     session.on('goaway', (code, lastStreamId, data) => this.#goaway(code, lastStreamId, data));
     // Without a listener an error of the socket would end the process.
     session.on('error', (error) => this.#failed(error));
-    this.#socket.on('error', (error) => this.#failed(error));
+    // Not every end of a socket reaches the session by itself: a TLS alert may not.
+    this.#socket.on('error', (error) => this.destroy(error));
+    this.#socket.on('close', () => session.destroy());
     session.on('close', () => {
       if (this.state === 'ended') return;
       this.state = 'ended';

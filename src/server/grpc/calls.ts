@@ -95,7 +95,10 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring {
 
   end(): void {
     if (this.#over) return;
-    if (this.#request === undefined || this.#reader?.midMessage) return this.#fail(NO_MESSAGE);
+    if (this.#request === undefined || this.#reader?.midMessage) {
+      this.#fail(NO_MESSAGE);
+      return;
+    }
     const { handle } = this.#bound.method as UnaryMethod<object, object>;
     this.#stream.beginWork();
     try {
@@ -129,7 +132,10 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring {
   #settle(response: object | undefined, error: unknown): void {
     this.#stream.endWork();
     if (this.#over) return;
-    if (response === undefined) return this.#fail(statusOf(error));
+    if (response === undefined) {
+      this.#fail(statusOf(error));
+      return;
+    }
     this.#bound.counts.sent++;
     this.#finish(GrpcCode.ok);
     this.#stream.respond(RESPONSE_HEAD, this.#bound.part, response, OK_TRAILERS);
@@ -262,7 +268,8 @@ export function refusedCall(stream: Http2Stream, status: GrpcStatus): StreamRece
 }
 
 function ignore(): void {
-  return undefined;
+  undefined;
+  return;
 }
 
 const REFUSED: StreamReceiver = { data: ignore, end: ignore, closed: ignore, writable: ignore };

@@ -56,10 +56,12 @@ export class Gateway {
     const path = PATHS[request.path.replace(/^\/v3beta\//, '/v3/')];
     const bound = path === undefined ? undefined : this.#methods.get(path);
     if (bound === undefined) {
-      return sendError(reply, { code: GrpcCode.notFound, message: 'Not Found' });
+      sendError(reply, { code: GrpcCode.notFound, message: 'Not Found' });
+      return;
     }
     if (request.method !== 'POST') {
-      return sendError(reply, { code: GrpcCode.unimplemented, message: 'Method Not Allowed' });
+      sendError(reply, { code: GrpcCode.unimplemented, message: 'Method Not Allowed' });
+      return;
     }
     bound.counts.started++;
     if (bound.method.kind === 'unary') void callUnary(bound, request, reply);
@@ -105,7 +107,8 @@ function callStream(bound: BoundMethod, request: HttpRequest, reply: HttpReply):
   } catch (error) {
     const status = statusOf(error);
     bound.counts.handled[status.code]!++;
-    return sendError(reply, status);
+    sendError(reply, status);
+    return;
   }
   const call = new GatewayStream(bound, reply);
   call.run(messages);
@@ -167,7 +170,8 @@ class GatewayStream implements StreamCall<object> {
 
   /** The whole request has been read already. */
   holdRequests(): void {
-    return undefined;
+    undefined;
+    return;
   }
 
   #close(code: GrpcCode): void {

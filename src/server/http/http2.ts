@@ -49,7 +49,10 @@ export class Http2Exchange implements StreamReceiver, HttpReply {
     const body = Buffer.concat(this.#chunks);
     this.#release();
     const target = parseTarget(this.#head.path);
-    if (target === undefined) return this.send(400, {}, '400 Bad Request\n');
+    if (target === undefined) {
+      this.send(400, {}, '400 Bad Request\n');
+      return;
+    }
     this.#handler({ method: this.#head.method, ...target, body }, this);
   }
 

@@ -171,30 +171,40 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     }
     switch (type) {
       case FrameType.data:
-        return this.#onData(flags, streamId, buffer, start, end);
+        this.#onData(flags, streamId, buffer, start, end);
+        return;
       case FrameType.headers:
-        return this.#onHeaders(flags, streamId, buffer, start, end);
+        this.#onHeaders(flags, streamId, buffer, start, end);
+        return;
       case FrameType.priority:
         if (end - start !== 5) throw frameSize('PRIORITY');
         if (streamId === 0) throw protocol('PRIORITY on stream 0');
-        return this.#idle();
+        this.#idle();
+        return;
       case FrameType.rstStream:
-        return this.#onReset(streamId, end - start);
+        this.#onReset(streamId, end - start);
+        return;
       case FrameType.settings:
-        return this.#onSettings(flags, streamId, buffer, start, end);
+        this.#onSettings(flags, streamId, buffer, start, end);
+        return;
       case FrameType.pushPromise:
         throw protocol('a client cannot push');
       case FrameType.ping:
-        return this.#onPing(flags, streamId, buffer, start, end);
+        this.#onPing(flags, streamId, buffer, start, end);
+        return;
       case FrameType.goAway:
         if (streamId !== 0) throw protocol('GOAWAY on a stream');
-        return this.#idle();
+        this.#idle();
+        return;
       case FrameType.windowUpdate:
-        return this.#onWindowUpdate(streamId, buffer, start, end);
+        this.#onWindowUpdate(streamId, buffer, start, end);
+        return;
       case FrameType.continuation:
-        return this.#onContinuation(flags, streamId, buffer, start, end);
+        this.#onContinuation(flags, streamId, buffer, start, end);
+        return;
       default:
-        return this.#idle();
+        this.#idle();
+        return;
     }
   }
 
@@ -303,11 +313,18 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
       this.#uncredited = 0;
     }
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return this.#onClosedStream(streamId);
-    if (stream.remoteClosed) return this.reset(stream, Http2Code.streamClosed);
+    if (stream === undefined) {
+      this.#onClosedStream(streamId);
+      return;
+    }
+    if (stream.remoteClosed) {
+      this.reset(stream, Http2Code.streamClosed);
+      return;
+    }
     stream.uncredited += end - start;
     if (stream.uncredited > this.#limits.streamWindowBytes) {
-      return this.reset(stream, Http2Code.flowControlError);
+      this.reset(stream, Http2Code.flowControlError);
+      return;
     }
     const from = flags & Flag.padded ? start + 1 : start;
     const to = flags & Flag.padded ? end - (buffer[start] ?? 0) : end;
@@ -331,7 +348,10 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     }
     if (flags & Flag.priority) from += 5;
     if (from > to || from > end) throw protocol('padding or priority exceeds the frame');
-    if (flags & Flag.endHeaders) return this.#onBlock(flags, streamId, buffer, from, to);
+    if (flags & Flag.endHeaders) {
+      this.#onBlock(flags, streamId, buffer, from, to);
+      return;
+    }
     this.#blockStreamId = streamId;
     this.#blockFlags = flags;
     this.#blockParts = [Buffer.from(buffer.subarray(from, to))];
@@ -362,13 +382,22 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
   /** A complete header block: a new request, or the trailers of one. */
   #onBlock(flags: number, streamId: number, block: Buffer, start: number, end: number): void {
     const endStream = (flags & Flag.endStream) !== 0;
-    if (streamId > this.#lastStreamId)
-      return this.#onRequest(streamId, endStream, block, start, end);
+    if (streamId > this.#lastStreamId) this.#onRequest(streamId, endStream, block, start, end);
+    return;
     this.#heads.skip(block, start, end);
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return this.#onClosedStream(streamId);
-    if (stream.remoteClosed) return this.reset(stream, Http2Code.streamClosed);
-    if (!endStream) return this.reset(stream, Http2Code.protocolError);
+    if (stream === undefined) {
+      this.#onClosedStream(streamId);
+      return;
+    }
+    if (stream.remoteClosed) {
+      this.reset(stream, Http2Code.streamClosed);
+      return;
+    }
+    if (!endStream) {
+      this.reset(stream, Http2Code.protocolError);
+      return;
+    }
     stream.remoteClosed = true;
     stream.receiver?.end();
   }
@@ -412,7 +441,10 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     if (streamId === 0) throw protocol('RST_STREAM on stream 0');
     this.#idle();
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return this.#onClosedStream(streamId);
+    if (stream === undefined) {
+      this.#onClosedStream(streamId);
+      return;
+    }
     this.#drop(stream);
   }
 
@@ -462,8 +494,14 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
       return;
     }
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return this.#onClosedStream(streamId);
-    if (increment === 0) return this.reset(stream, Http2Code.protocolError);
+    if (stream === undefined) {
+      this.#onClosedStream(streamId);
+      return;
+    }
+    if (increment === 0) {
+      this.reset(stream, Http2Code.protocolError);
+      return;
+    }
     if (!this.#output.openStreamWindow(stream, increment)) {
       this.reset(stream, Http2Code.flowControlError);
     }
@@ -502,7 +540,10 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
   }
 
   #refuse(error: unknown): void {
-    if (error instanceof ConnectionError) return this.#fail(error);
+    if (error instanceof ConnectionError) {
+      this.#fail(error);
+      return;
+    }
     this.#context.onFault(error);
     this.#fail(new ConnectionError(Http2Code.internalError, 'internal error'));
   }
