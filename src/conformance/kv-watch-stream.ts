@@ -1,0 +1,197 @@
+/** Rules of a watch stream that the public contract hides: ids, replies, cancel. etcd API: Watch. */
+import assert from 'node:assert/strict';
+import type * as pb from '../proto/messages.ts';
+import type { KvCase } from './kv-context.ts';
+
+/** What a reply to a create or cancel says, without its header. */
+function reply({ watchId, created, canceled, cancelReason, events }: pb.WatchResponse) {
+  assert.deepEqual(events, []);
+  return { watchId, created, canceled, cancelReason };
+}
+
+const CREATED = { created: true, canceled: false, cancelReason: '' };
+const CANCELED = { created: false, canceled: true, cancelReason: '' };
+const refusedWith = (cancelReason: string) => {
+  return { watchId: -1, created: true, canceled: true, cancelReason };
+};
+
+export const watchStreamCases: readonly KvCase[] = [
+  {
+    name: 'watches of a stream are numbered from 0',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      for (const watchId of [0, 1, 2]) {
+        raw.create({ key: key('a') });
+        assert.deepEqual(reply(await raw.next()), { watchId, ...CREATED });
+      }
+    },
+  },
+  {
+    name: 'creates are answered in their order',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      for (const watchId of [9, 4, 7, 5]) raw.create({ key: key('a'), watchId });
+      for (const watchId of [9, 4, 7, 5]) assert.equal((await raw.next()).watchId, watchId);
+    },
+  },
+  {
+    name: 'a watch may have a number of the caller, and later ones go round it',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a'), watchId: 1 });
+      raw.create({ key: key('a') });
+      raw.create({ key: key('a') });
+      const ids = [await raw.next(), await raw.next(), await raw.next()].map((one) => one.watchId);
+      assert.deepEqual(ids, [1, 0, 2]);
+    },
+  },
+  {
+    name: 'a number that is taken is refused',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a'), watchId: 5 });
+      raw.create({ key: key('a'), watchId: 5 });
+      assert.deepEqual(reply(await raw.next()), { watchId: 5, ...CREATED });
+      const reason = 'mvcc: duplicate watch ID provided on the WatchStream';
+      assert.deepEqual(reply(await raw.next()), refusedWith(reason));
+    },
+  },
+  {
+    name: 'a range that holds no key cannot be watched',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      for (const rangeEnd of [key('b'), key('a')]) {
+        raw.create({ key: key('b'), rangeEnd });
+        assert.deepEqual(reply(await raw.next()), refusedWith('mvcc: watcher range is empty'));
+      }
+    },
+  },
+  {
+    name: 'a negative revision cannot be watched from',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a'), startRevision: -1 });
+      const reason = 'etcdserver: mvcc: required revision has been compacted';
+      assert.deepEqual(reply(await raw.next()), refusedWith(reason));
+    },
+  },
+  {
+    name: 'a canceled watch says so once and then nothing more',
+    needs: ['service'],
+    async run({ kv, key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a') });
+      raw.create({ key: key('b') });
+      assert.equal((await raw.next()).created, true);
+      assert.equal((await raw.next()).created, true);
+      raw.cancel(0);
+      assert.deepEqual(reply(await raw.next()), { watchId: 0, ...CANCELED });
+      await kv.put(key('a'), '');
+      await kv.put(key('b'), '');
+      const response = await raw.next();
+      assert.deepEqual([response.watchId, response.events[0]?.kv.key], [1, key('b')]);
+    },
+  },
+  {
+    name: 'a cancel of an unknown number is not answered',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      raw.cancel(77);
+      raw.create({ key: key('a') });
+      assert.deepEqual(reply(await raw.next()), { watchId: 0, ...CREATED });
+    },
+  },
+  {
+    name: 'a canceled number can be taken again',
+    needs: ['service'],
+    async run({ kv, key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a'), watchId: 3 });
+      raw.cancel(3);
+      raw.create({ key: key('b'), watchId: 3 });
+      assert.deepEqual(reply(await raw.next()), { watchId: 3, ...CREATED });
+      assert.deepEqual(reply(await raw.next()), { watchId: 3, ...CANCELED });
+      assert.deepEqual(reply(await raw.next()), { watchId: 3, ...CREATED });
+      await kv.put(key('b'), '');
+      assert.equal((await raw.next()).events[0]?.kv.key, key('b'));
+    },
+  },
+  {
+    name: 'every watch of a stream gets its own events',
+    needs: ['service'],
+    async run({ kv, key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a') });
+      raw.create({ key: key('a'), rangeEnd: key('z') });
+      await raw.next();
+      await raw.next();
+      const { revision } = await kv.put(key('a'), '');
+      const responses = [await raw.next(), await raw.next()];
+      assert.deepEqual(responses.map((one) => one.watchId).sort(), [0, 1]);
+      for (const one of responses) {
+        assert.equal(one.header.revision, revision);
+        assert.equal(one.events[0]?.kv.modRevision, revision);
+      }
+    },
+  },
+  {
+    name: 'progress is answered for the whole stream, without a watch of its own',
+    needs: ['service'],
+    async run({ kv, key, rawWatch }) {
+      const { revision } = await kv.put(key('a'), '');
+      const raw = rawWatch();
+      raw.create({ key: key('a') });
+      await raw.next();
+      raw.progress();
+      const response = await raw.next();
+      assert.deepEqual(reply(response), {
+        watchId: -1,
+        created: false,
+        canceled: false,
+        cancelReason: '',
+      });
+      assert.ok(response.header.revision >= revision);
+    },
+  },
+  {
+    name: 'progress is not answered on a stream without watches',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      raw.progress();
+      raw.create({ key: key('a') });
+      assert.deepEqual(reply(await raw.next()), { watchId: 0, ...CREATED });
+    },
+  },
+  {
+    name: 'progress is not answered while a watch of the stream starts in the future',
+    needs: ['service'],
+    async run({ key, rawWatch, revision }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a'), startRevision: (await revision()) + 1_000_000 });
+      await raw.next();
+      raw.progress();
+      raw.create({ key: key('a') });
+      assert.deepEqual(reply(await raw.next()), { watchId: 1, ...CREATED });
+    },
+  },
+  {
+    name: 'a stream that is closed ends without an error',
+    needs: ['service'],
+    async run({ key, rawWatch }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a') });
+      await raw.next();
+      raw.stream.close();
+      raw.stream.close();
+      assert.equal((await raw.ended()).error, undefined);
+    },
+  },
+];
