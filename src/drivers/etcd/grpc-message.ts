@@ -4,7 +4,7 @@
  *
  * Source: "gRPC over HTTP2" (PROTOCOL-HTTP2.md).
  */
-import type { IncomingHttpHeaders } from 'node:http2';
+import type { IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 import { QuorateError } from '../../core/errors.ts';
 
 export const PREFIX_BYTES = 5;
@@ -115,9 +115,11 @@ export function statusOf(headers: IncomingHttpHeaders): ServerStatus | undefined
 }
 
 /** Why an answer's headers show that no gRPC server speaks; `undefined` where one does. */
-export function foreignAnswer(headers: IncomingHttpHeaders): string | undefined {
+export function foreignAnswer(
+  headers: IncomingHttpHeaders & IncomingHttpStatusHeader,
+): string | undefined {
   const status = Number(headers[':status']);
-  const type = headers['content-type'] ?? 'no content type';
+  const type = headers['content-type'] ?? 'unknown';
   if (status !== 200) return `HTTP status ${status}`;
   return type.startsWith('application/grpc') ? undefined : `content of type ${type}`;
 }
