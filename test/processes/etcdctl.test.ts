@@ -51,7 +51,8 @@ class Transcript {
 
   /** Ids become the order in which they first appear. */
   note(text: string): void {
-    const same = text.replaceAll(/\b[0-9a-f]{15,16}\b/g, (id) => {
+    const plain = text.replaceAll(/"(ClusterID|MemberID|RaftTerm)" : \d+/g, '"$1" : …');
+    const same = plain.replaceAll(/\b[0-9a-f]{15,16}\b/g, (id) => {
       const name = this.#names.get(id) ?? `id${this.#names.size}`;
       this.#names.set(id, name);
       return name;
