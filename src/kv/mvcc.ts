@@ -230,12 +230,18 @@ export class Mvcc {
    */
   hash(revision: number): number {
     while (this.compactStep());
+    const anyLive = this.collect('', undefined, revision, 1).length > 0;
     let hash = crc32c(Buffer.from('key'));
     let scratch = Buffer.allocUnsafe(4096);
     this.#log.scan(0, 0, (record) => {
       if (record.modRevision > revision) return false;
-      if (record.modRevision <= this.#compactRevision && !this.#isHashedBase(record)) return true;
       const deleted = isTombstone(record);
+      if (record.modRevision <= this.#compactRevision) {
+        // Of what lies below the floor etcd counts the versions that are still current at
+        // `revision`; where no key is, all that it has kept, but for the tombstones at the floor.
+        if (deleted) return true;
+        if (anyLive && this.at(record.key, revision) !== record) return true;
+      }
       const need = 18 + KeyValue.size(record);
       if (need > scratch.length) scratch = Buffer.allocUnsafe(need * 2);
       const end = writeHashed(scratch, record, deleted);
@@ -243,19 +249,6 @@ export class Mvcc {
       return true;
     });
     return hash;
-  }
-
-  /**
-   * Whether a version at or below the floor counts in the hash. etcd leaves out the ones whose key
-   * has been deleted since, although it keeps and serves them.
-   */
-  #isHashedBase(record: VersionRecord): boolean {
-    const latest = this.#tree.get(record.key)?.latest;
-    return (
-      latest !== undefined &&
-      !isTombstone(latest) &&
-      latest.createRevision === record.createRevision
-    );
   }
 
   /** Bytes of the database as etcd would report them: `total` never shrinks by itself. */

@@ -35,19 +35,27 @@ export interface WriteTarget {
  * The checks of a put that need the state.
  * @throws QuorateError `ERR_LEASE_NOT_FOUND`, `ERR_KEY_NOT_FOUND`
  */
-export function checkPut({ mvcc, lessor }: WriteTarget, request: PutRequest): void {
-  if (request.lease !== NO_LEASE && !lessor.has(request.lease)) {
-    throw new QuorateError(
-      'ERR_LEASE_NOT_FOUND',
-      `there is no lease ${request.lease.toString(16)}: it expired or was revoked; grant a new one`,
-    );
-  }
-  if ((request.ignoreValue || request.ignoreLease) && mvcc.latest(request.key) === undefined) {
-    throw new QuorateError(
-      'ERR_KEY_NOT_FOUND',
-      'the put keeps the value or lease of a key that does not exist; put it in full',
-    );
-  }
+export function checkPut(target: WriteTarget, request: PutRequest): void {
+  requireLease(target.lessor, request);
+  requireKept(target.mvcc, request);
+}
+
+function requireLease(lessor: Lessor, { lease }: PutRequest): void {
+  if (lease === NO_LEASE || lessor.has(lease)) return;
+  throw new QuorateError(
+    'ERR_LEASE_NOT_FOUND',
+    `there is no lease ${lease.toString(16)}: it expired or was revoked; grant a new one`,
+  );
+}
+
+/** What is to be kept must be there. */
+function requireKept(mvcc: Mvcc, request: PutRequest): void {
+  if (!request.ignoreValue && !request.ignoreLease) return;
+  if (mvcc.latest(request.key) !== undefined) return;
+  throw new QuorateError(
+    'ERR_KEY_NOT_FOUND',
+    'the put keeps the value or lease of a key that does not exist; put it in full',
+  );
 }
 
 /** Puts inside a write. Call `checkPut` before the write begins. */
@@ -110,8 +118,12 @@ function checkBranch(
   let next = at + 1;
   for (const op of branches[at] ? request.success : request.failure) {
     if (op.requestRange !== undefined) checkRange(target.mvcc, op.requestRange.revision);
-    else if (op.requestPut !== undefined) checkPut(target, op.requestPut);
-    else if (op.requestTxn !== undefined) next = checkBranch(target, op.requestTxn, branches, next);
+    else if (op.requestPut !== undefined) {
+      // In a transaction etcd looks at them in this order, by itself in the other.
+      requireKept(target.mvcc, op.requestPut);
+      requireLease(target.lessor, op.requestPut);
+    } else if (op.requestTxn !== undefined)
+      next = checkBranch(target, op.requestTxn, branches, next);
   }
   return next;
 }
