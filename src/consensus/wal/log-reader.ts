@@ -247,9 +247,15 @@ export class LogReader {
     return this.#cutOrRefuse(file, position, wrong);
   }
 
-  /** A length of zero: the end of the log, unless something lies behind. */
-  #endAtZeros(file: DiskFile, position: number): Promise<LogEnd> {
-    return this.#cutOrRefuse(file, position, 'zeros lie where a record should begin');
+  /**
+   * A length of zero: the end of the log, unless something lies behind. Within the same sector nothing
+   * can: that was written as a whole, or not since the segment was zeroed.
+   */
+  async #endAtZeros(file: DiskFile, position: number): Promise<LogEnd> {
+    const wrong = 'zeros lie where a record should begin';
+    const sector = await file.read(position, SECTOR_BYTES - (position % SECTOR_BYTES));
+    if (!isZero(sector, 0, sector.length)) throw corrupt(this.#path, position, wrong);
+    return this.#cutOrRefuse(file, position, wrong);
   }
 
   /** Looks at what follows `position`, where the last whole record ends. */
