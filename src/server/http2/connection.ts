@@ -7,14 +7,18 @@
  */
 import type { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
-import { ConnectionError, Http2Code } from './errors.ts';
-import { FrameReader, type FrameSink } from './frame-reader.ts';
+import {
+  ConnectionError,
+  enhanceYourCalm,
+  flowControlError,
+  Http2Code,
+  protocolError,
+} from './errors.ts';
+import { FrameDispatch, type FrameHandler } from './frame-dispatch.ts';
+import { FrameReader } from './frame-reader.ts';
 import {
   DEFAULT_WINDOW_BYTES,
-  Flag,
-  FrameType,
   goAwayFrame,
-  MAX_WINDOW_BYTES,
   PREFACE,
   pingAckFrame,
   rstStreamFrame,
@@ -24,9 +28,11 @@ import {
   windowUpdateFrame,
 } from './frames.ts';
 import { type FieldBlock, fieldBlock } from './hpack-encoder.ts';
+import { IdleBudget } from './idle-budget.ts';
 import type { Http2Limits } from './limits.ts';
 import { type Flusher, Output, type OutputOwner, type Slab } from './output.ts';
 import { type RequestHead, RequestHeadReader } from './request-head.ts';
+import type { PeerSettings } from './settings.ts';
 import { Http2Stream, type Part, type StreamOwner, type StreamReceiver } from './stream.ts';
 
 /** Table for header compression that the peer may use: the protocol's default. */
@@ -51,7 +57,7 @@ export interface Http2Context {
   readonly onFault: (error: unknown) => void;
 }
 
-export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
+export class Http2Connection implements FrameHandler, StreamOwner, OutputOwner {
   /** Received so far. */
   bytesRead: number;
   readonly #socket: Socket;
@@ -60,22 +66,15 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
   readonly #frames: FrameReader;
   readonly #heads: RequestHeadReader;
   readonly #output: Output;
+  readonly #idleBudget: IdleBudget;
   readonly #streams: Map<number, Http2Stream>;
   /** Of the preface: 24 when it is complete. */
   #prefaceBytes: number;
-  #settled: boolean;
   #lastStreamId: number;
   #uncredited: number;
-  /** A header block whose CONTINUATION frames are still to come. */
-  #blockStreamId: number;
-  #blockFlags: number;
-  #blockParts: Buffer[];
-  #blockBytes: number;
   #activeCalls: number;
   #stalled: boolean;
   #heldBytes: number;
-  #idleFrames: number;
-  #idleSince: number;
   #goingAway: boolean;
   #closed: boolean;
 
@@ -84,7 +83,7 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     this.#socket = socket;
     this.#context = context;
     this.#limits = context.limits;
-    this.#frames = new FrameReader(this);
+    this.#frames = new FrameReader(new FrameDispatch(this, context.limits.maxHeaderBlockBytes));
     this.#heads = new RequestHeadReader(HEADER_TABLE_BYTES, context.limits.maxHeaderListBytes);
     this.#output = new Output(
       socket,
@@ -93,20 +92,14 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
       context.limits.maxQueuedBytes,
       this,
     );
+    this.#idleBudget = new IdleBudget(context.clock, context.limits.maxIdleFramesPerSecond);
     this.#streams = new Map();
     this.#prefaceBytes = 0;
-    this.#settled = false;
     this.#lastStreamId = 0;
     this.#uncredited = 0;
-    this.#blockStreamId = 0;
-    this.#blockFlags = 0;
-    this.#blockParts = [];
-    this.#blockBytes = 0;
     this.#activeCalls = 0;
     this.#stalled = false;
     this.#heldBytes = 0;
-    this.#idleFrames = 0;
-    this.#idleSince = 0;
     this.#goingAway = false;
     this.#closed = false;
     this.#start();
@@ -154,58 +147,100 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     this.#abortStreams();
   }
 
-  frame(
-    type: number,
-    flags: number,
+  onData(
     streamId: number,
     buffer: Buffer,
     start: number,
     end: number,
+    flowBytes: number,
+    endStream: boolean,
   ): void {
-    if (!this.#settled && type !== FrameType.settings) throw protocol('SETTINGS must come first');
-    if (
-      this.#blockStreamId !== 0 &&
-      (type !== FrameType.continuation || streamId !== this.#blockStreamId)
-    ) {
-      throw protocol('a header block was interrupted');
+    // Given back in batches, long before the window is used up.
+    this.#uncredited += flowBytes;
+    if (this.#uncredited >= this.#limits.connectionWindowBytes / 4) {
+      this.#output.control(windowUpdateFrame(0, this.#uncredited));
+      this.#uncredited = 0;
     }
-    switch (type) {
-      case FrameType.data:
-        this.#onData(flags, streamId, buffer, start, end);
-        return;
-      case FrameType.headers:
-        this.#onHeaders(flags, streamId, buffer, start, end);
-        return;
-      case FrameType.priority:
-        if (end - start !== 5) throw frameSize('PRIORITY');
-        if (streamId === 0) throw protocol('PRIORITY on stream 0');
-        this.#idle();
-        return;
-      case FrameType.rstStream:
-        this.#onReset(streamId, end - start);
-        return;
-      case FrameType.settings:
-        this.#onSettings(flags, streamId, buffer, start, end);
-        return;
-      case FrameType.pushPromise:
-        throw protocol('a client cannot push');
-      case FrameType.ping:
-        this.#onPing(flags, streamId, buffer, start, end);
-        return;
-      case FrameType.goAway:
-        if (streamId !== 0) throw protocol('GOAWAY on a stream');
-        this.#idle();
-        return;
-      case FrameType.windowUpdate:
-        this.#onWindowUpdate(streamId, buffer, start, end);
-        return;
-      case FrameType.continuation:
-        this.#onContinuation(flags, streamId, buffer, start, end);
-        return;
-      default:
-        this.#idle();
-        return;
+    const stream = this.#openStream(streamId);
+    if (stream === undefined) return;
+    if (stream.remoteClosed) {
+      this.reset(stream, Http2Code.streamClosed);
+      return;
     }
+    stream.uncredited += flowBytes;
+    if (stream.uncredited > this.#limits.streamWindowBytes) {
+      this.reset(stream, Http2Code.flowControlError);
+      return;
+    }
+    // Set first: an answer that is composed at once needs no RST_STREAM behind it.
+    if (endStream) stream.remoteClosed = true;
+    if (end > start) stream.receiver?.data(buffer, start, end);
+    else if (!endStream) this.onIdle();
+    if (endStream) stream.receiver?.end();
+    else if (!stream.aborted) this.credit(stream);
+  }
+
+  /** A complete header block: a new request, or the trailers of one. */
+  onHeaderBlock(
+    streamId: number,
+    block: Buffer,
+    start: number,
+    end: number,
+    endStream: boolean,
+  ): void {
+    if (streamId > this.#lastStreamId) {
+      this.#onRequest(streamId, block, start, end, endStream);
+      return;
+    }
+    this.#heads.skip(block, start, end);
+    const stream = this.#openStream(streamId);
+    if (stream === undefined) return;
+    if (stream.remoteClosed || !endStream) {
+      this.reset(stream, stream.remoteClosed ? Http2Code.streamClosed : Http2Code.protocolError);
+      return;
+    }
+    stream.remoteClosed = true;
+    stream.receiver?.end();
+  }
+
+  onReset(streamId: number): void {
+    this.onIdle();
+    const stream = this.#openStream(streamId);
+    if (stream !== undefined) this.#drop(stream);
+  }
+
+  onSettings(settings: PeerSettings): void {
+    this.onIdle();
+    const { headerTableBytes, initialWindowBytes } = settings;
+    if (headerTableBytes !== undefined) this.#output.encoder.limitTable(headerTableBytes);
+    if (initialWindowBytes !== undefined) this.#resizeWindows(initialWindowBytes);
+    this.#output.control(SETTINGS_ACK);
+  }
+
+  onPing(opaque: Buffer): void {
+    this.onIdle();
+    this.#output.control(pingAckFrame(opaque));
+  }
+
+  onWindowUpdate(streamId: number, increment: number): void {
+    if (streamId === 0) {
+      if (increment === 0) throw protocolError('WINDOW_UPDATE of 0');
+      if (!this.#output.openWindow(increment)) {
+        throw flowControlError('connection window too large');
+      }
+      return;
+    }
+    const stream = this.#openStream(streamId);
+    if (stream === undefined) return;
+    if (increment === 0) this.reset(stream, Http2Code.protocolError);
+    else if (!this.#output.openStreamWindow(stream, increment)) {
+      this.reset(stream, Http2Code.flowControlError);
+    }
+  }
+
+  /** Such frames cost us something and ask for nothing: so many are let pass, not more. */
+  onIdle(): void {
+    this.#idleBudget.spend(1);
   }
 
   enqueue(
@@ -255,10 +290,7 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
   hold(bytes: number): void {
     this.#heldBytes += bytes;
     if (this.#heldBytes > this.#limits.maxHeldBytes) {
-      throw new ConnectionError(
-        Http2Code.enhanceYourCalm,
-        `more than ${this.#limits.maxHeldBytes} bytes of unfinished messages`,
-      );
+      throw enhanceYourCalm(`more than ${this.#limits.maxHeldBytes} bytes of unfinished messages`);
     }
   }
 
@@ -268,10 +300,7 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
   }
 
   overflow(): void {
-    const error = new ConnectionError(
-      Http2Code.enhanceYourCalm,
-      `more than ${this.#limits.maxQueuedBytes} bytes wait to be read`,
-    );
+    const error = enhanceYourCalm(`more than ${this.#limits.maxQueuedBytes} bytes wait to be read`);
     // Later: whoever sent the response that found out is in the middle of his own work.
     this.#output.close();
     queueMicrotask(() => this.#fail(error));
@@ -299,128 +328,30 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
   #preface(chunk: Buffer): Buffer {
     const wanted = Math.min(PREFACE.length - this.#prefaceBytes, chunk.length);
     const expected = PREFACE.subarray(this.#prefaceBytes, this.#prefaceBytes + wanted);
-    if (expected.compare(chunk, 0, wanted) !== 0) throw protocol('not an HTTP/2 preface');
+    if (expected.compare(chunk, 0, wanted) !== 0) throw protocolError('not an HTTP/2 preface');
     this.#prefaceBytes += wanted;
     return chunk.subarray(wanted);
   }
 
-  #onData(flags: number, streamId: number, buffer: Buffer, start: number, end: number): void {
-    if (streamId === 0) throw protocol('DATA on stream 0');
-    // Given back in batches, long before the window is used up.
-    this.#uncredited += end - start;
-    if (this.#uncredited >= this.#limits.connectionWindowBytes / 4) {
-      this.#output.control(windowUpdateFrame(0, this.#uncredited));
-      this.#uncredited = 0;
-    }
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) {
-      this.#onClosedStream(streamId);
-      return;
-    }
-    if (stream.remoteClosed) {
-      this.reset(stream, Http2Code.streamClosed);
-      return;
-    }
-    stream.uncredited += end - start;
-    if (stream.uncredited > this.#limits.streamWindowBytes) {
-      this.reset(stream, Http2Code.flowControlError);
-      return;
-    }
-    const from = flags & Flag.padded ? start + 1 : start;
-    const to = flags & Flag.padded ? end - (buffer[start] ?? 0) : end;
-    if (from > to || from > end) throw protocol('padding exceeds the frame');
-    const endStream = (flags & Flag.endStream) !== 0;
-    // Set first: an answer that is composed at once needs no RST_STREAM behind it.
-    if (endStream) stream.remoteClosed = true;
-    if (to > from) stream.receiver?.data(buffer, from, to);
-    else if (!endStream) this.#idle();
-    if (endStream) stream.receiver?.end();
-    else if (!stream.aborted) this.credit(stream);
-  }
-
-  #onHeaders(flags: number, streamId: number, buffer: Buffer, start: number, end: number): void {
-    if (streamId === 0) throw protocol('HEADERS on stream 0');
-    let from = start;
-    let to = end;
-    if (flags & Flag.padded) {
-      from += 1;
-      to -= buffer[start] ?? 0;
-    }
-    if (flags & Flag.priority) from += 5;
-    if (from > to || from > end) throw protocol('padding or priority exceeds the frame');
-    if (flags & Flag.endHeaders) {
-      this.#onBlock(flags, streamId, buffer, from, to);
-      return;
-    }
-    this.#blockStreamId = streamId;
-    this.#blockFlags = flags;
-    this.#blockParts = [Buffer.from(buffer.subarray(from, to))];
-    this.#blockBytes = to - from;
-  }
-
-  #onContinuation(
-    flags: number,
-    streamId: number,
-    buffer: Buffer,
-    start: number,
-    end: number,
-  ): void {
-    if (this.#blockStreamId === 0) throw protocol('CONTINUATION without HEADERS');
-    if (end === start) this.#idle();
-    this.#blockParts.push(Buffer.from(buffer.subarray(start, end)));
-    this.#blockBytes += end - start;
-    if (this.#blockBytes > this.#limits.maxHeaderBlockBytes) {
-      throw new ConnectionError(Http2Code.enhanceYourCalm, 'header block too large');
-    }
-    if ((flags & Flag.endHeaders) === 0) return;
-    const block = Buffer.concat(this.#blockParts);
-    this.#blockStreamId = 0;
-    this.#blockParts = [];
-    this.#onBlock(this.#blockFlags, streamId, block, 0, block.length);
-  }
-
-  /** A complete header block: a new request, or the trailers of one. */
-  #onBlock(flags: number, streamId: number, block: Buffer, start: number, end: number): void {
-    const endStream = (flags & Flag.endStream) !== 0;
-    if (streamId > this.#lastStreamId) this.#onRequest(streamId, endStream, block, start, end);
-    return;
-    this.#heads.skip(block, start, end);
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) {
-      this.#onClosedStream(streamId);
-      return;
-    }
-    if (stream.remoteClosed) {
-      this.reset(stream, Http2Code.streamClosed);
-      return;
-    }
-    if (!endStream) {
-      this.reset(stream, Http2Code.protocolError);
-      return;
-    }
-    stream.remoteClosed = true;
-    stream.receiver?.end();
-  }
-
   #onRequest(
     streamId: number,
-    endStream: boolean,
     block: Buffer,
     start: number,
     end: number,
+    endStream: boolean,
   ): void {
-    if (streamId % 2 === 0) throw protocol('a client opens odd streams only');
+    if (streamId % 2 === 0) throw protocolError('a client opens odd streams only');
     const head = this.#heads.read(block, start, end);
     // The peer learns from our GOAWAY that this stream was not looked at.
     if (this.#goingAway) return;
     this.#lastStreamId = streamId;
     if (this.#streams.size >= this.#limits.maxConcurrentStreams) {
-      this.#idle();
+      this.onIdle();
       this.#output.control(rstStreamFrame(streamId, Http2Code.refusedStream));
       return;
     }
     if (head === 'malformed') {
-      this.#idle();
+      this.onIdle();
       this.#output.control(rstStreamFrame(streamId, Http2Code.protocolError));
       return;
     }
@@ -436,94 +367,27 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     if (endStream) receiver.end();
   }
 
-  #onReset(streamId: number, length: number): void {
-    if (length !== 4) throw frameSize('RST_STREAM');
-    if (streamId === 0) throw protocol('RST_STREAM on stream 0');
-    this.#idle();
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) {
-      this.#onClosedStream(streamId);
-      return;
-    }
-    this.#drop(stream);
-  }
-
-  #onSettings(flags: number, streamId: number, buffer: Buffer, start: number, end: number): void {
-    if (streamId !== 0) throw protocol('SETTINGS on a stream');
-    if ((end - start) % 6 !== 0 || (flags & Flag.ack && end > start)) throw frameSize('SETTINGS');
-    this.#idle();
-    if (flags & Flag.ack) return;
-    this.#settled = true;
-    for (let at = start; at < end; at += 6) {
-      this.#onSetting(buffer.readUInt16BE(at), buffer.readUInt32BE(at + 2));
-    }
-    this.#output.control(SETTINGS_ACK);
-  }
-
-  #onSetting(id: number, value: number): void {
-    if (id === Setting.headerTableSize) {
-      this.#output.encoder.limitTable(value);
-    } else if (id === Setting.enablePush) {
-      if (value > 1) throw protocol('ENABLE_PUSH is 0 or 1');
-    } else if (id === Setting.maxFrameSize) {
-      if (value < 16_384 || value > 0xff_ffff) throw protocol('MAX_FRAME_SIZE out of range');
-    } else if (id === Setting.initialWindowSize) {
-      if (value > MAX_WINDOW_BYTES) throw flowControl('INITIAL_WINDOW_SIZE too large');
-      const change = value - this.#output.initialStreamWindow;
-      this.#output.setInitialStreamWindow(value);
-      for (const stream of this.#streams.values()) {
-        if (!this.#output.openStreamWindow(stream, change)) throw flowControl('window too large');
+  /** Section 6.9.2: the windows of all open streams change by as much as the initial one. */
+  #resizeWindows(bytes: number): void {
+    this.#idleBudget.spend(this.#streams.size / 16);
+    const change = bytes - this.#output.initialStreamWindow;
+    this.#output.setInitialStreamWindow(bytes);
+    for (const stream of this.#streams.values()) {
+      if (!this.#output.openStreamWindow(stream, change)) {
+        throw flowControlError('window too large');
       }
     }
   }
 
-  #onPing(flags: number, streamId: number, buffer: Buffer, start: number, end: number): void {
-    if (end - start !== 8) throw frameSize('PING');
-    if (streamId !== 0) throw protocol('PING on a stream');
-    this.#idle();
-    if (flags & Flag.ack) return;
-    this.#output.control(pingAckFrame(buffer.subarray(start, end)));
-  }
-
-  #onWindowUpdate(streamId: number, buffer: Buffer, start: number, end: number): void {
-    if (end - start !== 4) throw frameSize('WINDOW_UPDATE');
-    const increment = buffer.readUInt32BE(start) & MAX_WINDOW_BYTES;
-    if (streamId === 0) {
-      if (increment === 0) throw protocol('WINDOW_UPDATE of 0');
-      if (!this.#output.openWindow(increment)) throw flowControl('connection window too large');
-      return;
-    }
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) {
-      this.#onClosedStream(streamId);
-      return;
-    }
-    if (increment === 0) {
-      this.reset(stream, Http2Code.protocolError);
-      return;
-    }
-    if (!this.#output.openStreamWindow(stream, increment)) {
-      this.reset(stream, Http2Code.flowControlError);
-    }
-  }
-
   /** Frames for a stream that has ended may still be under way; for one that never was, not. */
-  #onClosedStream(streamId: number): void {
+  #openStream(streamId: number): Http2Stream | undefined {
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) return stream;
     if (streamId % 2 === 0 || (streamId > this.#lastStreamId && !this.#goingAway)) {
-      throw protocol('a frame for an idle stream');
+      throw protocolError('a frame for an idle stream');
     }
-    this.#idle();
-  }
-
-  /** Counts frames that ask for nothing but cost us something. */
-  #idle(): void {
-    if (++this.#idleFrames < this.#limits.maxIdleFramesPerSecond) return;
-    const now = this.#context.clock.now();
-    if (now - this.#idleSince < 1000) {
-      throw new ConnectionError(Http2Code.enhanceYourCalm, 'too many frames that ask for nothing');
-    }
-    this.#idleFrames = 0;
-    this.#idleSince = now;
+    this.onIdle();
+    return undefined;
   }
 
   #drop(stream: Http2Stream): void {
@@ -565,16 +429,4 @@ export class Http2Connection implements FrameSink, StreamOwner, OutputOwner {
     if (this.#closed) return;
     this.#output.end();
   }
-}
-
-function protocol(message: string): ConnectionError {
-  return new ConnectionError(Http2Code.protocolError, message);
-}
-
-function frameSize(frame: string): ConnectionError {
-  return new ConnectionError(Http2Code.frameSizeError, `${frame} of a wrong length`);
-}
-
-function flowControl(message: string): ConnectionError {
-  return new ConnectionError(Http2Code.flowControlError, message);
 }

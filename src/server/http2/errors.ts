@@ -28,3 +28,23 @@ export class ConnectionError extends Error {
     this.code = code;
   }
 }
+
+/** The peer broke the rules of the protocol. */
+export function protocolError(message: string): ConnectionError {
+  return new ConnectionError(Http2Code.protocolError, message);
+}
+
+/** A frame has a length that its type cannot have. */
+export function frameSizeError(frame: string): ConnectionError {
+  return new ConnectionError(Http2Code.frameSizeError, `${frame} of a wrong length`);
+}
+
+/** A window was overrun, or opened further than a window can be. */
+export function flowControlError(message: string): ConnectionError {
+  return new ConnectionError(Http2Code.flowControlError, message);
+}
+
+/** The peer asks for more than we give anyone. */
+export function enhanceYourCalm(message: string): ConnectionError {
+  return new ConnectionError(Http2Code.enhanceYourCalm, message);
+}
