@@ -225,7 +225,6 @@ const nestedCases: readonly KvCase[] = [
             op: 'txn',
             if: [{ key: key('a'), target: 'version', is: '=', to: 0 }],
             then: [{ op: 'range', key: key('a') }],
-            else: [{ op: 'delete', key: key('a') }],
           },
         ],
       });
