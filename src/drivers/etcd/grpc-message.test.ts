@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 import test from 'node:test';
 import { isQuorateError } from '../../core/errors.ts';
 import { seededRandom } from '../../core/random.ts';
@@ -71,8 +72,12 @@ test('a status is read with its text decoded', () => {
 });
 
 test('what is no gRPC is told apart by status and content type', () => {
-  const grpc = { ':status': 200, 'content-type': 'application/grpc+proto' };
-  assert.equal(foreignAnswer(grpc), undefined);
-  assert.equal(foreignAnswer({ ...grpc, ':status': 404 }), 'HTTP status 404');
-  assert.equal(foreignAnswer({ ':status': 200 }), 'content of type unknown');
+  const foreign = (status: number, type?: string): string | undefined => {
+    const headers: Record<string, string | number | undefined> = { ':status': status };
+    if (type !== undefined) headers['content-type'] = type;
+    return foreignAnswer(headers as IncomingHttpHeaders & IncomingHttpStatusHeader);
+  };
+  assert.equal(foreign(200, 'application/grpc+proto'), undefined);
+  assert.equal(foreign(404, 'application/grpc'), 'HTTP status 404');
+  assert.equal(foreign(200), 'content of type unknown');
 });

@@ -113,11 +113,12 @@ export class EtcdWatchStream implements WatchStream, Check {
 
   #cancel(id: number): void {
     for (const watch of this.#watches) {
-      const known = watch.accepted ? watch.id : watch.request.watchId || -1;
+      const known = watch.accepted ? watch.id : watch.wireId || -1;
       if (known !== id || watch.canceling) continue;
       watch.canceling = true;
       if (!this.#open) this.#canceled(watch);
       else if (watch.serverId >= 0) this.#sendCancel(watch.serverId);
+      else if (watch.wireId > 0) this.#sendCancel(watch.wireId);
       return;
     }
   }
@@ -284,6 +285,7 @@ export class EtcdWatchStream implements WatchStream, Check {
     this.#answered = true;
     this.#tries = 0;
     this.#loggedInAnew = false;
+    const asked = watch.wireId;
     watch.created(response.watchId, response.header.revision);
     this.#byServerId.set(response.watchId, watch);
     if (!watch.accepted) {
@@ -291,7 +293,10 @@ export class EtcdWatchStream implements WatchStream, Check {
       watch.accepted = true;
       this.#surface({ ...response, watchId: watch.id });
     }
-    if (watch.canceling) this.#sendCancel(watch.serverId);
+    // Where its number was not known yet, it could not be cancelled until now.
+    if (watch.canceling && (asked === 0 || asked !== watch.serverId)) {
+      this.#sendCancel(watch.serverId);
+    }
     if (this.#creating.length === 0) this.#avoid = undefined;
     this.#sendProgress();
   }

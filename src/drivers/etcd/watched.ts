@@ -33,12 +33,16 @@ export class Watched {
     this.#repeated = 0;
   }
 
+  /** The id that is asked for on the wire; 0: whichever the server gives. */
+  get wireId(): number {
+    return this.accepted ? this.id : this.request.watchId;
+  }
+
   /** The request that makes it on a new stream, or goes on with it there. */
   createRequest(): pb.WatchCreateRequest {
     this.serverId = -1;
     this.#repeated = this.#deliveredOfNext;
-    const watchId = this.accepted ? this.id : this.request.watchId;
-    return { ...this.request, watchId, startRevision: this.#nextRevision };
+    return { ...this.request, watchId: this.wireId, startRevision: this.#nextRevision };
   }
 
   /** The store has accepted it at `revision`. */
