@@ -175,7 +175,9 @@ function chooseNode() {
 /** Runs the program in the foreground; its signals, exit code or fatal signal are passed on. */
 function execute(node, args) {
   const flags = ['--conditions=quorate-source', '--disable-warning=ExperimentalWarning'];
-  const child = spawn(node, [...flags, ...args], { stdio: 'inherit' });
+  // Stripped and compiled sources are kept: a command starts three times as fast the second time.
+  const env = { NODE_COMPILE_CACHE: join(CACHE, 'compiled'), ...process.env };
+  const child = spawn(node, [...flags, ...args], { env, stdio: 'inherit' });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of signals) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => fail(`${node} could not be started: ${error.message}`));

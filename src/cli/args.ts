@@ -33,8 +33,7 @@ export interface Parsed<Specs extends OptionSpecs> {
 }
 
 /**
- * Parses what follows the command's name. Booleans also take `=true`, `=false` and `--no-name`, as
- * etcdctl's and as Node's own.
+ * Parses what follows the command's name. Booleans also take `=true` and `=false`, as etcdctl's.
  *
  * @throws UsageError for an unknown option, a missing value, or a value where none belongs
  */
@@ -45,10 +44,9 @@ export function parse<const Specs extends OptionSpecs>(
 ): Parsed<Specs> {
   try {
     const { values, positionals } = parseArgs({
-      args: argv.map((argument) => plainBoolean(argument, specs)),
+      args: argv.flatMap((argument) => plainBoolean(argument, specs)),
       options: specs as Record<string, OptionSpec>,
       allowPositionals: true,
-      allowNegative: true,
     });
     return { values: values as Values<Specs>, positionals };
   } catch (error) {
@@ -56,11 +54,11 @@ export function parse<const Specs extends OptionSpecs>(
   }
 }
 
-/** `--prefix=true` to `--prefix`, which `parseArgs` understands; anything else unchanged. */
-function plainBoolean(argument: string, specs: OptionSpecs): string {
+/** `--prefix=true` becomes `--prefix` and `--prefix=false` nothing; `parseArgs` knows neither. */
+function plainBoolean(argument: string, specs: OptionSpecs): string[] {
   const match = /^--([\w-]+)=(true|false)$/.exec(argument);
-  if (match === null || specs[match[1]!]?.type !== 'boolean') return argument;
-  return match[2] === 'true' ? `--${match[1]}` : `--no-${match[1]}`;
+  if (match === null || specs[match[1]!]?.type !== 'boolean') return [argument];
+  return match[2] === 'true' ? [`--${match[1]}`] : [];
 }
 
 function explain(error: Error, specs: OptionSpecs): string {

@@ -34,37 +34,33 @@ export async function elect(argv: readonly string[], io: Io): Promise<number> {
   await using kv = etcdKv(connection(TOPIC, values, io.env));
   await using elections = kvElections(kv, { ttl: ttlMs });
   if (values.listen) return await listen(elections, name, values.json === true, io);
-  const leadership = await elections.campaign(name, value, { signal: io.interrupted });
-  try {
-    const token = leadership.fencingToken;
-    if (program === undefined) {
-      if (values.json) jsonLine(io, { name, value, key: leadership.key, token });
-      else line(io, `${leadership.key}\n${value}`);
-    }
-    const end = await holdWhile({
-      lost: leadership.lost,
-      program,
-      env: {
-        ...io.env,
-        QUORATE_ELECTION_NAME: name,
-        QUORATE_ELECTION_VALUE: value,
-        QUORATE_ELECTION_TOKEN: token.toString(),
-      },
-      killAfterMs,
-      io,
-    });
-    if (end.lost) throw lostError(`the leadership of '${name}' was lost`, program !== undefined);
-    return end.code;
-  } finally {
-    await leadership.resign();
+  await using leadership = await elections.campaign(name, value, { signal: io.interrupted });
+  const token = leadership.fencingToken;
+  if (program === undefined) {
+    if (values.json) jsonLine(io, { name, value, holder: leadership.holder, token });
+    else line(io, `${leadership.holder}\n${value}`);
   }
+  const end = await holdWhile({
+    lost: leadership.lost,
+    program,
+    env: {
+      ...io.env,
+      QUORATE_ELECTION_NAME: name,
+      QUORATE_ELECTION_VALUE: value,
+      QUORATE_ELECTION_TOKEN: token.toString(),
+    },
+    killAfterMs,
+    io,
+  });
+  if (end.lost) throw lostError(`the leadership of '${name}' was lost`, program !== undefined);
+  return end.code;
 }
 
 async function listen(elections: Elections, name: string, json: boolean, io: Io): Promise<number> {
   for await (const leader of elections.observe(name, { signal: io.interrupted })) {
     if (leader === undefined) continue;
     const value = leader.value.toString();
-    if (json) jsonLine(io, { name, value, revision: leader.revision });
+    if (json) jsonLine(io, { name, value, token: leader.fencingToken, revision: leader.revision });
     else line(io, value);
   }
   return EXIT.ok;
