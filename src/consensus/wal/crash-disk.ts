@@ -49,12 +49,15 @@ export class CrashDisk implements Disk {
   /** What is found after a loss of power now. */
   afterCrash(random: Random): CrashDisk {
     const after = new CrashDisk();
-    const names = random.below(2) === 0 ? this.#names : this.#durableNames;
-    const survivors = new Map<Inode, Inode>();
-    for (const [path, inode] of names) {
-      if (!survivors.has(inode)) survivors.set(inode, inodeOf(surviving(inode, random)));
-      after.#names.set(path, survivors.get(inode)!);
-      after.#durableNames.set(path, survivors.get(inode)!);
+    for (const inode of new Set([...this.#durableNames.values(), ...this.#names.values()])) {
+      // A rename is atomic: a file has its old names or its new ones.
+      const names = random.below(2) === 0 ? this.#names : this.#durableNames;
+      const survivor = inodeOf(surviving(inode, random));
+      for (const [path, named] of names) {
+        if (named !== inode) continue;
+        after.#names.set(path, survivor);
+        after.#durableNames.set(path, survivor);
+      }
     }
     for (const folder of this.#folders) after.#folders.add(folder);
     return after;
