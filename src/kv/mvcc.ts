@@ -191,7 +191,8 @@ export class Mvcc {
     if (revision <= floor) throw compactedError(revision, floor);
     if (revision > this.#revision) throw futureError(revision, this.#revision);
     // Tombstones exactly at the old floor were kept for watchers: look at that revision again.
-    this.#compactAt = { revision: this.#compactAt?.revision ?? Math.max(floor, 0), sub: 0 };
+    const unfinished = this.#compactAt?.revision ?? floor;
+    this.#compactAt = { revision: Math.max(Math.min(unfinished, floor), 0), sub: 0 };
     this.#compactRevision = revision;
   }
 
@@ -205,7 +206,7 @@ export class Mvcc {
    */
   compactStep(): boolean {
     const from = this.#compactAt;
-    if (from === undefined) return false;
+    if (from === undefined || this.#log.repack()) return from !== undefined;
     let budget = COMPACT_STEP_VERSIONS;
     let next: { revision: number; sub: number } | undefined;
     this.#log.scan(from.revision, from.sub, (record) => {
@@ -219,7 +220,9 @@ export class Mvcc {
       }
       return budget > 0;
     });
-    this.#log.repack();
+    // At the end there may be segments left to copy.
+    if (next === undefined && this.#log.repack())
+      next = { revision: this.#compactRevision + 1, sub: 0 };
     this.#compactAt = next;
     return next !== undefined;
   }

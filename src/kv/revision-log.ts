@@ -12,6 +12,8 @@ import type { VersionRecord } from './record.ts';
 const SEGMENT_CAPACITY = 4096;
 /** Dead versions in a sealed segment that make it worth copying the rest. */
 const REPACK_DEAD = SEGMENT_CAPACITY / 4;
+/** Segments that one call copies, so that it takes well below a millisecond. */
+const REPACK_SEGMENTS = 2;
 
 interface Segment {
   readonly records: VersionRecord[];
@@ -92,25 +94,28 @@ export class RevisionLog {
     return true;
   }
 
-  /** Copies what is left of segments with many dead versions. Call between scans. */
-  repack(): void {
+  /**
+   * Copies what is left of segments with many dead versions, a bounded number of them; true while
+   * there are more. Call between scans.
+   */
+  repack(): boolean {
     const kept: Segment[] = [];
     const last = this.#segments.length - 1;
+    let copied = 0;
+    let more = false;
     for (const [index, segment] of this.#segments.entries()) {
       if (index === last || segment.deadCount < REPACK_DEAD) {
         kept.push(segment);
-        continue;
+      } else if (copied === REPACK_SEGMENTS) {
+        kept.push(segment);
+        more = true;
+      } else {
+        copied++;
+        keepLiving(segment, kept);
       }
-      const { dead } = segment;
-      const rest = segment.records.filter((_, at) => dead?.[at] !== 1);
-      const before = kept[kept.length - 1];
-      if (rest.length === 0) continue;
-      const mergeable =
-        before?.deadCount === 0 && before.records.length + rest.length <= SEGMENT_CAPACITY;
-      if (mergeable) kept[kept.length - 1] = newSegment(before.records.concat(rest));
-      else kept.push(newSegment(rest));
     }
-    this.#segments = kept;
+    if (copied > 0) this.#segments = kept;
+    return more;
   }
 
   /** The log as of now; appends and compaction do not show in it. Costs one step a segment. */
@@ -147,6 +152,16 @@ export class RevisionLog {
     }
     return low;
   }
+}
+
+/** Adds what lives of `segment` to `kept`: to the segment before it where it fits. */
+function keepLiving({ records, dead }: Segment, kept: Segment[]): void {
+  const living = records.filter((_, at) => dead?.[at] !== 1);
+  if (living.length === 0) return;
+  const before = kept[kept.length - 1];
+  const fits = before?.deadCount === 0 && before.records.length + living.length <= SEGMENT_CAPACITY;
+  if (fits) kept[kept.length - 1] = newSegment(before.records.concat(living));
+  else kept.push(newSegment(living));
 }
 
 function* pinnedRecords(segments: readonly Segment[], lastCount: number): Generator<VersionRecord> {
