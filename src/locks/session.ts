@@ -117,7 +117,7 @@ export class Session {
     this.#cancelDeadline();
     this.#stop.abort(this.#ended);
     // The store may count it alive for a while yet: nobody should have to wait for that.
-    this.#revoked = this.#kv.revokeLease(this.lease).catch(() => undefined);
+    this.#revoked = this.#revoke();
     for (const onEnd of [...this.#users]) onEnd(this.#ended);
     this.#users.clear();
   }
@@ -143,23 +143,47 @@ export class Session {
   }
 
   async #renewOnce(): Promise<boolean> {
-    const attempt = new AbortController();
-    const giveUp = (): void =>
-      attempt.abort(new QuorateError('ERR_TIMEOUT', 'renewal took too long'));
-    const cancel = this.#clock.after(this.#ttlMs / 3, giveUp);
-    this.#stop.signal.addEventListener('abort', giveUp, { once: true });
     const sentMs = this.#clock.now();
     try {
-      const ttlMs = await this.#kv.keepAlive(this.lease, { signal: attempt.signal });
+      const ttlMs = await this.#within(this.#ttlMs / 3, this.#stop.signal, (signal) =>
+        this.#kv.keepAlive(this.lease, { signal }),
+      );
       if (ttlMs <= 0) this.#end('has run out or was revoked in the store');
       else if (this.endReason() === undefined) this.#deadlineMs = sentMs + ttlMs;
       return true;
     } catch (error) {
       if (isQuorateError(error, 'ERR_LEASE_NOT_FOUND')) this.#end('is gone from the store');
       return false;
+    }
+  }
+
+  async #revoke(): Promise<void> {
+    try {
+      await this.#within(this.#ttlMs, undefined, (signal) =>
+        this.#kv.revokeLease(this.lease, { signal }),
+      );
+    } catch {
+      // It runs out by itself.
+    }
+  }
+
+  /** Gives a call that long, less where `stop` comes first. */
+  async #within<T>(
+    limitMs: number,
+    stop: AbortSignal | undefined,
+    call: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const attempt = new AbortController();
+    const giveUp = (): void => {
+      attempt.abort(new QuorateError('ERR_TIMEOUT', 'the store did not answer in time'));
+    };
+    const cancel = this.#clock.after(limitMs, giveUp);
+    stop?.addEventListener('abort', giveUp, { once: true });
+    try {
+      return await call(attempt.signal);
     } finally {
       cancel();
-      this.#stop.signal.removeEventListener('abort', giveUp);
+      stop?.removeEventListener('abort', giveUp);
     }
   }
 }

@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import { Fifo } from '../../core/fifo.ts';
 import { FrameKind, FrameReader, MAGIC, OutFrame, writeFrame } from './frame.ts';
-import type { TransportContext } from './settings.ts';
+import type { Swept, TransportContext } from './settings.ts';
 
 /** One write takes at most about this much, so that a queue cannot become one huge buffer. */
 const MAX_WRITE_BYTES = 1024 * 1024;
@@ -21,7 +21,7 @@ export interface ConnectionEvents {
   onClose(reason: Error): void;
 }
 
-export class Connection {
+export class Connection implements Swept {
   /** Address of the other side, for log lines. */
   readonly remote: string;
   readonly #context: TransportContext;
@@ -140,13 +140,11 @@ export class Connection {
     if (!told) this.#events.onClose(reason);
   }
 
-  /** Time in which this process did not run is nobody's silence. */
   forgive(gapMs: number): void {
     this.#bornMs += gapMs;
     this.#lastReceivedMs += gapMs;
   }
 
-  /** Looks at the deadlines. */
   sweep(now: number): void {
     const { handshakeTimeoutMs, deadAfterMs } = this.#context.settings;
     if (!this.#greeted) {

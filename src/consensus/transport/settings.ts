@@ -5,7 +5,6 @@ import { QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import type { TransportHandlers } from '../transport.ts';
 import type { NodeId } from '../types.ts';
-import type { Connection } from './connection.ts';
 
 /** Certificates between nodes: PEM files, by the names of etcd's `--peer-…` flags. */
 export interface TlsFiles {
@@ -116,6 +115,15 @@ export interface TcpTransportOptions {
   readonly settings?: Partial<TransportSettings>;
 }
 
+/** A connection, as the sweep over all of them sees it. */
+export interface Swept {
+  /** Looks at the deadlines. */
+  sweep(now: number): void;
+  /** Time in which this process did not run is nobody's silence. */
+  forgive(gapMs: number): void;
+  close(reason: Error): void;
+}
+
 /** What every part of one transport shares. */
 export interface TransportContext {
   readonly id: NodeId;
@@ -127,7 +135,7 @@ export interface TransportContext {
   readonly random: Random;
   readonly settings: TransportSettings;
   /** All open connections, for the sweep. */
-  readonly connections: Set<Connection>;
+  readonly connections: Set<Swept>;
   handlers: TransportHandlers;
   /** Logs, at most once in ten seconds per `kind`. */
   warn(kind: string, text: string): void;

@@ -1,0 +1,373 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { isQuorateError } from '../core/errors.ts';
+import { settled } from '../testing/virtual-clock.ts';
+import type { Lock, Locks } from './locks.ts';
+import { kvLocks } from './over-kv.ts';
+import { Store } from './testing.ts';
+
+describe('locks over a store', () => {
+  let store: Store;
+  let locks: Locks;
+  let other: Locks;
+
+  beforeEach(() => {
+    store = new Store();
+    locks = kvLocks(store.faulty, { clock: store.clock, ttl: '10s' });
+    other = kvLocks(store.kv, { clock: store.clock, ttl: '10s' });
+  });
+  afterEach(async () => {
+    store.heal();
+    await Promise.all([locks.close(), other.close()]);
+    assert.deepEqual(await store.keys(), [], 'keys are left behind');
+    assert.deepEqual(await store.kv.leases(), [], 'leases are left behind');
+    await store.kv.close();
+  });
+
+  /** Starts to acquire and lets it get into the queue. */
+  async function queueUp(from: Locks, name: string, got: string[], label: string) {
+    const lock = from.acquire(name).then((granted) => {
+      got.push(label);
+      return granted;
+    });
+    await settled();
+    return lock;
+  }
+
+  it('uses the keys of etcd: the name, a slash, the lease in hex', async () => {
+    const lock = await locks.acquire('orders/42');
+    const [lease] = await store.kv.leases();
+    assert.deepEqual(await store.keys(), [`orders/42/${lease!.toString(16)}`]);
+    assert.equal(lock.holder, `orders/42/${lease!.toString(16)}`);
+    const key = await store.kv.get(lock.holder);
+    assert.equal(key!.lease, lease);
+    assert.equal(lock.fencingToken, BigInt(key!.createRevision));
+  });
+
+  it('grants in the order of arrival, within one Locks and across', async () => {
+    const got: string[] = [];
+    const first = await locks.acquire('n');
+    const second = queueUp(other, 'n', got, 'second');
+    await settled();
+    const third = queueUp(locks, 'n', got, 'third');
+    await settled();
+    const fourth = queueUp(locks, 'n', got, 'fourth');
+    await settled();
+    assert.deepEqual(got, []);
+    let holder: Lock = first;
+    for (const next of [second, third, fourth]) {
+      await holder.release();
+      const granted = await next;
+      assert.ok(granted.fencingToken > holder.fencingToken);
+      holder = granted;
+    }
+    assert.deepEqual(got, ['second', 'third', 'fourth']);
+  });
+
+  it('does not let two of many hold the lock at once', async () => {
+    let inside = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      inside += 1;
+      most = Math.max(most, inside);
+      await settled();
+      inside -= 1;
+    };
+    await Promise.all(
+      Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? locks : other).run('n', work)),
+    );
+    assert.equal(most, 1);
+  });
+
+  it('takes one round trip to acquire a free lock and one to give it back', async () => {
+    await (await locks.acquire('warm')).release();
+    store.calls.length = 0;
+    const lock = await locks.acquire('n');
+    assert.deepEqual(store.calls, ['txn']);
+    await lock.release();
+    assert.deepEqual(store.calls, ['txn', 'txn']);
+  });
+
+  it('answers tryAcquire with nothing when the lock is busy, and leaves no trace', async () => {
+    const lock = await other.acquire('n');
+    const keys = await store.keys();
+    assert.equal(await locks.tryAcquire('n'), undefined);
+    assert.deepEqual(await store.keys(), keys);
+    await lock.release();
+    const now = await locks.tryAcquire('n');
+    now!.assertHeld();
+    assert.equal(await other.tryAcquire('n'), undefined);
+  });
+
+  it('gives up after the time to wait with ERR_LOCK_BUSY and leaves the queue', async () => {
+    const lock = await other.acquire('n');
+    const waiting = assert.rejects(locks.acquire('n', { wait: '3s' }), { code: 'ERR_LOCK_BUSY' });
+    await store.clock.advance(3000);
+    await waiting;
+    await settled();
+    assert.deepEqual(await store.keys(), [lock.holder]);
+  });
+
+  it('rejects with the reason of the signal at once and leaves the queue', async () => {
+    const got: string[] = [];
+    const holder = await other.acquire('n');
+    const stop = new AbortController();
+    const waiting = assert.rejects(locks.acquire('n', { signal: stop.signal }), /enough/);
+    await settled();
+    const behind = queueUp(other, 'n', got, 'behind');
+    await settled();
+    assert.equal((await store.keys()).length, 3);
+    stop.abort(new Error('enough'));
+    await waiting;
+    await settled();
+    assert.equal((await store.keys()).length, 2);
+    await holder.release();
+    await (await behind).release();
+  });
+
+  it('leaves nothing behind when aborted while the store is deciding', async () => {
+    const stop = new AbortController();
+    const acquiring = assert.rejects(locks.acquire('n', { signal: stop.signal }), /enough/);
+    stop.abort(new Error('enough'));
+    await acquiring;
+    await assert.rejects(locks.acquire('n', { signal: stop.signal }), /enough/);
+    await settled();
+    assert.deepEqual(await store.keys(), []);
+  });
+
+  it('keeps the lock as long as it can renew', async () => {
+    const lock = await locks.acquire('n');
+    await store.clock.advance(60_000);
+    lock.assertHeld();
+    assert.equal(lock.lost.aborted, false);
+    assert.ok(lock.remainingMs() > 6000);
+  });
+
+  it('says that it is lost at the first look after a stall past the time to live', async () => {
+    const lock = await locks.acquire('n');
+    const kept = lock.lost;
+    let told = 0;
+    kept.addEventListener('abort', () => {
+      told += 1;
+    });
+    store.clock.stall(10_001);
+    // No timer has run, nothing was awaited.
+    assert.equal(kept.aborted, true);
+    assert.ok(isQuorateError(kept.reason, 'ERR_LOCK_LOST'));
+    assert.equal(lock.lost.aborted, true);
+    assert.equal(lock.remainingMs(), 0);
+    assert.throws(() => lock.assertHeld(), { code: 'ERR_LOCK_LOST' });
+    assert.throws(() => kept.throwIfAborted(), { code: 'ERR_LOCK_LOST' });
+    assert.equal(told, 1);
+    assert.equal(AbortSignal.any([kept]).aborted, true);
+  });
+
+  it('says so also to one who first asks for the signal after the stall', async () => {
+    const lock = await locks.acquire('n');
+    store.clock.stall(10_001);
+    assert.equal(lock.lost.aborted, true);
+    assert.ok(isQuorateError(lock.lost.reason, 'ERR_LOCK_LOST'));
+  });
+
+  it('counts its life from when the renewal was sent, not from when it was answered', async () => {
+    const lock = await locks.acquire('n');
+    store.inject('keepAlive', 'hang', 100);
+    await store.clock.advance(9999);
+    lock.assertHeld();
+    await store.clock.advance(1);
+    assert.equal(lock.lost.aborted, true);
+  });
+
+  it('survives renewals that fail as long as one arrives in time', async () => {
+    const lock = await locks.acquire('n');
+    store.inject('keepAlive', 'refuse', 5);
+    await store.clock.advance(9000);
+    store.inject('keepAlive', 'hang', 1);
+    await store.clock.advance(30_000);
+    lock.assertHeld();
+  });
+
+  it('is not granted to another before its holder counts it as lost', async () => {
+    const lock = await locks.acquire('n');
+    const next = other.acquire('n');
+    store.inject('keepAlive', 'hang', 100);
+    store.inject('revokeLease', 'refuse');
+    let lostAt = 0;
+    lock.lost.addEventListener('abort', () => {
+      lostAt = store.clock.now();
+    });
+    const lostByThen = next.then(() => lostAt > 0);
+    await store.clock.advance(15_000);
+    assert.equal(lostAt, 10_000);
+    assert.equal(await lostByThen, true);
+  });
+
+  it('notices at once that its key was deleted by somebody', async () => {
+    const lock = await locks.acquire('n');
+    await store.clock.advance(20);
+    await store.kv.delete(lock.holder);
+    await settled();
+    assert.equal(lock.lost.aborted, true);
+    assert.match(lock.lost.reason.message, /deleted/);
+    await lock.release();
+  });
+
+  it('notices a deletion from before it began to look', async () => {
+    const lock = await locks.acquire('n');
+    await store.kv.delete(lock.holder);
+    await store.clock.advance(20);
+    assert.equal(lock.lost.aborted, true);
+  });
+
+  it('notices a deletion although the history of it was compacted', async () => {
+    const lock = await locks.acquire('n');
+    const { revision } = await store.kv.delete(lock.holder);
+    await store.kv.put('x', '');
+    await store.kv.compact(revision + 1);
+    await store.clock.advance(20);
+    assert.equal(lock.lost.aborted, true);
+    await store.kv.delete('x');
+  });
+
+  it('does not delete the key of a later grant when an old handle is released', async () => {
+    const lock = await locks.acquire('n');
+    await store.kv.delete(lock.holder);
+    await store.kv.put(lock.holder, 'of somebody else');
+    await lock.release();
+    assert.equal((await store.kv.range(lock.holder)).count, 1);
+    await store.kv.delete(lock.holder);
+  });
+
+  it('may be released twice, and is not held any more', async () => {
+    const lock = await locks.acquire('n');
+    await lock.release();
+    await lock.release();
+    assert.throws(() => lock.assertHeld(), { code: 'ERR_LOCK_LOST' });
+    assert.equal(lock.remainingMs(), 0);
+    assert.equal(lock.lost.aborted, false);
+  });
+
+  it('is granted although the reply to its put was lost', async () => {
+    store.inject('txn', 'lose-reply');
+    const acquiring = locks.acquire('n');
+    await store.clock.advance(1000);
+    const lock = await acquiring;
+    lock.assertHeld();
+    assert.deepEqual(await store.keys(), [lock.holder]);
+    const trying = other.tryAcquire('n');
+    assert.equal(await trying, undefined);
+  });
+
+  it('is granted by tryAcquire although the reply to its put was lost', async () => {
+    store.inject('txn', 'lose-reply');
+    const acquiring = locks.tryAcquire('n');
+    await store.clock.advance(1000);
+    (await acquiring)!.assertHeld();
+  });
+
+  it('is not left locked by a put that arrives after the lock was given back', async () => {
+    store.inject('txn', 'delay');
+    const acquiring = locks.acquire('n');
+    await store.clock.advance(1000);
+    await (await acquiring).release();
+    await settled();
+    await store.deliverLate();
+    assert.deepEqual(await store.keys(), []);
+    (await other.tryAcquire('n'))!.assertHeld();
+  });
+
+  it('ends with its lease when the release cannot be confirmed, and says so', async () => {
+    const lock = await locks.acquire('n');
+    store.inject('txn', 'refuse');
+    await assert.rejects(lock.release(), { code: 'ERR_UNAVAILABLE' });
+    await settled();
+    (await other.tryAcquire('n'))!.assertHeld();
+  });
+
+  it('is acquired anew after the lease was revoked behind its back', async () => {
+    const before = await locks.acquire('a');
+    const [lease] = await store.kv.leases();
+    await store.kv.revokeLease(lease!);
+    const lock = await locks.acquire('n');
+    lock.assertHeld();
+    assert.equal(before.lost.aborted, true);
+  });
+
+  it('tells a waiter whose place was lost with its session', async () => {
+    const holder = await other.acquire('n');
+    const waiting = assert.rejects(locks.acquire('n'), { code: 'ERR_LOCK_LOST', retryable: true });
+    await settled();
+    store.inject('keepAlive', 'hang', 100);
+    await store.clock.advance(11_000);
+    await waiting;
+    holder.assertHeld();
+  });
+
+  it('is refused at once when the store is out of reach', async () => {
+    store.inject('grantLease', 'refuse');
+    await assert.rejects(locks.acquire('n'), { code: 'ERR_UNAVAILABLE' });
+    store.inject('txn', 'refuse');
+    await assert.rejects(locks.acquire('n'), { code: 'ERR_UNAVAILABLE' });
+    (await locks.acquire('n')).assertHeld();
+  });
+
+  it('runs work under the lock and gives it back, whatever becomes of the work', async () => {
+    assert.equal(await locks.run('n', (lock) => lock.name), 'n');
+    await assert.rejects(
+      locks.run('n', () => {
+        throw new TypeError('mine');
+      }),
+      TypeError,
+    );
+    assert.deepEqual(await store.keys(), []);
+  });
+
+  it('rejects the result of work that outlived its lock', async () => {
+    const work = async (): Promise<string> => {
+      store.clock.stall(10_001);
+      return 'done';
+    };
+    await assert.rejects(locks.run('n', work), (error) => {
+      return isQuorateError(error, 'ERR_LOCK_LOST') && error.outcome === 'unknown';
+    });
+  });
+
+  it('never throws over an error of the work', async () => {
+    const work = (): never => {
+      store.inject('txn', 'refuse', 10);
+      throw new TypeError('mine');
+    };
+    await assert.rejects(locks.run('n', work), TypeError);
+  });
+
+  it('gives back what is held when closed, and refuses what comes then', async () => {
+    const held = await locks.acquire('n');
+    const waiting = assert.rejects(locks.acquire('n'), { code: 'ERR_LOCK_LOST' });
+    await settled();
+    await locks.close();
+    await waiting;
+    assert.equal(held.lost.aborted, true);
+    assert.deepEqual(await store.keys(), []);
+    await assert.rejects(locks.acquire('n'), { code: 'ERR_CLOSED' });
+  });
+
+  it('refuses names and times that are none', async () => {
+    for (const name of ['', 'x'.repeat(10_000), undefined as unknown as string]) {
+      await assert.rejects(locks.acquire(name), { code: 'ERR_INVALID_ARGUMENT' });
+      await assert.rejects(locks.tryAcquire(name), { code: 'ERR_INVALID_ARGUMENT' });
+    }
+    for (const ttl of [0, -1, 500, 'soon', Number.NaN]) {
+      assert.throws(() => kvLocks(store.kv, { ttl }), { code: 'ERR_INVALID_ARGUMENT' });
+    }
+    await assert.rejects(locks.acquire('n', { wait: -1 }), { code: 'ERR_INVALID_ARGUMENT' });
+    assert.deepEqual(await store.keys(), []);
+  });
+
+  it('leaves no timer behind', async () => {
+    await locks.run('n', () => store.clock.advance(100));
+    await Promise.all([locks.close(), other.close()]);
+    await store.kv.close();
+    assert.equal(store.clock.pending, 0);
+    store = new Store();
+  });
+});
