@@ -24,7 +24,13 @@ const checks: readonly Check[] = [
   { name: 'types', command: [bin('tsc'), '-p', '.'], fix: 'mend the types; `any` is no way out' },
   {
     name: 'house rules',
-    command: [process.execPath, ...process.execArgv, '--test', 'test/tidy.test.ts'],
+    command: [
+      process.execPath,
+      ...process.execArgv,
+      '--test',
+      '--test-reporter=dot',
+      'test/tidy.test.ts',
+    ],
     fix: 'each message says which rule and where; the rules are in test/tidy/',
   },
 ];
