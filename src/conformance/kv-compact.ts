@@ -1,6 +1,7 @@
 /** Rules of dropping history. They move the floor of the whole store, so they come last. */
 import assert from 'node:assert/strict';
 import type { Op } from '../kv/kv.ts';
+import * as etcd from '../proto/etcd.ts';
 import type { KvCase, KvContext } from './kv-context.ts';
 
 const needs = ['compaction'] as const;
@@ -48,6 +49,20 @@ const readCases: readonly KvCase[] = [
       await refuses(kv.txn({ then: [read] }), 'ERR_COMPACTED');
       await refuses(kv.txn({ then: [put, read] }), 'ERR_COMPACTED');
       assert.equal(await kv.get(key('b')), undefined);
+    },
+  },
+  {
+    name: 'a negative revision means now, except in a transaction, where it was compacted',
+    needs: needsService,
+    async run(context) {
+      await compacted(context);
+      const { key, service, refuses } = context;
+      for (const revision of [-1, -2]) {
+        const requestRange = etcd.RangeRequest.create({ key: key('a'), revision });
+        assert.equal((await service.range(requestRange)).kvs[0]?.value, 'three');
+        const success = [etcd.RequestOp.create({ requestRange })];
+        await refuses(service.txn(etcd.TxnRequest.create({ success })), 'ERR_COMPACTED');
+      }
     },
   },
   {

@@ -214,12 +214,18 @@ export class WatchReader {
 /** A raw watch stream: what was asked and every response that came. */
 export class RawWatch implements WatchSink {
   readonly stream: WatchStream;
+  /** After this many more responses the stream is asked to pause. */
+  pauseAfter: number;
+  /** Responses so far. */
+  received: number;
   readonly #context: KvContext;
   readonly #responses: pb.WatchResponse[];
   #wake: () => void;
   #ended: { readonly error: Error | undefined } | undefined;
 
   constructor(context: KvContext) {
+    this.pauseAfter = Number.POSITIVE_INFINITY;
+    this.received = 0;
     this.#context = context;
     this.#responses = [];
     this.#wake = () => undefined;
@@ -229,8 +235,10 @@ export class RawWatch implements WatchSink {
 
   response(response: pb.WatchResponse): boolean {
     this.#responses.push(response);
+    this.received++;
+    this.pauseAfter--;
     this.#wake();
-    return true;
+    return this.pauseAfter > 0;
   }
 
   end(error: Error | undefined): void {

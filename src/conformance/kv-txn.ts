@@ -212,6 +212,26 @@ const stepCases: readonly KvCase[] = [
       assert.equal(resultOf(results[1], 'delete').deleted, 1);
     },
   },
+  {
+    name: 'a step says the revision it saw: the new one from the first change on',
+    async run({ kv, key }) {
+      await kv.put(key('a'), '');
+      const { results, revision } = await kv.txn({
+        then: [
+          { op: 'delete', key: key('none') },
+          { op: 'range', key: key('a') },
+          put(key('b'), ''),
+          { op: 'delete', key: key('none') },
+          { op: 'delete', key: key('a') },
+          { op: 'range', key: key('a') },
+        ],
+      });
+      const revisions = results.map((one) => one.revision);
+      const before = revisions[0]!;
+      assert.ok(before < revision);
+      assert.deepEqual(revisions, [before, before, revision, revision, revision, revision]);
+    },
+  },
 ];
 
 const nestedCases: readonly KvCase[] = [
@@ -386,6 +406,15 @@ const refusedCases: readonly KvCase[] = [
       const requestRange = etcd.RangeRequest.create({ key: key('a'), sortTarget: 9 });
       const success = [etcd.RequestOp.create({ requestRange })];
       await refuses(service.txn(etcd.TxnRequest.create({ success })), 'ERR_INVALID_SORT');
+    },
+  },
+  {
+    name: 'a transaction above the size of a request is refused and nothing is written',
+    async run({ kv, key, all, refuses }) {
+      const value = Buffer.alloc(600_000, 'x');
+      const steps = ['a', 'b', 'c'].map((name): Op => ({ op: 'put', key: key(name), value }));
+      await refuses(kv.txn({ then: steps }), 'ERR_REQUEST_TOO_LARGE');
+      assert.equal((await kv.range(all())).count, 0);
     },
   },
   {

@@ -183,6 +183,59 @@ export const watchStreamCases: readonly KvCase[] = [
     },
   },
   {
+    name: 'an empty key is the smallest key there can be',
+    needs: ['service'],
+    async run({ kv, key, rawWatch, defer }) {
+      defer(() => kv.delete('\0'));
+      const raw = rawWatch();
+      raw.create({ key: '' });
+      raw.create({ key: '', rangeEnd: '\0' });
+      await raw.next();
+      await raw.next();
+      const { revision } = await kv.put('\0', '');
+      for (const seen = new Set<number>(); seen.size < 2; ) {
+        const response = await raw.next();
+        if (response.events.some((event) => event.kv.modRevision === revision)) {
+          seen.add(response.watchId);
+        }
+      }
+      const last = await kv.put(key('a'), '');
+      for (;;) {
+        const response = await raw.next();
+        if (response.header.revision < last.revision) continue;
+        assert.equal(response.watchId, 1);
+        return;
+      }
+    },
+  },
+  {
+    name: 'a receiver that asks for a pause gets nothing until it goes on, and then everything',
+    needs: ['service'],
+    async run({ kv, key, rawWatch, within }) {
+      const raw = rawWatch();
+      raw.create({ key: key('a') });
+      await raw.next();
+      raw.pauseAfter = 1;
+      const other = rawWatch();
+      other.create({ key: key('a') });
+      await other.next();
+      for (let i = 0; i < 100; i++) await kv.put(key('a'), String(i));
+      const seen = async (stream: typeof raw, count: number): Promise<string[]> => {
+        const values: string[] = [];
+        while (values.length < count) {
+          values.push(...(await stream.next()).events.map((event) => event.kv.value));
+        }
+        return values;
+      };
+      const everything = Array.from({ length: 100 }, (_, i) => String(i));
+      assert.deepEqual(await within(seen(other, 100), 'the other stream'), everything);
+      assert.equal(raw.received, 2, 'the create, the response that was answered with "pause"');
+      raw.pauseAfter = Number.POSITIVE_INFINITY;
+      raw.stream.resume();
+      assert.deepEqual(await seen(raw, 100), everything);
+    },
+  },
+  {
     name: 'a stream that is closed ends without an error',
     needs: ['service'],
     async run({ key, rawWatch }) {
