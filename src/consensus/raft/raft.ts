@@ -293,7 +293,7 @@ export class RaftCore implements Core {
     if (result === 'lost') this.#becomeFollower(this.#self.term, NO_NODE);
     if (result !== 'won') return;
     if (this.#self.role === 'pre-candidate') this.#campaign(false);
-    else this.#becomeLeader();
+    else if (this.#durability.stateDurable) this.#becomeLeader();
   }
 
   // Roles
@@ -414,13 +414,11 @@ export class RaftCore implements Core {
   }
 
   unreachable(peer: NodeId): void {
-    const progress = this.#self.role === 'leader' ? this.#replication.progressOf(peer) : undefined;
-    if (progress !== undefined) this.#replication.onUnreachable(progress);
+    if (this.#self.role === 'leader') this.#replication.onUnreachable(peer);
   }
 
   snapshotSent(peer: NodeId, ok: boolean): void {
-    const progress = this.#self.role === 'leader' ? this.#replication.progressOf(peer) : undefined;
-    if (progress !== undefined) this.#replication.onSnapshotSent(progress, ok);
+    if (this.#self.role === 'leader') this.#replication.onSnapshotSent(peer, ok);
   }
 
   /** Keeps at least what is not durable yet, so that every write under way still names known entries. */

@@ -239,14 +239,16 @@ export class Replication {
   }
 
   /** A message to the peer was lost: find out what it has, once it answers heartbeats again. */
-  onUnreachable(peer: Progress): void {
-    if (peer.state === 'snapshot') return;
+  onUnreachable(id: NodeId): void {
+    const peer = this.#byId.get(id);
+    if (peer === undefined || peer.state === 'snapshot') return;
     if (peer.state === 'replicate') peer.probeFrom(peer.match + 1);
     peer.waiting = true;
   }
 
-  onSnapshotSent(peer: Progress, isInstalled: boolean): void {
-    if (peer.state !== 'snapshot') return;
+  onSnapshotSent(id: NodeId, isInstalled: boolean): void {
+    const peer = this.#byId.get(id);
+    if (peer?.state !== 'snapshot') return;
     peer.probeFrom(isInstalled ? peer.snapshotIndex + 1 : peer.match + 1);
     // After a failure, wait for a sign of life instead of starting over at once.
     peer.waiting = !isInstalled;

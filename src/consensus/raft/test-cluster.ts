@@ -15,7 +15,7 @@ import {
   type SnapshotMetadata,
 } from '../types.ts';
 import { type Draft, draft } from './draft.ts';
-import type { MessageType, RaftMessage } from './messages.ts';
+import { MessageType, type RaftMessage } from './messages.ts';
 import { RaftCore } from './raft.ts';
 import type { RaftSettings } from './settings.ts';
 
@@ -51,6 +51,37 @@ export function message(
   fields: Partial<Draft> = {},
 ): RaftMessage {
   return Object.assign(draft(type, from, to, term), fields);
+}
+
+/** Lets `node` win: the others' votes are invented. */
+export function win(node: Node, voters: readonly string[]): RaftMessage[] {
+  node.core.campaign();
+  node.run();
+  const { term } = node.status;
+  for (const voter of voters) node.core.step(message(MessageType.voteReply, voter, node.id, term));
+  assert.equal(node.status.role, 'leader');
+  return node.run();
+}
+
+/** The messages of one kind. */
+export function only(messages: readonly RaftMessage[], type: number): RaftMessage[] {
+  return messages.filter((sent) => sent.type === type);
+}
+
+/** A node that leads a cluster of three in term 1, its first entry committed with node 2. */
+export function leading(start: Start = {}): Node {
+  const node = new Node('1', { ...start, settings: { preVote: false, ...start.settings } });
+  node.core.campaign();
+  node.run();
+  const { term } = node.status;
+  node.core.step(message(MessageType.voteReply, '2', '1', term));
+  node.run();
+  node.core.step(
+    message(MessageType.appendReply, '2', '1', term, { index: node.status.lastIndex }),
+  );
+  node.run();
+  assert.equal(node.status.role, 'leader');
+  return node;
 }
 
 /** One core, with the disk beside it. */

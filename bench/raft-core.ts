@@ -1,0 +1,111 @@
+/**
+ * The Raft core alone: three nodes in one thread, no disk, no network, a write is durable at once.
+ * What is left is the cost of deciding, per committed proposal.
+ */
+import { parseArgs } from 'node:util';
+import { RaftCore } from '../src/consensus/raft/index.ts';
+import type { RaftMessage } from '../src/consensus/raft/messages.ts';
+import { seededRandom } from '../src/core/random.ts';
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    proposals: { type: 'string', default: '2000000' },
+  },
+});
+const PROPOSALS = Number(values.proposals);
+const SAMPLES = 5;
+const IDS = ['1', '2', '3'].map((id) => id.padStart(16, '0'));
+const DATA = new Uint8Array(256);
+
+class LocalCluster {
+  readonly cores: RaftCore[];
+  readonly applied: number[];
+
+  constructor() {
+    this.applied = IDS.map(() => 0);
+    this.cores = IDS.map(
+      (id, at) =>
+        new RaftCore({
+          id,
+          random: seededRandom(at),
+          hardState: { term: 0, vote: '', commit: 0 },
+          configuration: { voters: IDS, learners: [] },
+          snapshot: { index: 0, term: 0 },
+          entries: [],
+          applied: 0,
+        }),
+    );
+    this.cores[0]!.campaign();
+    while (this.turn());
+  }
+
+  #deliver(messages: readonly RaftMessage[]): void {
+    for (const message of messages) this.cores[IDS.indexOf(message.to)]!.step(message);
+  }
+
+  /** Every node takes its effects once. Returns whether anything happened. */
+  turn(): boolean {
+    let isBusy = false;
+    for (let at = 0; at < this.cores.length; at++) {
+      const core = this.cores[at]!;
+      if (!core.hasEffects()) continue;
+      isBusy = true;
+      const { messages, persist, messagesAfterPersist, committed } = core.take();
+      this.#deliver(messages);
+      if (persist !== undefined) core.persisted(persist.sequence);
+      this.#deliver(messagesAfterPersist);
+      if (committed.length === 0) continue;
+      const { index } = committed[committed.length - 1]!;
+      this.applied[at] = index;
+      core.applied(index);
+    }
+    return isBusy;
+  }
+
+  compact(): void {
+    for (let at = 0; at < this.cores.length; at++) {
+      const index = this.applied[at]!;
+      this.cores[at]!.compact(index, Math.max(1, index - 5000));
+    }
+  }
+}
+
+/** Committed proposals a second, `batch` of them proposed one by one for each turn. */
+function measure(batch: number, proposals: number): number {
+  const cluster = new LocalCluster();
+  const leader = cluster.cores[0]!;
+  const one = [DATA];
+  const target = cluster.applied[0]! + proposals;
+  let proposed = 0;
+  let compactAt = 100_000;
+  const started = process.hrtime.bigint();
+  while (cluster.applied[0]! < target) {
+    for (let count = 0; count < batch && proposed < proposals; count++) {
+      if (typeof leader.propose(one) === 'object') proposed += 1;
+    }
+    cluster.turn();
+    if (cluster.applied[0]! < compactAt) continue;
+    cluster.compact();
+    compactAt += 100_000;
+  }
+  const seconds = Number(process.hrtime.bigint() - started) / 1e9;
+  return Math.round(proposals / seconds);
+}
+
+for (const batch of [1, 64, 1000]) {
+  const proposals = batch === 1 ? Math.ceil(PROPOSALS / 10) : PROPOSALS;
+  const samples = Array.from({ length: SAMPLES }, () => measure(batch, proposals));
+  const ours = samples.toSorted((a, b) => a - b)[SAMPLES >> 1]!;
+  const result = {
+    block: 'raft-core',
+    case: `three nodes in one thread, ${batch} proposals a turn`,
+    unit: 'proposals/s',
+    better: 'higher',
+    ours,
+    peers: {},
+    samples,
+  };
+  if (values.json) console.log(JSON.stringify(result));
+  else console.log(`${result.case}: ${ours.toLocaleString('en')} committed/s`);
+}
