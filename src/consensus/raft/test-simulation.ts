@@ -7,58 +7,11 @@
 import assert from 'node:assert/strict';
 import { type Random, seededRandom } from '../../core/random.ts';
 import type { Effects } from '../core.ts';
-import type {
-  Configuration,
-  Entry,
-  HardState,
-  NodeId,
-  Persist,
-  SnapshotMetadata,
-} from '../types.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
+import type { Configuration, NodeId } from '../types.ts';
+import type { RaftMessage } from './messages.ts';
 import { RaftCore } from './raft.ts';
 import type { RaftSettings } from './settings.ts';
-
-type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
-
-/** A snapshot of the state machine, whose state is the hash of all it applied. */
-interface Snapshot {
-  readonly metadata: SnapshotMetadata;
-  readonly hash: number;
-}
-
-interface Disk {
-  hardState: HardState;
-  entries: Entry[];
-  snapshot: Snapshot;
-}
-
-interface PendingWrite {
-  readonly write: Persist;
-  readonly sequence: number;
-  readonly messages: readonly RaftMessage[];
-}
-
-interface Transfer {
-  readonly message: RaftMessage;
-  readonly snapshot: Snapshot;
-}
-
-interface SimulatedNode {
-  readonly id: NodeId;
-  readonly disk: Disk;
-  core: RaftCore | undefined;
-  writes: PendingWrite[];
-  applied: number;
-  hash: number;
-  /** A snapshot stream that has arrived, and the one being installed. */
-  offered: Transfer | undefined;
-  installing: Transfer | undefined;
-  /** Reads asked here: by context, the index that the answer must reach. */
-  reads: Map<number, number>;
-  lastCommit: number;
-  lastTerm: number;
-}
+import { mix, Properties, type SimulatedNode, type Transfer, writeTo } from './test-properties.ts';
 
 /** What may happen, and how often beside the rest. A seed draws its own. */
 interface Weights {
@@ -95,12 +48,7 @@ export class Simulation {
   /** Pairs `from>to` that lose everything: partitions may be one-way. */
   readonly cut: Set<string>;
   step: number;
-  // What every node that ever lived must agree on.
-  readonly leaders: Map<number, NodeId>;
-  readonly votes: Map<string, NodeId>;
-  readonly entries: Map<string, string>;
-  readonly committed: { readonly term: number; readonly text: string; readonly hash: number }[];
-  maxCommit: number;
+  readonly properties: Properties;
   nextContext: number;
   nextValue: number;
   // How much of the work was done, so that tests can see that something happened.
@@ -121,11 +69,7 @@ export class Simulation {
     this.streams = [];
     this.cut = new Set();
     this.step = 0;
-    this.leaders = new Map();
-    this.votes = new Map();
-    this.entries = new Map();
-    this.committed = [{ term: 0, text: '', hash: 0 }];
-    this.maxCommit = 0;
+    this.properties = new Properties(this.configuration, (id) => this.nodeOf(id).disk);
     this.nextContext = 0;
     this.nextValue = 0;
     this.answered = 0;
@@ -265,7 +209,7 @@ export class Simulation {
       if (event === 'transfer') core.transferLeadership(other);
       else core.unreachable(other);
     }
-    this.check(node);
+    this.properties.check(node);
   }
 
   /** Clocks differ: every other seed has a node that is ten times as slow. */
@@ -288,7 +232,7 @@ export class Simulation {
     if (this.cut.has(`${message.from}>${message.to}`)) return;
     const node = this.nodeOf(message.to);
     node.core?.step(message);
-    this.check(node);
+    this.properties.check(node);
   }
 
   nodeOf(id: NodeId): SimulatedNode {
@@ -306,14 +250,14 @@ export class Simulation {
 
   read(node: SimulatedNode): void {
     const context = this.nextContext++;
-    node.reads.set(context, this.maxCommit);
+    node.reads.set(context, this.properties.maxCommit);
     node.core!.readIndex(context);
   }
 
   #compact(node: SimulatedNode): void {
     if (node.applied <= node.disk.snapshot.metadata.index || node.installing !== undefined) return;
     const index = node.applied;
-    const { term } = this.committed[index]!;
+    const { term } = this.properties.committed[index]!;
     const metadata = { index, term, configuration: this.configuration };
     node.disk.snapshot = { metadata, hash: node.hash };
     node.core!.compact(index, Math.max(1, index + 1 - this.random.below(5)));
@@ -341,7 +285,7 @@ export class Simulation {
     const effects = node.core!.take();
     this.#send(node, effects.messages);
     if (effects.persist !== undefined) {
-      this.#checkWrite(node, effects.persist);
+      this.properties.checkWrite(node, effects.persist);
       node.writes.push({
         write: effects.persist,
         sequence: effects.persist.sequence,
@@ -361,7 +305,7 @@ export class Simulation {
       node.installing = node.offered;
     }
     node.offered = undefined;
-    this.check(node);
+    this.properties.check(node);
   }
 
   completeWrites(node: SimulatedNode, count: number): void {
@@ -370,12 +314,12 @@ export class Simulation {
     for (const { write } of done) writeTo(node.disk, write);
     for (const { messages } of done) this.#send(node, messages);
     node.core!.persisted(done.at(-1)!.sequence);
-    this.check(node);
+    this.properties.check(node);
   }
 
   #send(node: SimulatedNode, messages: readonly RaftMessage[]): void {
     for (const message of messages) {
-      this.#checkPromise(node, message);
+      this.properties.checkPromise(node, message);
       if (this.wire.length < MAX_ON_THE_WIRE) this.wire.push(message);
     }
   }
@@ -385,7 +329,7 @@ export class Simulation {
       assert.equal(entry.index, node.applied + 1, 'entries are applied in order');
       node.applied = entry.index;
       node.hash = mix(node.hash, entry);
-      this.#checkCommitted(entry, node.hash);
+      this.properties.checkCommitted(entry, node.hash);
     }
     if (effects.committed.length > 0) node.core!.applied(node.applied);
   }
@@ -437,88 +381,7 @@ export class Simulation {
     node.installing = undefined;
     this.installs += 1;
     node.core!.snapshotInstalled(metadata);
-    this.check(node);
-  }
-
-  // Properties
-
-  check(node: SimulatedNode): void {
-    const { core } = node;
-    if (core === undefined) return;
-    const { role, term, commit, lastIndex, firstIndex, handedOut } = core.status();
-    assert.ok(term >= node.lastTerm, 'terms never fall');
-    assert.ok(commit >= node.lastCommit, 'the commit index never falls');
-    assert.ok(firstIndex - 1 <= handedOut && handedOut <= commit && commit <= lastIndex);
-    if (role === 'leader') this.#checkLeader(node, core, term, commit > node.lastCommit);
-    node.lastTerm = term;
-    node.lastCommit = commit;
-    if (commit > this.maxCommit) this.maxCommit = commit;
-  }
-
-  #checkLeader(node: SimulatedNode, core: RaftCore, term: number, hasCommitted: boolean): void {
-    const known = this.leaders.get(term);
-    if (known === undefined) {
-      this.leaders.set(term, node.id);
-      for (let index = core.status().firstIndex; index < this.committed.length; index++) {
-        assert.equal(core.termAt(index), this.committed[index]!.term, 'leader completeness');
-      }
-    } else {
-      assert.equal(known, node.id, 'election safety: one leader a term');
-    }
-    if (!hasCommitted) return;
-    const { commit } = core.status();
-    const holders = this.configuration.voters.filter((id) =>
-      holds(this.nodeOf(id).disk, commit, core.termAt(commit)),
-    );
-    assert.ok(
-      holders.length > this.configuration.voters.length / 2,
-      `entry ${commit} is on the disks of a quorum when it counts as committed`,
-    );
-  }
-
-  /** Log matching, by induction: an entry's index and term determine it and the term before it. */
-  #checkWrite(node: SimulatedNode, write: Persist): void {
-    for (const entry of write.entries) {
-      const key = `${entry.index}@${entry.term}`;
-      const text = `${textOf(entry)} after term ${node.core!.termAt(entry.index - 1)}`;
-      const known = this.entries.get(key);
-      if (known === undefined) this.entries.set(key, text);
-      else assert.equal(text, known, `log matching at ${key}`);
-    }
-    if (write.hardState !== undefined) {
-      assert.equal(write.hardState.term, node.core!.status().term, 'the newest term is written');
-    }
-  }
-
-  /** Persist before promise. */
-  #checkPromise(node: SimulatedNode, message: RaftMessage): void {
-    const { hardState } = node.disk;
-    const { type, term, reject } = message;
-    if (type === MessageType.preVote) return;
-    if (type === MessageType.preVoteReply && !reject) return;
-    assert.ok(term <= hardState.term, 'no message of a term that is not durable');
-    if (type === MessageType.voteReply && !reject) {
-      const key = `${node.id} in ${term}`;
-      const vote = this.votes.get(key);
-      assert.ok(vote === undefined || vote === message.to, 'one vote a term, across restarts');
-      this.votes.set(key, message.to);
-      if (term === hardState.term) assert.equal(hardState.vote, message.to, 'a vote is durable');
-    }
-    if (type === MessageType.appendReply && !reject && term === hardState.term) {
-      assert.ok(lastIndexOf(node.disk) >= message.index, 'what is acknowledged is durable');
-    }
-  }
-
-  #checkCommitted(entry: Entry, hash: number): void {
-    const known = this.committed[entry.index];
-    if (known === undefined) {
-      assert.equal(entry.index, this.committed.length, 'commits have no gaps');
-      this.committed.push({ term: entry.term, text: textOf(entry), hash });
-    } else {
-      assert.equal(entry.term, known.term, 'state machine safety: term');
-      assert.equal(textOf(entry), known.text, 'state machine safety: data');
-      assert.equal(hash, known.hash, 'state machine safety: state');
-    }
+    this.properties.check(node);
   }
 
   // The day gets better
@@ -527,7 +390,8 @@ export class Simulation {
   recover(): void {
     this.cut.clear();
     for (const node of this.nodes) if (node.core === undefined) this.start(node);
-    const isSettled = (): boolean => this.nodes.every((node) => node.applied === this.maxCommit);
+    const isSettled = (): boolean =>
+      this.nodes.every((node) => node.applied === this.properties.maxCommit);
     let isProposed = false;
     for (let round = 0; round < 400; round++) {
       this.#calmRound();
@@ -537,8 +401,8 @@ export class Simulation {
     }
     assert.ok(isProposed, 'a healthy cluster elects a leader that takes proposals');
     for (const node of this.nodes) {
-      assert.equal(node.applied, this.maxCommit, `${node.id} catches up`);
-      assert.equal(node.hash, this.committed[this.maxCommit]!.hash);
+      assert.equal(node.applied, this.properties.maxCommit, `${node.id} catches up`);
+      assert.equal(node.hash, this.properties.committed[this.properties.maxCommit]!.hash);
       assert.equal(node.reads.size, 0, 'no read hangs');
     }
   }
@@ -556,38 +420,8 @@ export class Simulation {
       this.wire = [];
       for (const message of messages) {
         this.nodeOf(message.to).core!.step(message);
-        this.check(this.nodeOf(message.to));
+        this.properties.check(this.nodeOf(message.to));
       }
     }
   }
-}
-
-function textOf(entry: Entry): string {
-  return Buffer.from(entry.data).toString('latin1');
-}
-
-function mix(hash: number, entry: Entry): number {
-  let mixed = Math.imul(hash ^ entry.index, 0x9e3779b1) ^ entry.term;
-  for (const byte of entry.data) mixed = Math.imul(mixed ^ byte, 0x01000193);
-  return mixed | 0;
-}
-
-function writeTo(disk: Disk, write: Persist): void {
-  if (write.hardState !== undefined) {
-    const hardState: Mutable<HardState> = { ...write.hardState };
-    disk.hardState = hardState;
-  }
-  const first = write.entries[0];
-  if (first === undefined) return;
-  disk.entries = disk.entries.filter((entry) => entry.index < first.index);
-  disk.entries.push(...write.entries);
-}
-
-function lastIndexOf(disk: Disk): number {
-  return Math.max(disk.entries.at(-1)?.index ?? 0, disk.snapshot.metadata.index);
-}
-
-function holds(disk: Disk, index: number, term: number): boolean {
-  if (disk.snapshot.metadata.index >= index) return true;
-  return disk.entries.some((entry) => entry.index === index && entry.term === term);
 }
