@@ -125,6 +125,43 @@ describe('locks over a store', () => {
     await (await behind).release();
   });
 
+  it('still waits for the holder when the one before it in the queue gives up', async () => {
+    const holder = await other.acquire('n');
+    const stop = new AbortController();
+    const before = assert.rejects(other.acquire('n', { signal: stop.signal }), /enough/);
+    await settled();
+    const got: string[] = [];
+    const last = queueUp(locks, 'n', got, 'last');
+    await settled();
+    stop.abort(new Error('enough'));
+    await before;
+    await settled();
+    assert.equal((await store.keys()).length, 2);
+    assert.deepEqual(got, []);
+    await holder.release();
+    (await last).assertHeld();
+  });
+
+  it('is told when its place in the queue was deleted', async () => {
+    const holder = await other.acquire('n');
+    const waiting = assert.rejects(locks.acquire('n'), { code: 'ERR_LOCK_LOST' });
+    await settled();
+    await store.kv.delete((await store.keys()).find((key) => key !== holder.holder)!);
+    await holder.release();
+    await waiting;
+  });
+
+  it('looks again when the history that it waits in was compacted', async () => {
+    const holder = await other.acquire('n');
+    store.inject('watch', 'compacted');
+    const got: string[] = [];
+    const next = queueUp(locks, 'n', got, 'next');
+    await settled();
+    assert.deepEqual(got, []);
+    await holder.release();
+    (await next).assertHeld();
+  });
+
   it('leaves nothing behind when aborted while the store is deciding', async () => {
     const stop = new AbortController();
     const acquiring = assert.rejects(locks.acquire('n', { signal: stop.signal }), /enough/);
@@ -175,6 +212,18 @@ describe('locks over a store', () => {
     await store.clock.advance(9999);
     lock.assertHeld();
     await store.clock.advance(1);
+    assert.equal(lock.lost.aborted, true);
+  });
+
+  it('counts a renewal that was answered late from when it was sent, too', async () => {
+    const lock = await locks.acquire('n');
+    store.inject('keepAlive', 'slow');
+    await store.clock.advance(6000);
+    store.inject('keepAlive', 'hang', 100);
+    const sentMs = 10_000 / 3;
+    await store.clock.advance(sentMs + 10_000 - 6000 - 1);
+    lock.assertHeld();
+    await store.clock.advance(2);
     assert.equal(lock.lost.aborted, true);
   });
 

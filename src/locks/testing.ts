@@ -1,4 +1,5 @@
 /** What the tests of locks share: a store in memory under a clock of the test, with faults to inject. */
+import { sleep } from '../core/abort.ts';
 import { QuorateError } from '../core/errors.ts';
 import { seededRandom } from '../core/random.ts';
 import type { Kv } from '../kv/kv.ts';
@@ -15,7 +16,11 @@ export type Fault =
   /** Applied, and the reply is lost. */
   | 'lose-reply'
   /** Not applied now, reply lost; `Store.deliverLate` applies it. */
-  | 'delay';
+  | 'delay'
+  /** Applied at once, answered two seconds later. */
+  | 'slow'
+  /** The history that it needs is gone. */
+  | 'compacted';
 
 export class Store {
   readonly clock = new VirtualClock();
@@ -77,6 +82,13 @@ export class Store {
       case 'delay':
         this.#late.push(async () => run());
         return Promise.reject(lost);
+      case 'slow':
+        return Promise.resolve(run()).then(async (result) => {
+          await sleep(this.clock, 2000);
+          return result;
+        });
+      case 'compacted':
+        throw new QuorateError('ERR_COMPACTED', 'compacted');
     }
   }
 }
