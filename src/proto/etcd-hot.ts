@@ -12,9 +12,11 @@ import {
   bytesSize,
   IdCache,
   type Reader,
+  stringSize,
   varintSize,
   writeBigVarint,
   writeBytes,
+  writeString,
   writeVarint,
 } from './wire.ts';
 
@@ -435,6 +437,40 @@ export const compare: HandWritten<pb.CompareMessage> = {
       else if (tag === 0x202) message.rangeEnd = reader.bytes();
       else if (number >= 4 && number <= 8) mergeUnion(reader, tag, message);
       else reader.skip(tag, COMPARE_FIELDS);
+    }
+  },
+};
+
+// Who asked, in a log entry. Usually the id alone.
+
+type RequestHeader = NonNullable<pb.InternalRaftRequest['header']>;
+
+export function zeroRequestHeader(): RequestHeader {
+  return { id: 0n, username: '', authRevision: 0 };
+}
+
+const REQUEST_HEADER_FIELDS = fieldNumbers(1, 2, 3);
+
+export const requestHeader: HandWritten<RequestHeader> = {
+  size(message) {
+    const size = idSize(message.id) + numberSize(message.authRevision);
+    return message.username === '' ? size : size + 1 + stringSize(message.username);
+  },
+  write(buffer, position, message) {
+    let next = writeId(buffer, position, 0x08, message.id);
+    if (message.username !== '') {
+      buffer[next] = 0x12;
+      next = writeString(buffer, next + 1, message.username);
+    }
+    return writeNumber(buffer, next, 0x18, message.authRevision);
+  },
+  merge(reader, message) {
+    while (reader.position < reader.end) {
+      const tag = reader.tag();
+      if (tag === 0x08) message.id = reader.bigUint64();
+      else if (tag === 0x12) message.username = reader.string();
+      else if (tag === 0x18) message.authRevision = reader.uint64();
+      else reader.skip(tag, REQUEST_HEADER_FIELDS);
     }
   },
 };

@@ -4,13 +4,13 @@
  * Source: etcd 3.6 `raft_internal.proto`, `membership.proto` (Apache-2.0).
  */
 
-import { putRequest } from './etcd-hot.ts';
+import { putRequest, requestHeader, zeroRequestHeader } from './etcd-hot.ts';
 import { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from './etcd-kv.ts';
 import { LeaseGrantRequest, LeaseRevokeRequest } from './etcd-lease.ts';
 import { AlarmRequest } from './etcd-maintenance.ts';
-import { field, type MessageType, messageType } from './message.ts';
+import { field, type HandWritten, type MessageType, messageType } from './message.ts';
 import type * as pb from './messages.ts';
-import { varintSize, writeVarint } from './wire.ts';
+import { type Reader, varintSize, writeVarint } from './wire.ts';
 
 type RaftRequest = pb.InternalRaftRequest;
 
@@ -26,7 +26,8 @@ const RequestHeader = messageType<Header>(
     field(2, 'username', 'string'),
     field(3, 'authRevision', 'uint64'),
   ],
-  () => ({ id: 0n, username: '', authRevision: 0 }),
+  zeroRequestHeader,
+  requestHeader,
 );
 
 const LeaseCheckpoint: MessageType<
@@ -137,46 +138,62 @@ function zeroInternal(): RaftRequest {
 
 const anyInternal = messageType<RaftRequest>('', INTERNAL_FIELDS, zeroInternal);
 
-/** Size of the user who asked and the request's id, which stand behind the request. */
+/** Size of the header as it stands behind the request. */
 function headerSize(header: Header | undefined): number {
   if (header === undefined) return 0;
-  const size = RequestHeader.size(header);
+  const size = requestHeader.size(header);
   return 2 + varintSize(size) + size;
 }
 
+function writeHeader(buffer: Buffer, position: number, header: Header | undefined): number {
+  if (header === undefined) return position;
+  let next = writeVarint(buffer, position, HEADER_TAG);
+  next = writeVarint(buffer, next, requestHeader.size(header));
+  return requestHeader.write(buffer, next, header);
+}
+
 /** Nearly every entry is a put: that is written by hand, the others go through the loops. */
+const internalRaftRequest: HandWritten<RaftRequest> = {
+  size(message) {
+    const { put, header } = message;
+    if (put === undefined) return anyInternal.size(message);
+    const size = putRequest.size(put);
+    return 1 + varintSize(size) + size + headerSize(header);
+  },
+  write(buffer, position, message) {
+    const { put, header } = message;
+    if (put === undefined) return anyInternal.encodeTo(buffer, position, message);
+    buffer[position] = 0x22;
+    const next = writeVarint(buffer, position + 1, putRequest.size(put));
+    return writeHeader(buffer, putRequest.write(buffer, next, put), header);
+  },
+  merge(reader, message) {
+    // A put stands first and the header behind it; anything else is left to the loops.
+    if (reader.buffer[reader.position] === 0x22 && reader.position < reader.end) {
+      reader.position++;
+      message.put ??= PutRequest.create();
+      const outerEnd = reader.enter();
+      putRequest.merge(reader, message.put);
+      reader.leave(outerEnd);
+      readHeader(reader, message);
+    }
+    if (reader.position < reader.end) anyInternal.merge(reader, message);
+  },
+};
+
+function readHeader(reader: Reader, message: RaftRequest): void {
+  const { buffer, position, end } = reader;
+  if (end - position < 2 || buffer[position] !== 0xa2 || buffer[position + 1] !== 0x06) return;
+  reader.position += 2;
+  message.header ??= zeroRequestHeader();
+  const outerEnd = reader.enter();
+  requestHeader.merge(reader, message.header);
+  reader.leave(outerEnd);
+}
+
 export const InternalRaftRequest = messageType<RaftRequest>(
   'etcdserverpb.InternalRaftRequest',
   INTERNAL_FIELDS,
   zeroInternal,
-  {
-    size(message) {
-      const { put, header } = message;
-      if (put === undefined) return anyInternal.size(message);
-      const size = putRequest.size(put);
-      return 1 + varintSize(size) + size + headerSize(header);
-    },
-    write(buffer, position, message) {
-      const { put, header } = message;
-      if (put === undefined) return anyInternal.encodeTo(buffer, position, message);
-      buffer[position] = 0x22;
-      let next = writeVarint(buffer, position + 1, putRequest.size(put));
-      next = putRequest.write(buffer, next, put);
-      if (header === undefined) return next;
-      next = writeVarint(buffer, next, HEADER_TAG);
-      next = writeVarint(buffer, next, RequestHeader.size(header));
-      return RequestHeader.encodeTo(buffer, next, header);
-    },
-    merge(reader, message) {
-      // A put comes first; what follows it, or stands in its place, is left to the loops.
-      if (reader.position < reader.end && reader.buffer[reader.position] === 0x22) {
-        reader.position++;
-        message.put ??= PutRequest.create();
-        const outerEnd = reader.enter();
-        putRequest.merge(reader, message.put);
-        reader.leave(outerEnd);
-      }
-      anyInternal.merge(reader, message);
-    },
-  },
+  internalRaftRequest,
 );

@@ -138,7 +138,7 @@ export function messageType<T extends object>(
   return {
     name,
     fields,
-    create: (partial) => Object.assign(zero(), partial),
+    create: (partial) => (partial === undefined ? zero() : Object.assign(zero(), partial)),
     size: (message) => code.size(message),
     encode(message) {
       const size = code.size(message);
