@@ -2,7 +2,8 @@
  * Appends to the log: group commit, and the change from one segment to the next.
  *
  * One write is in flight at a time. What is queued meanwhile is encoded at once into the next batch,
- * which becomes one write and one `fdatasync`; there is no artificial delay. A batch that would
+ * which becomes one write and one `fdatasync`; there is no artificial delay. A commit index alone
+ * waits for the next batch: it promises nothing and is found again without. A batch that would
  * overrun the segment begins the next one, which was filled with zeros beforehand: its head and the
  * batch are written to the file while that still has a temporary name, synced, and only then is it
  * renamed and the folder synced. So a segment that can be seen always has a whole head.
@@ -45,8 +46,6 @@ interface Batch {
   dones: Persisted[];
   /** What was reserved in it, at most. */
   bound: number;
-  /** Whether anything in it was promised to be durable. */
-  needsSync: boolean;
   /** Set where the batch begins a new segment: the index of the next entry. */
   newSegment: number | undefined;
 }
@@ -94,10 +93,11 @@ export class LogWriter {
   #position: number;
   #segmentSize: number;
   #chain: number;
+  /** The newest state. Its commit index never goes back, so that no snapshot is ahead of it. */
   #hardState: HardState;
   readonly #terms: TermRuns;
-  /** Whether everything before the next batch will be durable once that is written. */
-  #syncedBefore: boolean;
+  /** Whether `#hardState` is newer than what was encoded last. */
+  #stateDirty: boolean;
   #filling: Batch | undefined;
   /** Full batches that wait: more than one only where a burst spans segments. */
   readonly #sealed: Batch[];
@@ -121,7 +121,7 @@ export class LogWriter {
     this.#chain = options.chain;
     this.#hardState = options.hardState;
     this.#terms = options.terms;
-    this.#syncedBefore = true;
+    this.#stateDirty = false;
     this.#filling = undefined;
     this.#sealed = [];
     this.#spare = undefined;
@@ -147,50 +147,55 @@ export class LogWriter {
   }
 
   /**
-   * Queues entries and state. A state in which only `commit` moved needs no sync of its own: it is
-   * reported as soon as it is written, and becomes durable with the next batch.
+   * Queues entries and state. A state in which only `commit` moved is no promise: it is reported
+   * without touching the disk and written with the next batch, or on close.
    */
   persist(write: Persist, done: Persisted): void {
     const { entries, hardState } = write;
-    if (entries.length === 0 && hardState === undefined) {
-      this.#add(0, false, done);
-      return;
-    }
-    let bound = RECORD_OVERHEAD_BYTES;
-    for (const entry of entries) bound += entryRecordBound(entry.data.length);
     const before = this.#hardState;
-    const stateMoved =
-      hardState !== undefined && (hardState.term !== before.term || hardState.vote !== before.vote);
-    const needsSync = entries.length > 0 || stateMoved;
-    const encoder = this.#add(bound, needsSync, done);
+    const { term, vote } = hardState ?? before;
+    const promises = term !== before.term || vote !== before.vote;
+    let bound = 0;
+    for (const entry of entries) bound += entryRecordBound(entry.data.length);
+    if (entries.length > 0 || promises) bound += 2 * RECORD_OVERHEAD_BYTES;
+    // Before the state changes: the head of a new segment repeats the old one.
+    const encoder = this.#add(bound, done);
+    if (hardState !== undefined) {
+      const commit = Math.max(hardState.commit, before.commit);
+      this.#hardState = { term, vote, commit };
+      this.#stateDirty = true;
+    }
     if (encoder === undefined) return;
     const start = encoder.length;
+    // The term first, so that no torn write leaves an entry of a term that the node never entered;
+    // the commit index last, so that none leaves one beyond the log.
+    if (promises && entries.length > 0) encoder.state({ term, vote, commit: before.commit });
     for (const entry of entries) {
       encoder.entry(entry);
       this.#terms.append(entry.index, entry.term);
     }
-    if (hardState !== undefined) this.#encodeState(encoder, hardState);
+    if (this.#stateDirty) this.#encodeState(encoder);
     this.#position += encoder.length - start;
   }
 
   /** Queues the note that the snapshot `metadata` is current. */
   noteSnapshot(metadata: SnapshotMetadata, done: Persisted): void {
     const bound = snapshotRecordBound(metadata) + RECORD_OVERHEAD_BYTES;
-    const encoder = this.#add(bound, true, done);
+    const encoder = this.#add(bound, done);
     if (encoder === undefined) return;
     const start = encoder.length;
     encoder.snapshot(metadata);
     this.#terms.snapshot(metadata.index, metadata.term);
     // etcd's tools take only those snapshots for valid that the state says are committed.
-    this.#encodeState(encoder, { ...this.#hardState, commit: metadata.index });
+    const commit = Math.max(metadata.index, this.#hardState.commit);
+    this.#hardState = { ...this.#hardState, commit };
+    this.#encodeState(encoder);
     this.#position += encoder.length - start;
   }
 
-  /** The commit index never goes back on disk, so that a snapshot is never ahead of it. */
-  #encodeState(encoder: RecordEncoder, state: HardState): void {
-    const commit = Math.max(state.commit, this.#hardState.commit);
-    this.#hardState = { term: state.term, vote: state.vote, commit };
+  #encodeState(encoder: RecordEncoder): void {
     encoder.state(this.#hardState);
+    this.#stateDirty = false;
   }
 
   /**
@@ -198,7 +203,7 @@ export class LogWriter {
    * overrun the segment. @returns where to encode it; `undefined` where there is nothing to encode
    * or `done` gets an error.
    */
-  #add(bound: number, needsSync: boolean, done: Persisted): RecordEncoder | undefined {
+  #add(bound: number, done: Persisted): RecordEncoder | undefined {
     const refusal = this.#refusal(bound);
     if (refusal !== undefined) {
       queueMicrotask(() => done(refusal));
@@ -211,11 +216,10 @@ export class LogWriter {
     batch.dones.push(done);
     this.#running ??= this.#run();
     if (bound === 0) return undefined;
-    batch.needsSync ||= needsSync && this.#options.fsync;
     batch.bound += bound;
     this.#queuedBytes += bound;
     const encoder = batch.encoder;
-    if (encoder.length === 0 && this.#syncedBefore) {
+    if (encoder.length === 0 && this.#options.fsync) {
       encoder.crc();
       this.#position += encoder.length;
     }
@@ -238,7 +242,7 @@ export class LogWriter {
     const buffer = this.#spare ?? Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
     this.#spare = undefined;
     const encoder = new RecordEncoder(this.#chain, buffer);
-    return { encoder, dones: [], bound: 0, needsSync: false, newSegment: undefined };
+    return { encoder, dones: [], bound: 0, newSegment: undefined };
   }
 
   /** Ends the batch being filled: it will be the next one written. */
@@ -247,7 +251,6 @@ export class LogWriter {
     if (batch === undefined) return;
     this.#filling = undefined;
     this.#chain = batch.encoder.chain;
-    if (batch.encoder.length > 0) this.#syncedBefore = batch.needsSync;
     this.#sealed.push(batch);
   }
 
@@ -258,9 +261,8 @@ export class LogWriter {
     const { encoder } = batch;
     encoder.crc();
     encoder.metadata(this.#options.identity);
-    if (this.#hardState.term > 0) encoder.state(this.#hardState);
+    if (this.#hardState.term > 0) this.#encodeState(encoder);
     batch.newSegment = this.#terms.last + 1;
-    batch.needsSync = true;
     this.#filling = batch;
     this.#position = encoder.length;
     this.#segmentSize = this.#nextSize(this.#segmentSize);
@@ -291,12 +293,20 @@ export class LogWriter {
     try {
       if (batch.newSegment !== undefined) return await this.#flushToNewSegment(batch);
       if (encoder.length === 0) return;
-      await this.#file.write(encoder.buffer.subarray(0, encoder.length), this.#offset);
-      if (batch.needsSync) await this.#file.sync();
+      await this.#write(this.#file, encoder, this.#offset);
       this.#advance(encoder.length);
     } catch (error) {
       this.fail(diskFailed(`writing ${path}`, error));
     }
+  }
+
+  async #write(file: DiskFile, encoder: RecordEncoder, offset: number): Promise<void> {
+    const data = encoder.buffer.subarray(0, encoder.length);
+    if (this.#options.fsync && file.writeDurably !== undefined) {
+      return file.writeDurably(data, offset);
+    }
+    await file.write(data, offset);
+    if (this.#options.fsync) await file.sync();
   }
 
   async #flushToNewSegment(batch: Batch): Promise<void> {
@@ -310,8 +320,7 @@ export class LogWriter {
     this.#preparedBytes = 0;
     const { encoder } = batch;
     try {
-      await file.write(encoder.buffer.subarray(0, encoder.length), 0);
-      await file.sync();
+      await this.#write(file, encoder, 0);
       await disk.rename(preparedPath(folder, sequence), path);
       await disk.syncFolder(folder);
       await this.#file.close();
@@ -379,15 +388,21 @@ export class LogWriter {
     }
   }
 
+  /** Queues the commit index that waits for a batch. */
+  #flushState(): void {
+    // What becomes of it concerns nobody: the commit index is found again without.
+    const encoder = this.#add(RECORD_OVERHEAD_BYTES, () => undefined);
+    if (encoder === undefined || !this.#stateDirty) return;
+    const start = encoder.length;
+    this.#encodeState(encoder);
+    this.#position += encoder.length - start;
+  }
+
   /** Writes what is queued and closes the files. Never rejects: errors went to who queued. */
   async close(): Promise<void> {
+    if (this.#stateDirty && this.#failure === undefined) this.#flushState();
     this.#closed = true;
     await this.#running;
-    if (this.#failure === undefined && !this.#syncedBefore) {
-      await this.#file.sync().catch((error) => {
-        this.fail(diskFailed(`syncing ${this.#segments.at(-1)!.path}`, error));
-      });
-    }
     const prepared = await this.#prepared?.catch(() => undefined);
     for (const file of [prepared, this.#file]) await file?.close().catch(this.#warn);
     if (prepared !== undefined) await this.#options.disk.remove(prepared.path).catch(this.#warn);

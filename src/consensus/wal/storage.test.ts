@@ -130,17 +130,28 @@ test('writes queued while one is under way share one write and one sync', async 
   await storage.close();
 });
 
-test('a commit index alone is written without a sync', async () => {
+test('a commit index alone touches the disk with the next write only, or on close', async () => {
   const disk = new CrashDisk();
   const storage = await open(disk);
   await persist(storage, { hardState: { term: 1, vote: NODE, commit: 0 }, entries: [entry(1, 1)] });
-  const before = disk.journal.length;
+  const before = disk.operations;
   await persist(storage, { hardState: { term: 1, vote: NODE, commit: 1 } });
-  assert.deepEqual(
-    disk.journal.slice(before).map((line) => line.split(' ')[0]),
-    ['write'],
-  );
+  assert.equal(disk.operations, before);
+  assert.equal((await open(disk.afterKill())).recovered.hardState.commit, 0);
+  await persist(storage, { entries: [entry(2, 1)] });
   assert.equal((await open(disk.afterKill())).recovered.hardState.commit, 1);
+  await persist(storage, { hardState: { term: 1, vote: NODE, commit: 2 } });
+  await storage.close();
+  assert.equal((await open(disk)).recovered.hardState.commit, 2);
+});
+
+test('without fsync nothing is synced once the node runs, and all is found after a kill', async () => {
+  const disk = new CrashDisk();
+  const storage = await open(disk, { fsync: false, segmentBytes: 1 << 20 });
+  const before = disk.journal.length;
+  for (const one of entries(1, 20, 1)) await persist(storage, { entries: [one] });
+  assert.ok(disk.journal.slice(before).every((line) => line.startsWith('write ')));
+  assert.equal((await open(disk.afterKill())).recovered.entries.length, 20);
   await storage.close();
 });
 
