@@ -237,7 +237,11 @@ export class Sessions {
   async #openOne(): Promise<Session> {
     try {
       const session = await Session.open(this.kv, this.clock, this.#ttlMs);
-      for (const old of this.#open) if (old.endReason() !== undefined) this.#open.delete(old);
+      for (const old of this.#open) {
+        if (old.endReason() === undefined) continue;
+        this.#open.delete(old);
+        this.inBackground(old.close());
+      }
       this.#open.add(session);
       this.#current = session;
       this.#assertOpen();

@@ -100,6 +100,19 @@ describe('on a real etcd', { skip: missingEtcd('etcd', 'etcdctl') }, () => {
     await locks.close();
   });
 
+  it('a holder whose process stood still past the time to live sees it at the first look', async () => {
+    const [locks, others] = [kvLocks(kv, { ttl: '2s' }), kvLocks(kv)];
+    const lock = await locks.acquire('stalled');
+    const next = others.acquire('stalled');
+    await queued('stalled', 2);
+    const { lost } = lock;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2100);
+    assert.equal(lost.aborted, true);
+    assert.throws(() => lock.assertHeld(), { code: 'ERR_LOCK_LOST' });
+    assert.ok((await next).fencingToken > lock.fencingToken);
+    await Promise.all([locks.close(), others.close()]);
+  });
+
   it('many claims of several Locks exclude each other and leave nothing', async () => {
     // etcdctl leaves its leases to run out.
     const leasesBefore = await kv.leases();
