@@ -7,6 +7,7 @@ import type { Server as HttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { QuorateError } from '../core/errors.ts';
+import { stopHttp1 } from './http/http1.ts';
 import { Http2Connection, type Http2Context } from './http2/connection.ts';
 import { PREFACE } from './http2/frames.ts';
 
@@ -104,7 +105,7 @@ export class Connections {
   shutDown(): { readonly drained: Promise<void> } {
     this.#closing = true;
     for (const connection of this.#http2Connections) connection.goAway();
-    this.#http1.closeIdleConnections();
+    stopHttp1(this.#http1);
     const drained = new Promise<void>((resolve) => {
       if (this.#sockets.size === 0) resolve();
       else this.#whenEmpty = resolve;

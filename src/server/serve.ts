@@ -3,7 +3,7 @@ import type { Server as HttpServer } from 'node:http';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { NodeBackend } from './backend.ts';
-import { GrpcRouter } from './grpc/router.ts';
+import { GrpcRouter, SERVER_STOPPED } from './grpc/router.ts';
 import type { HttpHandler } from './http/exchange.ts';
 import { Gateway } from './http/gateway.ts';
 import { httpHandler } from './http/handler.ts';
@@ -78,6 +78,7 @@ class Server implements EtcdServer {
   readonly listeners: Listener[];
   readonly connectionSet: Connections;
   readonly #router: GrpcRouter;
+  readonly #gateway: Gateway;
   readonly #http1: HttpServer;
   readonly #clock: Clock;
   #closed: Promise<void> | undefined;
@@ -93,6 +94,7 @@ class Server implements EtcdServer {
       hasLeader: () => backend.hasLeader(),
       noLeaderMs: options.noLeaderMs ?? 3000,
     });
+    this.#gateway = new Gateway(this.#router.methods);
     // Base64 makes a third more of bytes, and a body has names besides.
     const maxBodyBytes = maxMessageBytes * 2;
     const handler = this.#httpHandler(backend);
@@ -124,6 +126,7 @@ class Server implements EtcdServer {
   async #close(graceMs: number): Promise<void> {
     const freed = this.listeners.map((listener) => listener.close());
     this.#router.endStreams();
+    this.#gateway.endStreams(SERVER_STOPPED);
     const { drained } = this.connectionSet.shutDown();
     const cancel = this.#clock.after(graceMs, () => this.connectionSet.destroy());
     await drained;
@@ -141,7 +144,7 @@ class Server implements EtcdServer {
       bytesSent: this.connectionSet.bytesWritten,
       connections: this.connectionSet.count,
     });
-    return httpHandler(backend, new Gateway(methods), counts, this.#clock);
+    return httpHandler(backend, this.#gateway, counts, this.#clock);
   }
 
   #http2Context(options: ServeOptions, handler: HttpHandler, maxBodyBytes: number): Http2Context {

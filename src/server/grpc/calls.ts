@@ -1,6 +1,6 @@
 /** Calls in progress: one object a stream, which takes its messages and sends its response. */
 import { GrpcCode, type GrpcStatus } from '../../proto/etcd-errors.ts';
-import type { Http2Stream, StreamReceiver } from '../http2/stream.ts';
+import type { Http2Stream, ReadyCall, StreamReceiver } from '../http2/stream.ts';
 import type { Deadlines, Expiring } from './deadlines.ts';
 import { MessageReader, type MessageTarget, PREFIX_BYTES } from './message-reader.ts';
 import type {
@@ -34,8 +34,9 @@ function malformed(error: unknown): GrpcStatus {
 }
 
 /** A unary call: the request is handled once the client has said all it has to say. */
-export class UnaryCall implements StreamReceiver, MessageTarget, Expiring {
+export class UnaryCall implements StreamReceiver, MessageTarget, Expiring, ReadyCall {
   dueTick: number;
+  requestBytes: number;
   readonly #stream: Http2Stream;
   readonly #bound: BoundMethod;
   readonly #context: CallContext;
@@ -47,6 +48,7 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring {
 
   constructor(stream: Http2Stream, bound: BoundMethod, context: CallContext, timeoutMs: number) {
     this.dueTick = 0;
+    this.requestBytes = 0;
     this.#stream = stream;
     this.#bound = bound;
     this.#context = context;
@@ -80,6 +82,7 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring {
       return false;
     }
     try {
+      this.requestBytes = end - start;
       this.#request = this.#bound.method.request.decode(buffer, start, end);
       this.#bound.counts.received++;
       return true;
@@ -99,6 +102,11 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring {
       this.#fail(NO_MESSAGE);
       return;
     }
+    this.#stream.admit(this);
+  }
+
+  start(): void {
+    if (this.#over || this.#request === undefined) return;
     const { handle } = this.#bound.method as UnaryMethod<object, object>;
     this.#stream.beginWork();
     try {

@@ -12,7 +12,8 @@ const LEADER_CHECK_MS = 250;
 
 const NO_LEADER: GrpcStatus = { code: GrpcCode.unavailable, message: 'etcdserver: no leader' };
 
-const SERVER_STOPPED: GrpcStatus = {
+/** How streams end when the server stops. */
+export const SERVER_STOPPED: GrpcStatus = {
   code: GrpcCode.unavailable,
   message: 'etcdserver: server stopped',
 };

@@ -46,8 +46,10 @@ const HEADERS = { ...JSON_TYPE, 'grpc-metadata-content-type': 'application/grpc'
 
 export class Gateway {
   readonly #methods: ReadonlyMap<string, BoundMethod>;
+  readonly #streams: Set<GatewayStream>;
 
   constructor(methods: readonly BoundMethod[]) {
+    this.#streams = new Set();
     this.#methods = new Map(methods.map((bound) => [bound.path, bound]));
   }
 
@@ -65,7 +67,12 @@ export class Gateway {
     }
     bound.counts.started++;
     if (bound.method.kind === 'unary') void callUnary(bound, request, reply);
-    else callStream(bound, request, reply);
+    else callStream(bound, request, reply, this.#streams);
+  }
+
+  /** Ends all streams: the server stops. */
+  endStreams(status: GrpcStatus): void {
+    for (const stream of [...this.#streams]) stream.finish(status);
   }
 }
 
@@ -97,7 +104,12 @@ async function callUnary(
   }
 }
 
-function callStream(bound: BoundMethod, request: HttpRequest, reply: HttpReply): void {
+function callStream(
+  bound: BoundMethod,
+  request: HttpRequest,
+  reply: HttpReply,
+  streams: Set<GatewayStream>,
+): void {
   const method = bound.method as StreamMethod<object, object>;
   let messages: object[];
   try {
@@ -110,7 +122,8 @@ function callStream(bound: BoundMethod, request: HttpRequest, reply: HttpReply):
     sendError(reply, status);
     return;
   }
-  const call = new GatewayStream(bound, reply);
+  const call = new GatewayStream(bound, reply, () => streams.delete(call));
+  streams.add(call);
   call.run(messages);
 }
 
@@ -129,10 +142,12 @@ class GatewayStream implements StreamCall<object> {
   readonly #bound: BoundMethod;
   readonly #body: HttpBody;
   readonly #handler: StreamHandler<object>;
+  readonly #onOver: () => void;
   #over: boolean;
 
-  constructor(bound: BoundMethod, reply: HttpReply) {
+  constructor(bound: BoundMethod, reply: HttpReply, onOver: () => void) {
     this.#bound = bound;
+    this.#onOver = onOver;
     this.#over = false;
     this.#body = reply.stream(200, HEADERS);
     this.#handler = (bound.method as StreamMethod<object, object>).open(this);
@@ -178,6 +193,7 @@ class GatewayStream implements StreamCall<object> {
     if (this.#over) return;
     this.#over = true;
     this.#bound.counts.handled[code]!++;
+    this.#onOver();
     this.#handler.closed();
   }
 }

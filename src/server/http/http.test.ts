@@ -87,6 +87,23 @@ test('a watch is a line of JSON for each response, until the client goes', async
   await assert.rejects(reader.read());
 });
 
+test('closing tells a watch of the gateway, and does not wait for idle connections', async () => {
+  const own = memoryService();
+  const other = await serveEtcd(testBackend(own), { listenUrls: ['http://127.0.0.1:0'] });
+  await (await fetch(`${other.urls[0]}/version`)).text();
+  const body = `{"create_request":{"key":"${base64('w')}"}}`;
+  const response = await fetch(`${other.urls[0]}/v3/watch`, { method: 'POST', body });
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  await reader.read();
+  const closed = other.close({ graceMs: 60_000 });
+  assert.equal(
+    (await reader.read()).value,
+    '{"error":{"code":14,"message":"etcdserver: server stopped"}}\n',
+  );
+  await closed;
+  await own.close();
+});
+
 test('a keep-alive over the gateway is answered and ends', async () => {
   const answer = await request('/v3/lease/keepalive', 'POST', '{"ID":5}');
   assert.equal(JSON.parse(answer.body).result.ID, '5');

@@ -9,6 +9,9 @@ const IDLE_MS = 60_000;
 /** A server without a port of its own; give it sockets by `emit('connection', socket)`. */
 export function http1Server(handler: HttpHandler, maxBodyBytes: number): Server {
   const server = createServer({ keepAliveTimeout: 5000 }, (request, response) => {
+    response.once('finish', () => {
+      if (stopping.has(server)) request.socket.end();
+    });
     collectBody(request, maxBodyBytes, (body) => {
       if (body === undefined) return refuse(response, 413, 'Request Entity Too Large\n');
       const target = parseTarget(request.url ?? '');
@@ -16,6 +19,8 @@ export function http1Server(handler: HttpHandler, maxBodyBytes: number): Server 
       handler({ method: request.method ?? 'GET', ...target, body }, replyOn(response));
     });
   });
+  // From this event on Node keeps account of connections: of idle ones, and of slow requests.
+  server.emit('listening');
   server.timeout = IDLE_MS;
   server.on('timeout', (socket) => {
     if (!streaming.has(socket)) socket.destroy();
@@ -25,6 +30,15 @@ export function http1Server(handler: HttpHandler, maxBodyBytes: number): Server 
 
 /** Sockets on which a stream runs: a watch may be silent for as long as it likes. */
 const streaming = new WeakSet<object>();
+
+/** Servers whose connections end with the response in progress. */
+const stopping = new WeakSet<Server>();
+
+/** Ends idle connections now and the others after their response. */
+export function stopHttp1(server: Server): void {
+  stopping.add(server);
+  server.closeIdleConnections();
+}
 
 function refuse(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, {

@@ -33,10 +33,19 @@ import type { Http2Limits } from './limits.ts';
 import { type Flusher, Output, type OutputOwner, type Slab } from './output.ts';
 import { type RequestHead, RequestHeadReader } from './request-head.ts';
 import type { PeerSettings } from './settings.ts';
-import { Http2Stream, type Part, type StreamOwner, type StreamReceiver } from './stream.ts';
+import {
+  Http2Stream,
+  type Part,
+  type ReadyCall,
+  type StreamOwner,
+  type StreamReceiver,
+} from './stream.ts';
 
 /** Table for header compression that the peer may use: the protocol's default. */
 const HEADER_TABLE_BYTES = 4096;
+
+/** Calls that are started at once when a slow client has read something. */
+const DEFERRED_BATCH = 16;
 
 /** A refused connection may take this long to read why. */
 const LINGER_MS = 1000;
@@ -72,6 +81,8 @@ export class Http2Connection implements FrameHandler, StreamOwner, OutputOwner {
   #prefaceBytes: number;
   #lastStreamId: number;
   #uncredited: number;
+  /** Calls that wait until the client has read more; first in, first out. */
+  #deferred: ReadyCall[];
   #activeCalls: number;
   #stalled: boolean;
   #heldBytes: number;
@@ -97,6 +108,7 @@ export class Http2Connection implements FrameHandler, StreamOwner, OutputOwner {
     this.#prefaceBytes = 0;
     this.#lastStreamId = 0;
     this.#uncredited = 0;
+    this.#deferred = [];
     this.#activeCalls = 0;
     this.#stalled = false;
     this.#heldBytes = 0;
@@ -269,6 +281,24 @@ export class Http2Connection implements FrameHandler, StreamOwner, OutputOwner {
     stream.uncredited = 0;
   }
 
+  admit(call: ReadyCall): void {
+    if (this.#deferred.length === 0 && !this.#output.overloaded) {
+      call.start();
+      return;
+    }
+    this.hold(call.requestBytes);
+    this.#deferred.push(call);
+  }
+
+  /** A few at a time: each may bring a response as large as those that wait already. */
+  relieved(): void {
+    if (this.#deferred.length === 0 || this.#closed || this.#output.overloaded) return;
+    for (const call of this.#deferred.splice(0, DEFERRED_BATCH)) {
+      this.hold(-call.requestBytes);
+      call.start();
+    }
+  }
+
   beginWork(): void {
     this.#activeCalls++;
     if (this.#activeCalls >= this.#limits.maxActiveCalls) this.#stalled = true;
@@ -276,6 +306,7 @@ export class Http2Connection implements FrameHandler, StreamOwner, OutputOwner {
 
   endWork(): void {
     this.#activeCalls--;
+    this.relieved();
     if (!this.#stalled || this.#activeCalls > this.#limits.maxActiveCalls / 2) return;
     this.#stalled = false;
     if (this.#closed) return;

@@ -415,6 +415,39 @@ test('requests wait unread while too many calls are in progress', async () => {
   await own.close();
 });
 
+test('calls of a client that is slow to read wait their turn, and all are answered', async () => {
+  const own = memoryService();
+  const bytes = 1_000_000;
+  let answered = 0;
+  own.range = async () => {
+    answered++;
+    const value = 'v'.repeat(bytes);
+    const kv = { key: 'k', createRevision: 2, modRevision: 2, version: 1, value, lease: 0n };
+    return codec.RangeResponse.create({ kvs: [kv] });
+  };
+  const other = await serveEtcd(testBackend(own), { listenUrls: ['http://127.0.0.1:0'] });
+  const client = new RawClient(other.urls[0]!);
+  client.greet([[4, 0x7fff_ffff]]);
+  const calls = 60;
+  // One after the other, as responses pile up behind the connection's window of 64 KiB.
+  for (let i = 0; i < calls; i++) {
+    const before = answered;
+    client.write(rangeCall(2 * i + 1), rawFrame(FrameType.ping, 0, 0, Buffer.alloc(8, i)));
+    await client.find(({ type, payload }) => type === FrameType.ping && payload[0] === i);
+    if (answered === before) continue;
+    assert.equal(answered, before + 1);
+  }
+  assert.ok(answered >= 16 && answered <= 20, `${answered} were answered`);
+  client.write(windowUpdateFrame(0, 0x7fff_0000 - 65_535));
+  const ends = (): number =>
+    client.frames.filter(({ type, flags }) => type === 1 && (flags & 1) !== 0).length;
+  while (ends() < calls) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(answered, calls);
+  client.socket.destroy();
+  await other.close({ graceMs: 0 });
+  await own.close();
+});
+
 test('random bytes never do more than end their own connection', async () => {
   let seed = 12_345;
   const random = (): number => {

@@ -26,7 +26,7 @@ export const DEFAULT_HTTP2_LIMITS: Http2Limits = {
   connectionWindowBytes: 16 * 1024 * 1024,
   maxHeaderListBytes: 64 * 1024,
   maxHeaderBlockBytes: 64 * 1024,
-  maxQueuedBytes: 64 * 1024 * 1024,
+  maxQueuedBytes: 256 * 1024 * 1024,
   maxHeldBytes: 64 * 1024 * 1024,
   maxIdleFramesPerSecond: 20_000,
 };

@@ -27,6 +27,9 @@ const STREAM_HIGH_BYTES = 256 * 1024;
 /** A connection with more than this waiting congests all its streams. */
 const CONNECTION_HIGH_BYTES = 4 * 1024 * 1024;
 
+/** While more than this waits, no further calls are started. */
+const OVERLOAD_BYTES = 16 * 1024 * 1024;
+
 /** At most this is handed to the socket in one turn, so that one reader cannot hold up the loop. */
 const TURN_BYTES = 1024 * 1024;
 
@@ -89,6 +92,8 @@ interface Item {
 export interface OutputOwner {
   /** The last frame of the stream has been composed. */
   sent(stream: Http2Stream): void;
+  /** Something has been written: there may be room for more work. */
+  relieved(): void;
   /** The peer lets more pile up than we keep. */
   overflow(): void;
   /** Encoding a message failed: a fault of ours. */
@@ -193,6 +198,11 @@ export class Output {
     return congested;
   }
 
+  /** Whether the peer should read before it gets more answers. */
+  get overloaded(): boolean {
+    return this.#queuedBytes + this.#socket.writableLength > OVERLOAD_BYTES;
+  }
+
   /** Forgets a stream that was reset. */
   discard(stream: Http2Stream): void {
     this.#queuedBytes -= stream.blockedBytes;
@@ -256,6 +266,7 @@ export class Output {
     if (this.#items.length > 0 || this.#canSendBlocked()) this.#schedule();
     else if (this.#ending) this.#socket.end();
     this.#wakeWaiting();
+    this.#owner.relieved();
   }
 
   #push(item: Item): void {
@@ -281,6 +292,7 @@ export class Output {
     this.#backlogged = false;
     if (this.#items.length > 0 || this.#canSendBlocked()) this.#schedule();
     this.#wakeWaiting();
+    this.#owner.relieved();
   }
 
   #canSendBlocked(): boolean {

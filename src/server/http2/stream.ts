@@ -21,6 +21,13 @@ export interface StreamReceiver {
   writable(): void;
 }
 
+/** A call that is ready to be handled. */
+export interface ReadyCall {
+  /** Bytes that its request keeps while it waits. */
+  readonly requestBytes: number;
+  start(): void;
+}
+
 /** What a stream asks of its connection. */
 export interface StreamOwner {
   enqueue(
@@ -34,6 +41,8 @@ export interface StreamOwner {
   congested(stream: Http2Stream): boolean;
   reset(stream: Http2Stream, code: Http2Code): void;
   credit(stream: Http2Stream): void;
+  /** Starts a call, now or when the client has read more of what it was sent. */
+  admit(call: ReadyCall): void;
   beginWork(): void;
   endWork(): void;
   /** Counts bytes of unfinished messages that are kept. */
@@ -125,6 +134,11 @@ export class Http2Stream {
     if (this.creditHeld === held) return;
     this.creditHeld = held;
     if (!held && !this.aborted) this.#owner.credit(this);
+  }
+
+  /** Starts `call`: at once, or later where the client is slow to read its responses. */
+  admit(call: ReadyCall): void {
+    this.#owner.admit(call);
   }
 
   /** Work goes on for this connection, even if the stream ends meanwhile, until `endWork`. */
