@@ -403,12 +403,11 @@ export class LogWriter {
     if (this.#stateDirty && this.#failure === undefined) this.#flushState();
     this.#closed = true;
     await this.#running;
+    const warn = (error: unknown): void => this.#options.onWarning(String(error));
     const prepared = await this.#prepared?.catch(() => undefined);
-    for (const file of [prepared, this.#file]) await file?.close().catch(this.#warn);
-    if (prepared !== undefined) await this.#options.disk.remove(prepared.path).catch(this.#warn);
+    for (const file of [prepared, this.#file]) await file?.close().catch(warn);
+    if (prepared !== undefined) await this.#options.disk.remove(prepared.path).catch(warn);
   }
-
-  readonly #warn = (error: unknown): void => this.#options.onWarning(String(error));
 }
 
 function preparedPath(folder: string, sequence: number): string {

@@ -38,6 +38,7 @@ export class SnapshotStore {
   readonly #readers: Map<string, number>;
   /** The one being written. */
   #writing: { settled: Promise<void> } | undefined;
+  #staged: StagedSnapshot | undefined;
   #closed: boolean;
 
   constructor(options: SnapshotStoreOptions) {
@@ -46,6 +47,7 @@ export class SnapshotStore {
     this.#current = options.current;
     this.#readers = new Map();
     this.#writing = undefined;
+    this.#staged = undefined;
     this.#closed = false;
   }
 
@@ -180,8 +182,6 @@ export class SnapshotStore {
     await this.#staged?.abort();
     await this.#writing?.settled;
   }
-
-  #staged: StagedSnapshot | undefined;
 
   /** The writer now open, for `close`. */
   stage(writer: StagedSnapshot | undefined): void {

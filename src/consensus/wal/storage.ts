@@ -253,8 +253,8 @@ class DiskStorage implements Storage {
   }
 
   release(index: number): void {
-    if (index <= this.#released || this.#closing !== undefined) return;
-    this.#released = index;
+    if (this.#closing !== undefined) return;
+    this.#released = Math.max(index, this.#released);
     this.#releasing ??= this.#release();
   }
 
