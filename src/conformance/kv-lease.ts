@@ -85,16 +85,6 @@ const lifeCases: readonly KvCase[] = [
       for (const { id } of leases) assert.ok(!left.includes(id));
     },
   },
-  {
-    name: 'leases are listed by the time they have left',
-    async run({ kv }) {
-      const ids: bigint[] = [];
-      for (const ttl of ['300s', '100s', '200s']) ids.push((await kv.grantLease(ttl)).id);
-      const listed = (await kv.leases()).filter((id) => ids.includes(id));
-      for (const id of ids) await kv.revokeLease(id);
-      assert.deepEqual(listed, [ids[1], ids[2], ids[0]]);
-    },
-  },
 ];
 
 const keyCases: readonly KvCase[] = [
