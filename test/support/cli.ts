@@ -5,6 +5,8 @@ import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+/** Not this process's own flags: the test runner adds many. */
+const FLAGS = ['--conditions=quorate-source', '--disable-warning=ExperimentalWarning'];
 const MAIN = join(dirname(fileURLToPath(import.meta.url)), '../../src/cli/main.ts');
 
 export interface Ended {
@@ -14,6 +16,12 @@ export interface Ended {
   readonly err: string;
 }
 
+export interface CliOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  /** What stands for the command. @defaultValue the sources, on this Node */
+  readonly program?: readonly [string, ...string[]];
+}
+
 export class Cli implements AsyncDisposable {
   readonly child: ChildProcess;
   readonly ended: Promise<Ended>;
@@ -21,9 +29,10 @@ export class Cli implements AsyncDisposable {
   err = '';
   readonly #waiters = new Set<() => void>();
 
-  constructor(args: readonly string[], options: { readonly env?: NodeJS.ProcessEnv } = {}) {
+  constructor(args: readonly string[], options: CliOptions = {}) {
     const env = options.env ?? withoutVariables();
-    this.child = spawn(process.execPath, [...process.execArgv, MAIN, ...args], { env });
+    const [file, ...own] = options.program ?? [process.execPath, ...FLAGS, MAIN];
+    this.child = spawn(file, [...own, ...args], { env });
     this.child.stdout!.on('data', (data: Buffer) => this.#said('out', data));
     this.child.stderr!.on('data', (data: Buffer) => this.#said('err', data));
     this.ended = once(this.child, 'close').then(([code, signal]) => {
