@@ -32,6 +32,8 @@ const MAX_ADDRESS_BYTES = 100;
 const LOOKS = 10;
 const LOOK_INTERVAL_MS = 30;
 
+const ATTEMPTS = 3;
+
 /**
  * Locks `folder` until the returned function is called or this process ends. Does not keep the
  * process alive.
@@ -42,7 +44,15 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const full = path.resolve(folder);
   const address = await shortenedFolder(full, 32);
   try {
-    return await lockAt(full, address.folder);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await lockAt(full, address.folder);
+      } catch (error) {
+        // Another contender took our socket, not listening yet, for a dead one and removed it.
+        const removed = (error as NodeJS.ErrnoException).code === 'ENOENT';
+        if (!removed || attempt === ATTEMPTS) throw error;
+      }
+    }
   } finally {
     await address.dispose();
   }

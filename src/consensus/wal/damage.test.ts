@@ -39,12 +39,12 @@ function recordOffsets(bytes: Buffer): number[] {
 }
 
 /** A log of three entries, each written by itself, the last one of `bytes`. */
-async function threeEntries(bytes: number): Promise<CrashDisk> {
+async function threeEntries(bytes: number, secondBytes = 20): Promise<CrashDisk> {
   const disk = new CrashDisk();
   const storage = await open(disk);
   const hardState = { term: 1, vote: '', commit: 0 };
   await persist(storage, { hardState, entries: [entry(1, 20)] });
-  await persist(storage, { hardState: undefined, entries: [entry(2, 20)] });
+  await persist(storage, { hardState: undefined, entries: [entry(2, secondBytes)] });
   await persist(storage, { hardState: undefined, entries: [entry(3, bytes)] });
   await storage.close();
   return disk;
@@ -137,6 +137,24 @@ test('zeros over any record but the last are refused, not taken for the end', as
   }
 });
 
+test('sectors lost from any write but the last are refused, not taken for a torn write', async () => {
+  const disk = await threeEntries(60, 3000);
+  const offsets = recordOffsets(disk.bytes(SEGMENT));
+  // The second write: its checksum record and its entry.
+  const start = offsets.at(-5)!;
+  const end = offsets.at(-3)!;
+  assert.ok(end - start > 3000);
+  for (let sector = Math.floor(start / 512); sector * 512 < end - 512; sector++) {
+    const damaged = disk.afterKill();
+    damaged.bytes(SEGMENT).fill(0, Math.max(start, sector * 512), (sector + 1) * 512);
+    await assert.rejects(
+      open(damaged),
+      (error) => isQuorateError(error, 'ERR_CORRUPT'),
+      `${sector}`,
+    );
+  }
+});
+
 test('an earlier segment is never repaired: cut, torn or followed by anything it is refused', async () => {
   const disk = new CrashDisk();
   const storage = await open(disk);
@@ -152,7 +170,7 @@ test('an earlier segment is never repaired: cut, torn or followed by anything it
     (bytes) => bytes.subarray(0, start + 20),
     (bytes) => bytes.fill(0, start),
     (bytes) => bytes.fill(0, start + 8, end),
-    (bytes) => bytes.fill(1, bytes.length - 1),
+    (bytes) => Buffer.concat([bytes, Buffer.alloc(1024), Buffer.from([1])]),
   ];
   for (const [i, damage] of damages.entries()) {
     const damaged = disk.afterKill();

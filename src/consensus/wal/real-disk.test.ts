@@ -18,10 +18,10 @@ const WRITER = `
   import { nodeDisk } from ${JSON.stringify(new URL('../../core/node-disk.ts', import.meta.url).href)};
   const folder = process.argv[1];
   const identity = ${JSON.stringify(identity)};
-  const storage = await openDiskStorage({ disk: nodeDisk, folder, identity, settings: { segmentBytes: 65536 } });
+  const storage = await openDiskStorage({ disk: nodeDisk, folder, identity, settings: { segmentBytes: 32768 } });
   let index = storage.recovered.entries.at(-1)?.index ?? 0;
   const next = () => {
-    const one = { type: 0, term: 1, index: ++index, data: Buffer.alloc(1000, index) };
+    const one = { type: 0, term: 1, index: ++index, data: Buffer.alloc(2000, index) };
     storage.persist({ hardState: undefined, entries: [one] }, (error) => {
       if (error) throw error;
       process.stdout.write(one.index + '\\n');
@@ -35,7 +35,7 @@ test('a process killed by SIGKILL loses nothing that it acknowledged, time after
   const folder = mkdtempSync(join(tmpdir(), 'quorate-wal-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   let acknowledged = 0;
-  for (let life = 1; life <= 3; life++) {
+  for (let life = 1; life <= 2; life++) {
     const child = spawn(process.execPath, ['--input-type=module', '-e', WRITER, folder], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -45,7 +45,7 @@ test('a process killed by SIGKILL loses nothing that it acknowledged, time after
     child.stdout.on('data', (text) => {
       output += text;
     });
-    while (output.split('\n').length < 120) await once(child.stdout, 'data');
+    while (output.split('\n').length < 60) await once(child.stdout, 'data');
     const second = openDiskStorage({ disk: nodeDisk, folder, identity });
     await assert.rejects(second, (error) => isQuorateError(error, 'ERR_DATA_DIR_LOCKED'));
     child.kill('SIGKILL');
