@@ -84,8 +84,9 @@ export async function antietcdSystem(): Promise<System> {
   const endpoints = ports.map((port) => `127.0.0.1:${port}`);
   const leader = await until('antietcd has a leader', async () => {
     for (const endpoint of endpoints) {
+      const headers = { 'content-type': 'application/json' };
       const body = JSON.stringify({ key: 'cHJvYmU=', value: 'MQ==' });
-      const reply = await fetch(`http://${endpoint}/v3/kv/put`, { method: 'POST', body });
+      const reply = await fetch(`http://${endpoint}/v3/kv/put`, { method: 'POST', headers, body });
       if (!reply.ok) return undefined;
     }
     return endpoints[0];

@@ -21,5 +21,8 @@ if (run === undefined) {
   process.exit(2);
 }
 const report = new Report(block, values.json === true);
-await run(report, values.quick === true);
-report.end();
+try {
+  await run(report, values.quick === true);
+} finally {
+  report.end();
+}

@@ -106,7 +106,9 @@ export async function openReplica<Result>(
     onWarning: (text) => options.log?.('warn', text),
   });
   try {
-    const transport = options.transport ?? openTransport(options, own.id, clusterId, clock, random);
+    const transport =
+      options.transport ??
+      openTransport(options, own.id, clusterId, clock, random, settings.electionMs);
     transport.setPeers(
       new Map(members.filter((m) => m.id !== own.id).map((m) => [m.id, m.peerUrls] as const)),
     );
@@ -146,6 +148,7 @@ function openTransport(
   clusterId: NodeId,
   clock: Clock,
   random: Random,
+  electionMs: number,
 ): Transport {
   const own = options.peers[options.name]!;
   return tcpTransport({
@@ -156,6 +159,7 @@ function openTransport(
     clock,
     random,
     log: (level, text) => options.log?.(level, text),
+    settings: { deadAfterMs: 2 * electionMs },
   });
 }
 
