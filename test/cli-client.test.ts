@@ -3,14 +3,17 @@
  * commands give the same output.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Cli, cli, type Ended, freePorts, until } from './support/cli.ts';
 
 const timeout = 60_000;
 const etcd = process.env['QUORATE_ETCD'];
+const engines = process.env['QUORATE_ENGINES'] ?? join(homedir(), '.cache/quorate-engines/bin');
+const etcdctl = join(engines, 'etcdctl');
+const noEtcdctl = existsSync(etcdctl) ? false : 'etcdctl is not installed (npm run engines)';
 if (etcd === undefined && process.env['QUORATE_REQUIRE_ENGINES'] === '1') {
   throw new Error('QUORATE_ETCD is not set, but engines are required');
 }
@@ -185,6 +188,44 @@ function commands(where: string, target: { readonly endpoints: string }): void {
     const { code, err } = await holder.ended;
     assert.equal(code, 4);
     assert.match(err, /^quorate: the lock '.*' was lost, so the command was ended/);
+  });
+
+  test('a command whose guard was stopped past the time to live is ended when it wakes', {
+    timeout,
+  }, async () => {
+    const name = `${prefix}stalled`;
+    await using holder = running(
+      'lock',
+      name,
+      '--ttl',
+      '1s',
+      '--',
+      'sh',
+      '-c',
+      'echo started; sleep 300',
+    );
+    await holder.said(/started/);
+    holder.kill('SIGSTOP');
+    const free = await at('lock', name, '--', 'true');
+    assert.equal(free.code, 0, free.err);
+    holder.kill('SIGCONT');
+    const { code, err } = await holder.ended;
+    assert.equal(code, 4, err);
+  });
+
+  test('etcdctl lock and quorate lock exclude each other', {
+    timeout,
+    skip: noEtcdctl,
+  }, async () => {
+    const name = `${prefix}shared`;
+    const theirs = new Cli(['lock', name], {
+      program: [etcdctl, `--endpoints=${target.endpoints}`],
+    });
+    await theirs.said(new RegExp(`^${name}/[0-9a-f]+\n`));
+    assert.equal((await at('lock', name, '--no-wait', '--', 'true')).code, 1);
+    theirs.kill('SIGINT');
+    await theirs.ended;
+    assert.equal((await at('lock', name, '--wait', '30s', '--', 'true')).code, 0);
   });
 
   test('without a command the lock is held until Ctrl-C, and free then', { timeout }, async () => {

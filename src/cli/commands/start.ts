@@ -132,8 +132,6 @@ function ownCommand(): string {
 function tryNext(plan: ClusterPlan, children: readonly ChildNode[], io: Io): void {
   const own = ownCommand();
   const endpoints = plan.nodes.map((node) => `${node.host}:${node.clientPort}`).join(',');
-  const standard = endpoints.startsWith('127.0.0.1:2379');
-  const at = standard ? '' : ` --endpoints ${endpoints}`;
   const leader = children.find((child) => child.state.role === 'leader') ?? children[0]!;
   const command = (text: string, comment = ''): string =>
     `  ${paint(io, 'cyan', text)}${comment === '' ? '' : paint(io, 'gray', `   # ${comment}`)}`;
@@ -141,15 +139,13 @@ function tryNext(plan: ClusterPlan, children: readonly ChildNode[], io: Io): voi
     '',
     `${paint(io, 'green', 'The cluster is up.')} Try in another terminal:`,
     '',
-    command(`${own} kv put greeting hello${at}`),
-    command(`${own} kv get greeting${at}`),
-    command(`${own} kv watch --prefix greet${at}`, 'then put again'),
-    command(`${own} lock deploy${at} -- sleep 5`, 'one at a time, whoever runs it'),
-    command(`${own} status --watch --endpoints ${endpoints}`),
-    '',
-    'etcd clients work unchanged:',
-    '',
-    command(`etcdctl --endpoints=${endpoints} put greeting hello`),
+    command(`export ETCDCTL_ENDPOINTS=${endpoints}`),
+    command(`${own} kv put greeting hello`),
+    command(`${own} kv get greeting`),
+    command(`${own} kv watch --prefix greet`, 'then put again'),
+    command(`${own} lock deploy -- sleep 5`, 'one at a time, whoever runs it'),
+    command(`${own} status --watch`),
+    command('etcdctl put greeting hello', 'etcd clients work unchanged'),
     '',
     'Nothing acknowledged is lost when a node dies:',
     '',
