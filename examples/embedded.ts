@@ -1,7 +1,7 @@
 // Three instances of a service that embed the quorum: configuration, a watch and a lock, no server.
 // All in one process, for the example; in production each instance opens one node.
 // Prints: watched: rate = 100
-// Prints: instance b holds the lock, token 4
+// Prints: instance b holds the lock, token 3
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

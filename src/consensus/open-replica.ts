@@ -98,11 +98,11 @@ export async function openReplica<Result>(
   const clusterId = clusterIdOf(members.map((member) => member.id));
   const bootstrap = bootstrapEntries(members);
   const storage = await openDiskStorage({
-    disk:
-      options.fsync === false ? withoutSync(options.disk ?? nodeDisk) : (options.disk ?? nodeDisk),
+    disk: options.disk ?? nodeDisk,
     folder: options.dataDir,
     identity: { clusterId, nodeId: own.id },
     bootstrap: { entries: bootstrap, hardState: { term: 1, vote: '', commit: bootstrap.length } },
+    fsync: options.fsync ?? true,
     onWarning: (text) => options.log?.('warn', text),
   });
   try {
@@ -130,16 +130,6 @@ export async function openReplica<Result>(
     await storage.close();
     throw error;
   }
-}
-
-/** For those who choose speed over durability with `fsync: false`: all but the waiting for the disk. */
-function withoutSync(disk: Disk): Disk {
-  const done = async (): Promise<void> => undefined;
-  return {
-    ...disk,
-    syncFolder: done,
-    open: async (path, mode) => Object.assign(await disk.open(path, mode), { sync: done }),
-  };
 }
 
 function openTransport(
