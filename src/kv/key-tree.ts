@@ -31,6 +31,12 @@ function isLive(record: VersionRecord): boolean {
   return record.version !== 0;
 }
 
+function appendVersion(entry: KeyEntry, record: VersionRecord): void {
+  if (entry.older === undefined) entry.older = [entry.latest];
+  else entry.older.push(entry.latest);
+  entry.latest = record;
+}
+
 /** The first index in sorted `keys` that is not below `key`. */
 function lowerBound(keys: readonly Bytes[], key: Bytes): number {
   let low = 0;
@@ -48,6 +54,8 @@ export class KeyTree {
   readonly #lows: Bytes[] = [''];
   readonly #leaves: Leaf[] = [{ keys: [], entries: [], live: 0 }];
   #size = 0;
+  /** What `get` found last: a put looks a key up and then appends to it. */
+  #recent: KeyEntry | undefined = undefined;
 
   /** Keys held, deleted ones with retained history included. */
   get size(): number {
@@ -57,11 +65,18 @@ export class KeyTree {
   get(key: Bytes): KeyEntry | undefined {
     const leaf = this.#leaves[this.#leafIndex(key)]!;
     const at = lowerBound(leaf.keys, key);
-    return leaf.keys[at] === key ? leaf.entries[at] : undefined;
+    const entry = leaf.keys[at] === key ? leaf.entries[at] : undefined;
+    this.#recent = entry;
+    return entry;
   }
 
   /** Makes `record` the newest version of its key, and keeps the one before as history. */
   append(record: VersionRecord): void {
+    const recent = this.#recent;
+    if (recent?.latest.key === record.key && isLive(recent.latest) && isLive(record)) {
+      appendVersion(recent, record);
+      return;
+    }
     const leafIndex = this.#leafIndex(record.key);
     const leaf = this.#leaves[leafIndex]!;
     const at = lowerBound(leaf.keys, record.key);
@@ -70,15 +85,14 @@ export class KeyTree {
       return;
     }
     const entry = leaf.entries[at]!;
-    if (entry.older === undefined) entry.older = [entry.latest];
-    else entry.older.push(entry.latest);
     if (isLive(entry.latest)) leaf.live--;
     if (isLive(record)) leaf.live++;
-    entry.latest = record;
+    appendVersion(entry, record);
   }
 
   /** Forgets a key. Only for one whose latest version is a tombstone. */
   remove(key: Bytes): void {
+    this.#recent = undefined;
     const leafIndex = this.#leafIndex(key);
     const leaf = this.#leaves[leafIndex]!;
     const at = lowerBound(leaf.keys, key);

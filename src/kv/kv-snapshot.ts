@@ -1,8 +1,9 @@
 /**
  * The store as a stream of chunks: what a lagging node is sent, and what replaces the log on disk.
  *
- * First chunk: a JSON head with the small parts (revisions, leases, members, alarms). Then every
- * retained version in log order, as protobuf, in chunks of about a mebibyte; an empty one ends it.
+ * First chunk: a JSON head with the small parts (revisions, members, alarms, counts). Then the leases
+ * as JSON, ten thousand a chunk. Then every retained version in log order, as protobuf, in chunks of
+ * about a mebibyte. An empty chunk ends it.
  * Checksums and file framing are the storage's and the transport's.
  */
 import { assert } from '../core/assert.ts';
@@ -15,6 +16,7 @@ import type { PinnedLog } from './revision-log.ts';
 
 const FORMAT = 'quorate-kv-1';
 const CHUNK_BYTES = 1024 * 1024;
+const CHUNK_LEASES = 10_000;
 
 /** Name and addresses that a member told of itself. */
 export interface MemberAttributes {
@@ -40,14 +42,20 @@ interface HeadJson {
   readonly revision: number;
   readonly compactRevision: number;
   readonly versionCount: number;
-  readonly leases: readonly (readonly [string, number, number])[];
+  readonly leaseCount: number;
   readonly alarms: readonly (readonly [string, number])[];
   readonly members: readonly (readonly [string, string, readonly string[]])[];
 }
 
+/** A lease as JSON: id as text, seconds granted, seconds that the last checkpoint said are left. */
+type LeaseJson = readonly [string, number, number];
+
 /** Encodes a pinned view; versions are read as the chunks are pulled. */
 export function* encodeSnapshot(head: SnapshotHead, log: PinnedLog): Generator<Uint8Array> {
   yield encodeHead(head);
+  for (let from = 0; from < head.leases.length; from += CHUNK_LEASES) {
+    yield encodeLeases(head.leases.slice(from, from + CHUNK_LEASES));
+  }
   let chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   let end = 0;
   for (const record of log) {
@@ -74,18 +82,21 @@ export async function decodeSnapshot(
   chunks: AsyncIterable<Uint8Array>,
   take: (record: VersionRecord) => void,
 ): Promise<SnapshotHead> {
-  let head: SnapshotHead | undefined;
+  let head: Omit<SnapshotHead, 'leases'> | undefined;
+  const leases: LeaseRecord[] = [];
+  let leaseCount = 0;
   let count = 0;
   let ended = false;
   for await (const chunk of chunks) {
     if (ended) throw corrupt('there is more after its end');
-    if (head === undefined) head = decodeHead(chunk);
+    if (head === undefined) ({ leaseCount, ...head } = decodeHead(chunk));
+    else if (leases.length < leaseCount) leases.push(...decodeLeases(chunk));
     else if (chunk.length === 0) ended = true;
     else count += decodeVersions(chunk, take);
   }
   if (head === undefined || !ended) throw corrupt('it is cut off');
   if (count !== head.versionCount) throw corrupt('versions are missing');
-  return head;
+  return { ...head, leases };
 }
 
 function encodeHead(head: SnapshotHead): Uint8Array {
@@ -95,36 +106,50 @@ function encodeHead(head: SnapshotHead): Uint8Array {
     revision: head.revision,
     compactRevision: head.compactRevision,
     versionCount: head.versionCount,
-    leases: head.leases.map((lease) => {
-      return [String(lease.id), lease.ttlSeconds, lease.remainingSeconds];
-    }),
+    leaseCount: head.leases.length,
     alarms: head.alarms.map(({ memberId, alarm }) => [String(memberId), alarm]),
     members: [...head.members].map(([id, { name, clientUrls }]) => [String(id), name, clientUrls]),
   };
   return Buffer.from(JSON.stringify(json));
 }
 
-function decodeHead(chunk: Uint8Array): SnapshotHead {
-  let json: HeadJson;
-  try {
-    json = JSON.parse(Buffer.from(chunk).toString()) as HeadJson;
-  } catch (cause) {
-    throw corrupt('its head cannot be read', cause);
-  }
+function encodeLeases(leases: readonly LeaseRecord[]): Uint8Array {
+  const json: LeaseJson[] = leases.map((lease) => {
+    return [String(lease.id), lease.ttlSeconds, lease.remainingSeconds];
+  });
+  return Buffer.from(JSON.stringify(json));
+}
+
+function decodeLeases(chunk: Uint8Array): LeaseRecord[] {
+  const json = parse<readonly LeaseJson[]>(chunk, 'its leases cannot be read');
+  if (!Array.isArray(json) || json.length === 0) throw corrupt('its leases cannot be read');
+  return json.map(([id, ttlSeconds, remainingSeconds]) => {
+    return { id: BigInt(id), ttlSeconds, remainingSeconds };
+  });
+}
+
+function decodeHead(chunk: Uint8Array): Omit<SnapshotHead, 'leases'> & { leaseCount: number } {
+  const json = parse<HeadJson>(chunk, 'its head cannot be read');
   if (json.format !== FORMAT) throw corrupt(`its format is not ${FORMAT}`);
   return {
     appliedIndex: json.appliedIndex,
     revision: json.revision,
     compactRevision: json.compactRevision,
     versionCount: json.versionCount,
-    leases: json.leases.map(([id, ttlSeconds, remainingSeconds]) => {
-      return { id: BigInt(id), ttlSeconds, remainingSeconds };
-    }),
+    leaseCount: json.leaseCount,
     alarms: json.alarms.map(([id, alarm]) => ({ memberId: BigInt(id), alarm })),
     members: new Map(
       json.members.map(([id, name, clientUrls]) => [BigInt(id), { name, clientUrls }]),
     ),
   };
+}
+
+function parse<T>(chunk: Uint8Array, failure: string): T {
+  try {
+    return JSON.parse(Buffer.from(chunk).toString()) as T;
+  } catch (cause) {
+    throw corrupt(failure, cause);
+  }
 }
 
 /** Returns how many versions the chunk held. */

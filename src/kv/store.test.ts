@@ -173,6 +173,19 @@ describe('a snapshot', () => {
     assert.equal(apply(other, { leaseRevoke: { id: -7n } }).error, undefined);
   });
 
+  it('brings any number of leases along', async () => {
+    const store = new KvStore({ clock });
+    for (let id = 1n; id <= 25_000n; id++) apply(store, { leaseGrant: { id, ttl: 60 } });
+    const chunks = [...store.snapshot()];
+    assert.equal(chunks.length, 5);
+    const other = new KvStore({ clock });
+    await other.restore(fed(chunks));
+    assert.deepEqual(other.lessor.records(), store.lessor.records());
+    await assert.rejects(other.restore(fed([...chunks.slice(0, 3), chunks[4]!])), {
+      code: 'ERR_CORRUPT',
+    });
+  });
+
   it('comes in chunks of about a mebibyte', () => {
     const sizes = [...filled().snapshot()].map((chunk) => chunk.length);
     assert.ok(sizes.length >= 5);
