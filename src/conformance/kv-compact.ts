@@ -39,15 +39,25 @@ const readCases: readonly KvCase[] = [
     },
   },
   {
-    name: 'a transaction that reads before the compacted revision is refused and writes nothing',
+    name: 'a transaction that reads before the compacted revision is refused',
     needs,
     async run(context) {
       const [first] = await compacted(context);
       const { kv, key, refuses } = context;
       const read: Op = { op: 'range', key: key('a'), revision: first };
-      const put: Op = { op: 'put', key: key('b'), value: '' };
       await refuses(kv.txn({ then: [read] }), 'ERR_COMPACTED');
+    },
+  },
+  {
+    name: 'a transaction that also reads before the compacted revision writes nothing',
+    needs: ['compaction', 'pastInWrites'],
+    async run(context) {
+      const [first] = await compacted(context);
+      const { kv, key, refuses } = context;
+      const read: Op = { op: 'range', key: key('a'), revision: first };
+      const put: Op = { op: 'put', key: key('b'), value: '' };
       await refuses(kv.txn({ then: [put, read] }), 'ERR_COMPACTED');
+      await refuses(kv.txn({ then: [read, put] }), 'ERR_COMPACTED');
       assert.equal(await kv.get(key('b')), undefined);
     },
   },

@@ -13,8 +13,11 @@ import type { Case } from './case.ts';
  * `service`: the raw API can be reached, for rules that the public contract cannot express.
  * `compaction`: history may be dropped (of the whole store, so these cases come last).
  * `expiry`: the store's clock is the real one, or moves by itself; these cases take seconds.
+ * `pastInWrites`: all members refuse alike a transaction that writes and reads a revision which is
+ * compacted or yet to come. The members of an etcd 3.6 cluster do not: they DIVERGE for good
+ * (etcd-io/etcd#18667), so never run these cases on one that you want to keep.
  */
-export type KvCapability = 'service' | 'compaction' | 'expiry';
+export type KvCapability = 'service' | 'compaction' | 'expiry' | 'pastInWrites';
 
 export type KvCase = Case<KvContext, KvCapability>;
 

@@ -16,8 +16,10 @@ if (address === undefined) {
     assert.fail(reason);
   });
 } else {
+  const service = etcdService({ endpoints: address });
+  const { members } = await service.memberList();
+  const lacks = members.length === 1 ? {} : { pastInWrites: 'members of etcd 3.6 diverge on it' };
   describe(`etcd at ${address}`, () => {
-    const service = etcdService({ endpoints: address });
     const kv = kvOver(service);
     after(() => kv.close());
     runCases(
@@ -26,6 +28,7 @@ if (address === undefined) {
       (name, run, skip) => {
         test(name, { skip: skip ?? false }, run);
       },
+      lacks,
     );
   });
 }
