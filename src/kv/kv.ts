@@ -99,9 +99,15 @@ export interface Compare {
 
 /** A step of a transaction. */
 export type Op =
-  | ({ readonly op: 'put'; readonly key: BytesLike; readonly value: BytesLike } & Omit<PutOptions, 'signal'>)
+  | ({ readonly op: 'put'; readonly key: BytesLike; readonly value: BytesLike } & Omit<
+      PutOptions,
+      'signal'
+    >)
   | ({ readonly op: 'delete'; readonly key: KeyRange } & Omit<DeleteOptions, 'signal'>)
-  | ({ readonly op: 'range'; readonly key: KeyRange } & Omit<RangeOptions, 'signal' | 'serializable'>)
+  | ({ readonly op: 'range'; readonly key: KeyRange } & Omit<
+      RangeOptions,
+      'signal' | 'serializable'
+    >)
   | ({ readonly op: 'txn' } & Txn);
 
 /** All conditions hold: the `then` steps run; otherwise the `else` steps. One revision for all of it. */

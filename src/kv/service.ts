@@ -29,14 +29,29 @@ export interface WatchStream {
 export interface KvService {
   range(request: pb.RangeRequest, options?: WaitOptions): Promise<pb.RangeResponse>;
   put(request: pb.PutRequest, options?: WaitOptions): Promise<pb.PutResponse>;
-  deleteRange(request: pb.DeleteRangeRequest, options?: WaitOptions): Promise<pb.DeleteRangeResponse>;
+  deleteRange(
+    request: pb.DeleteRangeRequest,
+    options?: WaitOptions,
+  ): Promise<pb.DeleteRangeResponse>;
   txn(request: pb.TxnRequest, options?: WaitOptions): Promise<pb.TxnResponse>;
   compact(request: pb.CompactionRequest, options?: WaitOptions): Promise<pb.CompactionResponse>;
   watch(sink: WatchSink): WatchStream;
   leaseGrant(request: pb.LeaseGrantRequest, options?: WaitOptions): Promise<pb.LeaseGrantResponse>;
-  leaseRevoke(request: pb.LeaseRevokeRequest, options?: WaitOptions): Promise<pb.LeaseRevokeResponse>;
-  leaseKeepAlive(request: pb.LeaseKeepAliveRequest, options?: WaitOptions): Promise<pb.LeaseKeepAliveResponse>;
-  leaseTimeToLive(request: pb.LeaseTimeToLiveRequest, options?: WaitOptions): Promise<pb.LeaseTimeToLiveResponse>;
-  leaseLeases(request: pb.LeaseLeasesRequest, options?: WaitOptions): Promise<pb.LeaseLeasesResponse>;
+  leaseRevoke(
+    request: pb.LeaseRevokeRequest,
+    options?: WaitOptions,
+  ): Promise<pb.LeaseRevokeResponse>;
+  leaseKeepAlive(
+    request: pb.LeaseKeepAliveRequest,
+    options?: WaitOptions,
+  ): Promise<pb.LeaseKeepAliveResponse>;
+  leaseTimeToLive(
+    request: pb.LeaseTimeToLiveRequest,
+    options?: WaitOptions,
+  ): Promise<pb.LeaseTimeToLiveResponse>;
+  leaseLeases(
+    request: pb.LeaseLeasesRequest,
+    options?: WaitOptions,
+  ): Promise<pb.LeaseLeasesResponse>;
   close(): Promise<void>;
 }
