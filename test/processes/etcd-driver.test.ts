@@ -8,6 +8,7 @@ import test from 'node:test';
 import { isQuorateError } from '../../src/core/errors.ts';
 import { etcdKv, etcdService } from '../../src/drivers/etcd/index.ts';
 import type { Kv } from '../../src/kv/kv.ts';
+import { until } from '../support/cluster.ts';
 import { engine, missingEtcd, startEtcd } from '../support/etcd.ts';
 
 const skip = missingEtcd('etcd', 'etcdctl');
@@ -45,10 +46,11 @@ class Writer {
   }
 
   async reach(count: number): Promise<void> {
-    const from = this.acknowledged.length;
-    while (this.acknowledged.length < from + count && this.refused.length === 0) {
-      await this.#kv.get('w');
-    }
+    const target = this.acknowledged.length + count;
+    await until(`${count} more writes`, () => {
+      assert.deepEqual(this.refused, []);
+      return this.acknowledged.length >= target;
+    });
   }
 
   async stop(): Promise<void> {
@@ -112,7 +114,7 @@ test('members killed and stopped under load: nothing acknowledged is missing, no
       [...stored.keys()].filter((key) => !known.has(key)),
       [],
     );
-    while (follower.revision() < revision) await kv.get('w');
+    await until('the watch has caught up', () => follower.revision() >= revision);
     assert.deepEqual(
       follower.seen.toSorted(),
       [...stored.keys()].toSorted(),
@@ -134,7 +136,7 @@ test('a stopped member does not cost a lease its renewals', { skip }, async () =
       process.kill(cluster.pids[stopped]!, 'SIGSTOP');
       assert.equal(await kv.keepAlive(lease.id), 5_000);
       process.kill(cluster.pids[stopped]!, 'SIGCONT');
-      while ((await kv.leaseInfo(lease.id)).remainingMs <= 0) await kv.keepAlive(lease.id);
+      await until('a leader answers', () => kv.keepAlive(lease.id).then((ms) => ms === 5_000));
     }
   } finally {
     await cluster.close();
@@ -152,8 +154,9 @@ test('members, leader and health are told as they are, also of a member that is 
     const { leader } = await service.status(cluster.endpoints[0]!);
     const next = members.find(({ id }) => id !== leader)!;
     await service.moveLeader(next.id);
-    let seen = 0n;
-    while (seen !== next.id) seen = (await service.status(cluster.endpoints[1]!)).leader;
+    await until('the leadership has moved', async () => {
+      return (await service.status(cluster.endpoints[1]!)).leader === next.id;
+    });
     const hashes = await Promise.all(cluster.endpoints.map((one) => service.hashKv(one)));
     assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 1);
     process.kill(cluster.pids[2]!, 'SIGKILL');

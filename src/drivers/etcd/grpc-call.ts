@@ -279,9 +279,9 @@ export class UnaryCall implements Waiter {
       return;
     }
     const { session } = this.#incoming;
-    if (now - this.#sentAt < SUSPECT_AFTER_MS || session.lastHeardAt > this.#sentAt) return;
-    session.suspect = true;
-    if (!this.#options.impatient || this.only !== undefined) return;
+    if (now - Math.max(this.#sentAt, session.lastHeardAt) < SUSPECT_AFTER_MS) return;
+    session.probe(now);
+    if (!session.suspect || !this.#options.impatient || this.only !== undefined) return;
     if (this.#host.hasOther(this.#endpoint!)) {
       this.giveUp('lost', `${this.#endpoint?.target.name} is silent`);
     }

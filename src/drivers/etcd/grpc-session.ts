@@ -39,6 +39,8 @@ const STREAM_WINDOW_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** In MB. Node's 10 refuses streams that a busy client needs; answers have their own bound. */
 const SESSION_MEMORY_MB = 1024;
+/** etcd's `MinTime` between pings. */
+const SHORTEST_PING_INTERVAL_MS = 5_000;
 /** `last-stream-id` of a peer that has sent no GOAWAY. */
 const ALL_STREAMS = 0x7fffffff;
 
@@ -49,7 +51,7 @@ export class GrpcSession {
   streams: number;
   /** When the peer last sent anything, by the clock. */
   lastHeardAt: number;
-  /** A call waits while nothing at all is heard: others are preferred until this one speaks. */
+  /** A call waits and nothing at all is heard: others are preferred until this one speaks. */
   suspect: boolean;
   /** Whether the peer complained of too many pings. */
   pingedTooOften: boolean;
@@ -59,8 +61,10 @@ export class GrpcSession {
   readonly #socket: Socket;
   readonly #session: ClientHttp2Session;
   #cause: Error | undefined;
+  /** When a ping was last sent, or the first stream of a row opened: pings keep apart from both. */
   #pingedAt: number;
   #pinging: boolean;
+  #probedAt: number;
   #lastStreamId: number;
 
   constructor(target: Target, settings: SessionSettings, events: SessionEvents) {
@@ -76,6 +80,7 @@ export class GrpcSession {
     this.#cause = undefined;
     this.#pingedAt = this.#startedAt;
     this.#pinging = false;
+    this.#probedAt = Number.NEGATIVE_INFINITY;
     this.#lastStreamId = ALL_STREAMS;
     const socket = dial(target);
     this.#socket = socket;
@@ -180,10 +185,21 @@ export class GrpcSession {
     }
   }
 
+  /**
+   * Nothing is heard while a call waits: asks the peer whether it lives, at most as often as it
+   * tolerates. Until it answers it is suspect; a peer that answered lately is only slow.
+   */
+  probe(now: number): void {
+    if (this.state !== 'ready' || now - this.#probedAt < SHORTEST_PING_INTERVAL_MS) return;
+    this.suspect = true;
+    this.#ping(now);
+  }
+
   #ping(now: number): void {
     if (this.#session.destroyed) return;
     this.#pinging = true;
     this.#pingedAt = now;
+    this.#probedAt = now;
     this.#session.ping((error) => {
       if (error === null) this.heard();
     });
