@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { sleep } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { type ErrorCode, isQuorateError } from '../core/errors.ts';
-import type { Kv, Watch, WatchBatch, WatchEvent } from '../kv/kv.ts';
+import type { KeyRange, Kv, Watch, WatchBatch, WatchEvent, WatchOptions } from '../kv/kv.ts';
 import type { KvService, WatchSink, WatchStream } from '../kv/service.ts';
 import * as etcd from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
@@ -141,9 +141,18 @@ export class KvContext {
     }
   };
 
-  /** Opens a watch that is closed with the case, and waits until the store has accepted it. */
-  readonly watch = async (...args: Parameters<Kv['watch']>): Promise<WatchReader> => {
-    const watch = this.kv.watch(...args);
+  /**
+   * Opens a watch from now on, closed with the case. It names its first revision: the member that
+   * serves it may be behind, and would then also deliver what this case wrote before.
+   */
+  readonly watch = async (range: KeyRange, options: WatchOptions = {}): Promise<WatchReader> => {
+    const fromRevision = options.fromRevision ?? (await this.revision()) + 1;
+    return this.watchNow(range, { ...options, fromRevision });
+  };
+
+  /** The same, from where the member is that serves it, unless `options` say otherwise. */
+  readonly watchNow = async (range: KeyRange, options: WatchOptions): Promise<WatchReader> => {
+    const watch = this.kv.watch(range, options);
     this.defer(() => watch.close());
     const created = await this.within(watch.created, 'the watch to be created');
     return new WatchReader(this, watch, created);

@@ -16,13 +16,21 @@ const deliveryCases: readonly KvCase[] = [
     },
   },
   {
-    name: 'a watch is created at the revision of that moment',
-    async run({ kv, key, watch }) {
-      const { revision } = await kv.put(key('a'), '');
-      const reader = await watch(key('a'));
-      assert.ok(reader.createdRevision >= revision);
-      const next = await kv.put(key('a'), '');
-      assert.ok(reader.createdRevision < next.revision);
+    name: 'a watch delivers everything after the revision at which it was created',
+    async run({ kv, key, watchNow }) {
+      const revisions: number[] = [];
+      const put = async () => revisions.push((await kv.put(key('a'), '')).revision);
+      await put();
+      const reader = await watchNow(key('a'), {});
+      await put();
+      assert.ok(reader.createdRevision < revisions[1]!);
+      await put();
+      const expected = revisions.filter((revision) => revision > reader.createdRevision);
+      const events = await reader.events(expected.length);
+      assert.deepEqual(
+        events.map((event) => event.kv.modRevision),
+        expected,
+      );
     },
   },
   {
@@ -314,8 +322,8 @@ const optionCases: readonly KvCase[] = [
   },
   {
     name: 'a request for progress is answered with how far the watch is',
-    async run({ kv, key, watch, eventually }) {
-      const reader = await watch(key('a'));
+    async run({ kv, key, watchNow, eventually }) {
+      const reader = await watchNow(key('a'), {});
       const { revision } = await kv.put(key('other'), '');
       let seen = 0;
       await eventually(async () => {
@@ -329,8 +337,8 @@ const optionCases: readonly KvCase[] = [
   },
   {
     name: 'progress never overtakes events',
-    async run({ kv, key, all, watch }) {
-      const reader = await watch(all());
+    async run({ kv, key, all, watchNow }) {
+      const reader = await watchNow(all(), {});
       const writes: Promise<unknown>[] = [];
       for (let i = 0; i < 200; i++) {
         writes.push(kv.put(key(`k${i % 3}`), String(i)));

@@ -144,6 +144,25 @@ describe('arguments', () => {
   });
 });
 
+describe('a transaction of conditions alone', () => {
+  test('reads something, so that etcd does not answer it from old state, and says nothing of it', async () => {
+    const service = memoryService();
+    const right = service.txn.bind(service);
+    let asked: pb.TxnRequest | undefined;
+    service.txn = (request, options) => {
+      asked = request;
+      return right(request, options);
+    };
+    await using kv = kvOver(service);
+    const { succeeded, results } = await kv.txn({ if: [missing('a')] });
+    assert.deepEqual([succeeded, results], [true, []]);
+    assert.equal(asked?.success[0]?.requestRange?.key, 'a');
+    assert.equal(asked?.failure[0]?.requestRange?.serializable, false);
+    assert.deepEqual((await kv.txn({ if: [exists('a')] })).results, []);
+    await assert.rejects(kv.txn({ if: [missing('')] }), { code: 'ERR_EMPTY_KEY' });
+  });
+});
+
 describe('abort and close', () => {
   test('a call whose store never answers ends with the abort', async () => {
     const { kv } = scripted();

@@ -6,6 +6,8 @@ import { orAborted, throwIfAborted, type WaitOptions } from '../core/abort.ts';
 import type { BytesLike } from '../core/bytes.ts';
 import type { Duration } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
+import * as etcd from '../proto/etcd.ts';
+import type * as pb from '../proto/messages.ts';
 import type {
   DeleteOptions,
   DeleteResult,
@@ -113,7 +115,10 @@ class KvOver implements Kv {
   async txn(txn: Txn, options: WaitOptions = NO_OPTIONS): Promise<TxnResult> {
     this.#check(options);
     const request = txnRequest(txn);
-    return txnResult(await orAborted(this.#service.txn(request, options), options.signal));
+    const isQuestion = request.success.length === 0 && request.failure.length === 0;
+    if (isQuestion) addRead(request);
+    const result = txnResult(await orAborted(this.#service.txn(request, options), options.signal));
+    return isQuestion ? { ...result, results: [] } : result;
   }
 
   async compact(
@@ -212,4 +217,15 @@ function existingId(id: bigint, name: string): bigint {
     throw new QuorateError('ERR_INVALID_ARGUMENT', `${name} must be a bigint, not ${describe(id)}`);
   }
   return leaseIdOf(id, name);
+}
+
+/**
+ * Makes a transaction of conditions alone linearizable: etcd answers one without steps from the
+ * member's own state, however old, and one that reads something after asking a quorum.
+ */
+function addRead(request: pb.TxnRequest): void {
+  const key = request.compare[0]?.key || '\0';
+  const requestRange = etcd.RangeRequest.create({ key, countOnly: true });
+  request.success.push(etcd.RequestOp.create({ requestRange }));
+  request.failure.push(etcd.RequestOp.create({ requestRange }));
 }
