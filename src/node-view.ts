@@ -1,7 +1,8 @@
 /** What a node shows of itself to clients and operators, and the little it does by itself. */
 
 import type { Log } from './consensus/open-replica.ts';
-import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
+import type { ReplicaStatus } from './consensus/replica/options.ts';
+import type { Replica } from './consensus/replica/replica.ts';
 import { orAborted, type WaitOptions } from './core/abort.ts';
 import type { Cancel, Clock } from './core/clock.ts';
 import { type Duration, durationMs } from './core/duration.ts';

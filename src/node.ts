@@ -8,7 +8,8 @@ import {
   type ReplicaPlace,
   type ReplicaSurroundings,
 } from './consensus/open-replica.ts';
-import type { Replica, ReplicaStatus } from './consensus/replica/replica.ts';
+import type { ReplicaStatus } from './consensus/replica/options.ts';
+import type { Replica } from './consensus/replica/replica.ts';
 import type { ReplicaSettings } from './consensus/replica/settings.ts';
 import { systemClock } from './core/clock.ts';
 import { QuorateError } from './core/errors.ts';

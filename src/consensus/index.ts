@@ -1,5 +1,6 @@
 /** Consensus for your own state machine. */
 export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
-export type { Replica, ReplicaEvents, ReplicaStatus } from './replica/replica.ts';
+export type { ReplicaEvents, ReplicaStatus } from './replica/options.ts';
+export type { Replica } from './replica/replica.ts';
 export type { ReplicaSettings } from './replica/settings.ts';
 export type { StateMachine } from './state-machine.ts';

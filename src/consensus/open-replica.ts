@@ -12,7 +12,8 @@ import {
   Members,
   memberId,
 } from './replica/members.ts';
-import { Replica, type ReplicaEvents } from './replica/replica.ts';
+import type { ReplicaEvents } from './replica/options.ts';
+import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import type { StateMachine } from './state-machine.ts';
 import type { Storage } from './storage.ts';

@@ -47,7 +47,9 @@ export interface Storage {
   createSnapshot(metadata: SnapshotMetadata): Promise<SnapshotWriter>;
 
   /** The newest snapshot, verified chunk by chunk while it is read. */
-  readSnapshot(): { metadata: SnapshotMetadata; bytes: number; chunks: AsyncIterable<Uint8Array> } | undefined;
+  readSnapshot():
+    | { metadata: SnapshotMetadata; bytes: number; chunks: AsyncIterable<Uint8Array> }
+    | undefined;
 
   /** Entries up to `index` are no longer needed: whole segments before it may be removed. */
   release(index: number): void;

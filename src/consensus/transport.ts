@@ -44,7 +44,11 @@ export interface Transport {
   call(to: NodeId, method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
 
   /** Streams a snapshot on the bulk connection; resolves when the peer has installed it. */
-  sendSnapshot(message: RaftMessage, metadata: SnapshotMetadata, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+  sendSnapshot(
+    message: RaftMessage,
+    metadata: SnapshotMetadata,
+    chunks: AsyncIterable<Uint8Array>,
+  ): Promise<void>;
 
   /** Adds, replaces or removes peers: URL lists such as `['http://127.0.0.1:2380']` by id. */
   setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;

@@ -6,7 +6,8 @@
  * which proposes the revocation of those that ran out. Other members ask the leader.
  */
 
-import type { Replica, ReplicaEvents } from '../consensus/replica/replica.ts';
+import type { ReplicaEvents } from '../consensus/replica/options.ts';
+import type { Replica } from '../consensus/replica/replica.ts';
 import { orAborted, type WaitOptions } from '../core/abort.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';

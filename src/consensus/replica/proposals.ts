@@ -32,9 +32,15 @@ export class Proposals<Result> {
   readonly #placed = new Map<number, Proposal<Result>>();
   /** All unsettled ones in the order they came, which is the order of their deadlines. */
   readonly #byDeadline = new Fifo<Proposal<Result>>();
+  /** Newest entry that the state machine holds. */
+  #appliedIndex: number;
   /** Calls to the leader that have not been answered. */
   #forwards = 0;
   readonly #recent = new Map<number, { term: number; result: Result | undefined }>();
+
+  constructor(appliedIndex: number) {
+    this.#appliedIndex = appliedIndex;
+  }
 
   get waitingCount(): number {
     return this.#waiting.length;
@@ -87,12 +93,12 @@ export class Proposals<Result> {
   }
 
   /** `proposal` became the entry at `index` of `term`. */
-  place(proposal: Proposal<Result>, index: number, term: number, applied: number): void {
+  place(proposal: Proposal<Result>, index: number, term: number): void {
     if (proposal.state === 'settled') return;
     proposal.state = 'sent';
     proposal.index = index;
     proposal.term = term;
-    if (index > applied) {
+    if (index > this.#appliedIndex) {
       const before = this.#placed.get(index);
       // An older term's proposal at this index was cut off the log.
       if (before !== undefined && before.term < term) this.putBack([before]);
@@ -117,6 +123,7 @@ export class Proposals<Result> {
 
   /** The entry at `index` was applied: its proposer gets the result, if it is ours. */
   applied(index: number, term: number, result: Result | undefined): void {
+    this.#appliedIndex = index;
     const proposal = this.#placed.get(index);
     if (proposal !== undefined) {
       this.#placed.delete(index);
@@ -130,6 +137,7 @@ export class Proposals<Result> {
 
   /** A snapshot replaced the entries up to `index`: what became of ours cannot be known. */
   skippedTo(index: number): void {
+    this.#appliedIndex = index;
     for (const [at, proposal] of this.#placed) {
       if (at > index) continue;
       this.#placed.delete(at);

@@ -9,7 +9,8 @@ import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import { type MemoryNetwork, memoryNetwork } from '../transport/memory.ts';
 import { bootstrapEntries, clusterIdOf, Members, memberId } from './members.ts';
-import { Replica, type ReplicaStatus } from './replica.ts';
+import type { ReplicaStatus } from './options.ts';
+import { Replica } from './replica.ts';
 import { type ReplicaSettings, replicaSettings } from './settings.ts';
 
 /** Keeps every command, so that order and count can be checked. */

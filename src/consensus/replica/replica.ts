@@ -7,8 +7,8 @@
  */
 import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import type { Cancel, Clock } from '../../core/clock.ts';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
-import type { Core, Effects, PeerProgress } from '../core.ts';
+import { QuorateError } from '../../core/errors.ts';
+import type { Core, Effects } from '../core.ts';
 import type { RaftMessage } from '../raft/messages.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
@@ -21,66 +21,13 @@ import {
   type Role,
   type SnapshotMetadata,
 } from '../types.ts';
-import {
-  decodeForward,
-  decodePlacements,
-  encodeForward,
-  encodePlacements,
-  type Placement,
-} from './forwarding.ts';
 import type { Members } from './members.ts';
-import { type Proposal, Proposals } from './proposals.ts';
+import type { ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
+import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import type { ReplicaSettings } from './settings.ts';
 import { Snapshots } from './snapshots.ts';
-
-/** Most bytes of proposals in one call to the leader. */
-const MAX_FORWARD_BYTES = 1024 * 1024;
-
-const FORWARD = 'propose';
-
-export interface ReplicaOptions<Result> {
-  readonly id: NodeId;
-  readonly core: Core;
-  readonly storage: Storage;
-  readonly transport: Transport;
-  readonly machine: StateMachine<Result>;
-  readonly members: Members;
-  readonly settings: ReplicaSettings;
-  readonly clock: Clock;
-  /** Runs a function later in this turn of the event loop, after the I/O events that are ready. */
-  readonly defer: (run: () => void) => void;
-  readonly events?: ReplicaEvents;
-}
-
-/** What the owner of a replica is told. Called from within the loop: be brief, do not throw. */
-export interface ReplicaEvents {
-  /** Entries were applied in this turn, or a snapshot was restored. */
-  readonly onApplied?: () => void;
-  /** `true`: this node leads, and has applied everything up to its own term. `false`: no more. */
-  readonly onLeading?: (leading: boolean) => void;
-  /** Role, term or leader changed. */
-  readonly onChange?: (status: ReplicaStatus) => void;
-  /** The node stops itself: the disk failed, or an invariant broke. */
-  readonly onFailed?: (error: Error) => void;
-  /** A request of a peer by `call`. */
-  readonly onCall?: (method: string, payload: Uint8Array) => Promise<Uint8Array>;
-}
-
-export interface ReplicaStatus {
-  readonly id: NodeId;
-  readonly role: Role;
-  readonly term: number;
-  /** `''` while none is known. */
-  readonly leader: NodeId;
-  readonly commitIndex: number;
-  readonly appliedIndex: number;
-  readonly firstIndex: number;
-  readonly lastIndex: number;
-  readonly snapshotIndex: number;
-  readonly diskBytes: number;
-  readonly peers: readonly PeerProgress[];
-}
+import { FORWARD, Submission } from './submission.ts';
 
 export class Replica<Result> {
   readonly id: NodeId;
@@ -93,7 +40,8 @@ export class Replica<Result> {
   readonly #clock: Clock;
   readonly #defer: (run: () => void) => void;
   readonly #events: ReplicaEvents;
-  readonly #proposals = new Proposals<Result>();
+  readonly #proposals: Proposals<Result>;
+  readonly #submission: Submission<Result>;
   readonly #reads = new Reads();
   readonly #snapshots: Snapshots<Result>;
   #cancelTick: Cancel | undefined;
@@ -120,13 +68,16 @@ export class Replica<Result> {
     this.#clock = options.clock;
     this.#defer = options.defer;
     this.#events = options.events ?? {};
+    this.#applied = options.storage.recovered.snapshot?.index ?? 0;
+    this.#proposals = new Proposals(this.#applied);
+    const { core, transport, settings } = options;
+    this.#submission = new Submission({ core, transport, settings }, this.#proposals);
     this.#snapshots = new Snapshots(
       options.storage,
       options.machine,
       options.members,
       options.settings,
     );
-    this.#applied = options.storage.recovered.snapshot?.index ?? 0;
   }
 
   /** Applies what was known to be committed, then listens and takes part. */
@@ -289,17 +240,15 @@ export class Replica<Result> {
 
   async #answer(_from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array> {
     if (this.#stopped !== undefined) throw this.#stopped;
-    if (method === FORWARD) return encodePlacements(this.#proposeForPeer(decodeForward(payload)));
+    if (method === FORWARD) {
+      const placements = this.#submission.forPeer(payload);
+      this.#wake();
+      return placements;
+    }
     if (this.#events.onCall === undefined) {
       throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);
     }
     return this.#events.onCall(method, payload);
-  }
-
-  #proposeForPeer(proposals: readonly Uint8Array[]): Placement[] {
-    const placements = this.#placeAll(proposals);
-    this.#wake();
-    return placements;
   }
 
   async #receiveSnapshot(
@@ -330,7 +279,7 @@ export class Replica<Result> {
     this.#scheduled = false;
     if (this.#stopped !== undefined) return;
     try {
-      this.#submitProposals();
+      this.#submission.run(this.#role, this.#leader);
       if (!this.#reads.idle) this.#reads.submit((context) => this.#core.readIndex(context));
       const appliedBefore = this.#applied;
       if (this.#core.hasEffects()) this.#perform(this.#core.take());
@@ -431,79 +380,6 @@ export class Replica<Result> {
     return undefined;
   }
 
-  #submitProposals(): void {
-    if (this.#proposals.waitingCount === 0) return;
-    if (this.#role !== 'leader') {
-      if (this.#leader !== NO_NODE && this.#leader !== this.id) this.#forward(this.#leader);
-      return;
-    }
-    const batch = this.#proposals.takeWaiting();
-    const placements = this.#placeAll(batch.map((proposal) => proposal.data));
-    const refused: Proposal<Result>[] = [];
-    batch.forEach((proposal, i) => {
-      const placement = placements[i]!;
-      if (typeof placement === 'string') refused.push(proposal);
-      else this.#proposals.place(proposal, placement.index, placement.term, this.#applied);
-    });
-    this.#proposals.putBack(refused);
-  }
-
-  /** Where each proposal went: all in one step; near the core's limits one by one, in order. */
-  #placeAll(proposals: readonly Uint8Array[]): Placement[] {
-    const whole = this.#core.propose(proposals);
-    if (typeof whole !== 'string') {
-      return proposals.map((_, i) => ({ index: whole.index + i, term: whole.term }));
-    }
-    if (whole !== 'busy') return proposals.map(() => whole);
-    let refusal: Placement | undefined;
-    return proposals.map((data) => {
-      if (refusal !== undefined) return refusal;
-      const placed = this.#core.propose([data]);
-      if (typeof placed === 'string') refusal = placed;
-      return placed;
-    });
-  }
-
-  #forward(leader: NodeId): void {
-    const waiting = this.#proposals.takeWaiting();
-    let batch: Proposal<Result>[] = [];
-    let bytes = 0;
-    for (const proposal of waiting) {
-      if (proposal.state === 'settled') continue;
-      if (batch.length > 0 && bytes + proposal.data.length > MAX_FORWARD_BYTES) {
-        void this.#forwardBatch(leader, batch);
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(proposal);
-      bytes += proposal.data.length;
-    }
-    if (batch.length > 0) void this.#forwardBatch(leader, batch);
-  }
-
-  async #forwardBatch(leader: NodeId, batch: readonly Proposal<Result>[]): Promise<void> {
-    for (const proposal of batch) proposal.state = 'sent';
-    this.#proposals.forwardBegan();
-    try {
-      const timeoutMs = this.settings.requestTimeoutMs;
-      const reply = await this.#transport.call(leader, FORWARD, encodeForward(batch), timeoutMs);
-      const placements = decodePlacements(reply);
-      const refused: Proposal<Result>[] = [];
-      batch.forEach((proposal, i) => {
-        const placement = placements[i] ?? 'busy';
-        if (typeof placement === 'string') refused.push(proposal);
-        else this.#proposals.place(proposal, placement.index, placement.term, this.#applied);
-      });
-      this.#proposals.putBack(refused);
-    } catch (error) {
-      if (isQuorateError(error) && error.outcome === 'not-applied') this.#proposals.putBack(batch);
-      else for (const proposal of batch) this.#proposals.reject(proposal, lostReply(leader, error));
-    } finally {
-      this.#proposals.forwardEnded();
-    }
-    // Refused ones are tried again on the next event; at the latest on the next tick.
-  }
-
   // ---- snapshots ---------------------------------------------------------------------------
 
   #takeSnapshotIfDue(): void {
@@ -596,12 +472,4 @@ export class Replica<Result> {
     this.#proposals.rejectAll((sent) => closed(sent ? 'unknown' : 'not-applied'));
     this.#reads.rejectAll(closed('not-applied'));
   }
-}
-
-function lostReply(leader: NodeId, cause: unknown): QuorateError {
-  return new QuorateError(
-    'ERR_TIMEOUT',
-    `the leader ${leader} did not answer in time: the request may have been applied, or may still be; read back before trying again`,
-    { outcome: 'unknown', cause },
-  );
 }

@@ -1,0 +1,52 @@
+/** What a replica is made of, what it tells its owner, and what it shows of itself. */
+import type { Clock } from '../../core/clock.ts';
+import type { Core, PeerProgress } from '../core.ts';
+import type { StateMachine } from '../state-machine.ts';
+import type { Storage } from '../storage.ts';
+import type { Transport } from '../transport.ts';
+import type { NodeId, Role } from '../types.ts';
+import type { Members } from './members.ts';
+import type { ReplicaSettings } from './settings.ts';
+
+export interface ReplicaOptions<Result> {
+  readonly id: NodeId;
+  readonly core: Core;
+  readonly storage: Storage;
+  readonly transport: Transport;
+  readonly machine: StateMachine<Result>;
+  readonly members: Members;
+  readonly settings: ReplicaSettings;
+  readonly clock: Clock;
+  /** Runs a function later in this turn of the event loop, after the I/O events that are ready. */
+  readonly defer: (run: () => void) => void;
+  readonly events?: ReplicaEvents;
+}
+
+/** What the owner of a replica is told. Called from within the loop: be brief, do not throw. */
+export interface ReplicaEvents {
+  /** Entries were applied in this turn, or a snapshot was restored. */
+  readonly onApplied?: () => void;
+  /** `true`: this node leads, and has applied everything up to its own term. `false`: no more. */
+  readonly onLeading?: (leading: boolean) => void;
+  /** Role, term or leader changed. */
+  readonly onChange?: (status: ReplicaStatus) => void;
+  /** The node stops itself: the disk failed, or an invariant broke. */
+  readonly onFailed?: (error: Error) => void;
+  /** A request of a peer by `call`. */
+  readonly onCall?: (method: string, payload: Uint8Array) => Promise<Uint8Array>;
+}
+
+export interface ReplicaStatus {
+  readonly id: NodeId;
+  readonly role: Role;
+  readonly term: number;
+  /** `''` while none is known. */
+  readonly leader: NodeId;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  readonly snapshotIndex: number;
+  readonly diskBytes: number;
+  readonly peers: readonly PeerProgress[];
+}

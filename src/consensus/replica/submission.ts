@@ -1,0 +1,126 @@
+/**
+ * How proposals get into the log: all that wait, once a turn, into the core if this node leads, else
+ * in one call to the leader. A follower's proposals arrive here at the leader.
+ */
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { Core } from '../core.ts';
+import type { Transport } from '../transport.ts';
+import { NO_NODE, type NodeId, type Role } from '../types.ts';
+import {
+  decodeForward,
+  decodePlacements,
+  encodeForward,
+  encodePlacements,
+  type Placement,
+} from './forwarding.ts';
+import type { Proposal, Proposals } from './proposals.ts';
+import type { ReplicaSettings } from './settings.ts';
+
+/** The call with which a follower hands proposals to the leader. */
+export const FORWARD = 'propose';
+
+/** Most bytes of proposals in one such call; a larger proposal travels alone. */
+const MAX_FORWARD_BYTES = 1024 * 1024;
+
+export interface SubmissionContext {
+  readonly core: Core;
+  readonly transport: Transport;
+  readonly settings: ReplicaSettings;
+}
+
+export class Submission<Result> {
+  readonly #core: Core;
+  readonly #transport: Transport;
+  readonly #timeoutMs: number;
+  readonly #proposals: Proposals<Result>;
+
+  constructor({ core, transport, settings }: SubmissionContext, proposals: Proposals<Result>) {
+    this.#core = core;
+    this.#transport = transport;
+    this.#timeoutMs = settings.requestTimeoutMs;
+    this.#proposals = proposals;
+  }
+
+  /** Sends what waits on its way, if there is a leader to send it to. */
+  run(role: Role, leader: NodeId): void {
+    if (this.#proposals.waitingCount === 0) return;
+    if (role === 'leader') this.#place();
+    else if (leader !== NO_NODE) this.#forward(leader);
+  }
+
+  /** Proposals of a follower: answers where each went, or why it did not. */
+  forPeer(payload: Uint8Array): Uint8Array {
+    return encodePlacements(this.#placeAll(decodeForward(payload)));
+  }
+
+  #place(): void {
+    const batch = this.#proposals.takeWaiting();
+    this.#note(batch, this.#placeAll(batch.map((proposal) => proposal.data)));
+  }
+
+  /** Where each proposal went: all in one step; near the core's limits one by one, in order. */
+  #placeAll(proposals: readonly Uint8Array[]): Placement[] {
+    const whole = this.#core.propose(proposals);
+    if (typeof whole !== 'string') {
+      return proposals.map((_, i) => ({ index: whole.index + i, term: whole.term }));
+    }
+    if (whole !== 'busy') return proposals.map(() => whole);
+    let refusal: Placement | undefined;
+    return proposals.map((data) => {
+      if (refusal !== undefined) return refusal;
+      const placed = this.#core.propose([data]);
+      if (typeof placed === 'string') refusal = placed;
+      return placed;
+    });
+  }
+
+  /** Refused ones are tried again on the next event; at the latest on the next tick. */
+  #note(batch: readonly Proposal<Result>[], placements: readonly Placement[]): void {
+    const refused: Proposal<Result>[] = [];
+    batch.forEach((proposal, i) => {
+      const placement = placements[i] ?? 'busy';
+      if (typeof placement === 'string') refused.push(proposal);
+      else this.#proposals.place(proposal, placement.index, placement.term);
+    });
+    this.#proposals.putBack(refused);
+  }
+
+  #forward(leader: NodeId): void {
+    let batch: Proposal<Result>[] = [];
+    let bytes = 0;
+    for (const proposal of this.#proposals.takeWaiting()) {
+      if (proposal.state === 'settled') continue;
+      if (batch.length > 0 && bytes + proposal.data.length > MAX_FORWARD_BYTES) {
+        void this.#forwardBatch(leader, batch);
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(proposal);
+      bytes += proposal.data.length;
+    }
+    if (batch.length > 0) void this.#forwardBatch(leader, batch);
+  }
+
+  async #forwardBatch(leader: NodeId, batch: readonly Proposal<Result>[]): Promise<void> {
+    for (const proposal of batch) proposal.state = 'sent';
+    this.#proposals.forwardBegan();
+    try {
+      const payload = encodeForward(batch);
+      const reply = await this.#transport.call(leader, FORWARD, payload, this.#timeoutMs);
+      this.#note(batch, decodePlacements(reply));
+    } catch (error) {
+      if (isQuorateError(error) && error.outcome === 'not-applied') this.#proposals.putBack(batch);
+      else for (const proposal of batch) this.#proposals.reject(proposal, lostReply(leader, error));
+    } finally {
+      this.#proposals.forwardEnded();
+    }
+  }
+}
+
+function lostReply(leader: NodeId, cause: unknown): QuorateError {
+  return new QuorateError(
+    'ERR_TIMEOUT',
+    `the leader ${leader} did not answer in time: the request may have been applied, or may still be; read back before trying again`,
+    { outcome: 'unknown', cause },
+  );
+}
