@@ -148,16 +148,18 @@ function compactCase(store: KvStore): void {
     compaction: { revision: store.revision, physical: false },
   });
   store.applyRequest(request, PUTS + 1);
-  let slowest = 0;
+  const slicesMs: number[] = [];
   const us = timed(PUTS, () => {
     for (let more = true; more; ) {
       const start = systemClock.now();
       more = store.compactStep();
-      slowest = Math.max(slowest, systemClock.now() - start);
+      slicesMs.push(systemClock.now() - start);
     }
   });
   report('compact, per version', 'us', 'lower', us);
-  report('slowest compaction slice', 'ms', 'lower', slowest);
+  // The slowest few have a garbage collection in them.
+  slicesMs.sort((a, b) => a - b);
+  report('compaction slice, p90', 'ms', 'lower', slicesMs[Math.floor(slicesMs.length * 0.9)]!);
 }
 
 putCase(10_000);

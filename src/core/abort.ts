@@ -39,9 +39,8 @@ export async function orAborted<T>(
   }
 }
 
-/** The wait was given up; how the work ended no longer concerns anyone. */
 function ignoreLate(): void {
-  return undefined;
+  // The wait was given up; how the work ended no longer concerns anyone.
 }
 
 /** Resolves after `delayMs`, or rejects with the signal's reason. */
