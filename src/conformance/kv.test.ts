@@ -173,10 +173,11 @@ describe('the key-value suite', () => {
   });
 
   for (const [what, wrong] of Object.entries(wrongStores)) {
-    test(`notices a store that ${what}`, async () => {
+    test(`notices a store that ${what}`, async (t) => {
       const right = memoryService({ clock });
       const service = withMethods(right, wrong(right));
-      await using kv = kvOver(service);
+      const kv = kvOver(service);
+      t.after(() => kv.close());
       assert.notEqual(await firstFailure({ kv, service, clock }), undefined);
     });
   }

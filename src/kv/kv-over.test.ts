@@ -92,15 +92,17 @@ describe('arguments', () => {
     ['a watch on a range without keys', async (kv) => kv.watch({ from: 'b', to: 'a' })],
   ];
   for (const [what, call] of wrong) {
-    test(`${what} is refused before the store sees it`, async () => {
-      await using kv = memoryKv();
+    test(`${what} is refused before the store sees it`, async (t) => {
+      const kv = memoryKv();
+      t.after(() => kv.close());
       assert.equal(await codeOf(call(kv) as Promise<unknown>), 'ERR_INVALID_ARGUMENT');
       assert.equal((await kv.range({ prefix: '' })).revision, 1);
     });
   }
 
-  test('ranges, text and bytes mean what they say', async () => {
-    await using kv = memoryKv();
+  test('ranges, text and bytes mean what they say', async (t) => {
+    const kv = memoryKv();
+    t.after(() => kv.close());
     for (const key of ['a', 'b', 'ä', '\0']) await kv.put(key, key);
     const keys = async (range: Parameters<Kv['range']>[0]) =>
       (await kv.range(range)).kvs.map((one) => one.key.toString());
@@ -114,15 +116,17 @@ describe('arguments', () => {
     assert.deepEqual(await keys(new Uint8Array([0xc3, 0xa4])), ['ä']);
   });
 
-  test('what a caller gets is his own: changing it changes nothing', async () => {
-    await using kv = memoryKv();
+  test('what a caller gets is his own: changing it changes nothing', async (t) => {
+    const kv = memoryKv();
+    t.after(() => kv.close());
     await kv.put('a', 'value');
     (await kv.get('a'))?.value.fill(0);
     assert.equal((await kv.get('a'))?.value.toString(), 'value');
   });
 
-  test('the conditions missing, exists and unchanged', async () => {
-    await using kv = memoryKv();
+  test('the conditions missing, exists and unchanged', async (t) => {
+    const kv = memoryKv();
+    t.after(() => kv.close());
     const holds = async (condition: Compare) => (await kv.txn({ if: [condition] })).succeeded;
     assert.deepEqual([await holds(missing('a')), await holds(exists('a'))], [true, false]);
     assert.equal(await holds(missing({ prefix: 'a' })), true);
@@ -135,17 +139,18 @@ describe('arguments', () => {
     assert.equal(await holds(unchanged(found)), false);
   });
 
-  test('a step that the store answers with nothing is told, as what was carried out', async () => {
+  test('a step that the store answers with nothing is told, as what was carried out', async (t) => {
     const service = memoryService();
     service.txn = async () => etcd.TxnResponse.create({ responses: [etcd.ResponseOp.create()] });
-    await using kv = kvOver(service);
+    const kv = kvOver(service);
+    t.after(() => kv.close());
     const steps: Op[] = [{ op: 'put', key: 'a', value: '' }];
     await assert.rejects(kv.txn({ then: steps }), { code: 'ERR_PROTOCOL', outcome: 'unknown' });
   });
 });
 
 describe('a transaction of conditions alone', () => {
-  test('reads something, so that etcd does not answer it from old state, and says nothing of it', async () => {
+  test('reads something, so that etcd does not answer it from old state, and says nothing of it', async (t) => {
     const service = memoryService();
     const right = service.txn.bind(service);
     let asked: pb.TxnRequest | undefined;
@@ -153,7 +158,8 @@ describe('a transaction of conditions alone', () => {
       asked = request;
       return right(request, options);
     };
-    await using kv = kvOver(service);
+    const kv = kvOver(service);
+    t.after(() => kv.close());
     const { succeeded, results } = await kv.txn({ if: [missing('a')] });
     assert.deepEqual([succeeded, results], [true, []]);
     assert.equal(asked?.success[0]?.requestRange?.key, 'a');
