@@ -16,7 +16,14 @@ import * as proto from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
 import type { KvService, WatchSink, WatchStream } from './service.ts';
 import type { ApplyResult, KvStore } from './store.ts';
-import { validateDeleteRange, validatePut, validateRange, validateTxn } from './validate.ts';
+import {
+  isReadOnlyTxn,
+  isSerializableTxn,
+  validateDeleteRange,
+  validatePut,
+  validateRange,
+  validateTxn,
+} from './validate.ts';
 
 /** How often the leader looks for leases that ran out, as etcd does. */
 const LEASE_SCAN_MS = 500;
@@ -386,21 +393,6 @@ export class EmbeddedKv implements KvService {
     };
     this.#options.clock.after(COMPACT_SLICE_PAUSE_MS, step);
   }
-}
-
-/** Only ranges: answered without the log. A nested transaction counts as a write, as in etcd. */
-function isReadOnlyTxn(request: pb.TxnRequest): boolean {
-  return eachOp(request, (op) => op.requestRange !== undefined);
-}
-
-/** Every range was asked to be serializable; without any range it is not known to be, so it is not. */
-function isSerializableTxn(request: pb.TxnRequest): boolean {
-  if (request.success.length + request.failure.length === 0) return false;
-  return eachOp(request, (op) => op.requestRange?.serializable === true);
-}
-
-function eachOp(request: pb.TxnRequest, holds: (op: pb.RequestOp) => boolean): boolean {
-  return request.success.every(holds) && request.failure.every(holds);
 }
 
 /** Between two attempts to reach a leader that is being elected. */
