@@ -238,6 +238,8 @@ describe('codecs of the etcd API', () => {
     const bytes = etcd.encodeEventOnce(event);
     assert.equal(etcd.encodeEventOnce(event), bytes);
     assert.equal(event.encoded, bytes);
+    // Proof that the bytes are used: the event itself no longer says the same.
+    event.kv.value = 'changed';
     const shared = etcd.WatchResponse.encode(
       etcd.WatchResponse.create({ watchId: 3, events: [event] }),
     );
@@ -269,7 +271,7 @@ describe('malformed messages', () => {
   const cases: [what: string, type: AnyMessageType, hex: string][] = [
     ['a length past the end', etcd.PutRequest, '0a05616263'],
     ['a length of 4 GB', etcd.PutRequest, '0affffffff0f61'],
-    ['a length beyond 32 bits', etcd.PutRequest, '0affffffffff0f61'],
+    ['a length beyond 32 bits', etcd.PutRequest, '0a818080801061'],
     ['a number cut off', etcd.PutRequest, '1880'],
     ['a number of eleven bytes', etcd.PutRequest, '18ffffffffffffffffffff01'],
     ['a number of 70 bits', etcd.PutRequest, '18ffffffffffffffffff7f'],
