@@ -352,6 +352,113 @@ test('a request is served whatever pieces its bytes come in', async () => {
   client.socket.destroy();
 });
 
+/** A watch on a raw connection, and its sink. */
+async function rawWatch(client: RawClient): Promise<WatchSink> {
+  await until(() => sinks.size === 0);
+  const create = codec.WatchRequest.create({ createRequest: codec.WatchCreateRequest.create() });
+  client.write(headers(1, WATCH));
+  client.write(rawFrame(FrameType.data, 0, 1, envelope(codec.WatchRequest.encode(create))));
+  await until(() => sinks.size === 1);
+  return [...sinks][0]!;
+}
+
+/** Everything that the server had to say has been said when this settles. */
+async function roundTrip(client: RawClient, mark: number): Promise<void> {
+  client.write(rawFrame(FrameType.ping, 0, 0, Buffer.alloc(8, mark)));
+  await client.find(({ type, payload }) => type === FrameType.ping && payload[0] === mark);
+}
+
+function dataBytes(client: RawClient): number {
+  const data = client.frames.filter(({ type }) => type === FrameType.data);
+  return data.reduce((sum, { payload }) => sum + payload.length, 0);
+}
+
+test('neither the window of the stream nor that of the connection is ever overrun', async () => {
+  const response = codec.WatchResponse.create({ cancelReason: 'x'.repeat(10_000) });
+  // Of 65,535 bytes the connection has, and the stream has as many as the setting says.
+  for (const [setting, expected] of [
+    [20_000, 20_000],
+    [1_000_000, 65_535],
+  ] as const) {
+    const client = new RawClient(url);
+    client.greet([[4, setting]]);
+    const sink = await rawWatch(client);
+    for (let i = 0; i < 15; i++) sink.response(response);
+    await roundTrip(client, 1);
+    await roundTrip(client, 2);
+    assert.equal(dataBytes(client), expected);
+    // A later setting opens the window of the open stream.
+    client.write(settingsFrame([[4, setting + 1000]]), windowUpdateFrame(0, 2000));
+    await roundTrip(client, 3);
+    await roundTrip(client, 4);
+    assert.equal(dataBytes(client), setting === 20_000 ? 21_000 : 67_535);
+    client.socket.destroy();
+  }
+});
+
+test('a setting that overflows the window of an open stream ends the connection', async () => {
+  const client = new RawClient(url);
+  client.greet();
+  await rawWatch(client);
+  client.write(windowUpdateFrame(1, 0x7fff_0000), settingsFrame([[4, 0x7fff_ffff]]));
+  assert.equal((await client.refusal())?.code, 3);
+});
+
+test('the windows we give are given back as they are used, and not beyond', async () => {
+  const small = await serveEtcd(testBackend(kv), {
+    listenUrls: ['http://127.0.0.1:0'],
+    limits: { streamWindowBytes: 65_536, connectionWindowBytes: 131_072, maxHeldBytes: 200_000 },
+  });
+  const client = new RawClient(small.urls[0]!);
+  client.greet();
+  const value = 'v'.repeat(120_000);
+  const put = codec.PutRequest.encode(codec.PutRequest.create({ key: 'k', value }));
+  // More in all than the window of the connection, and than unfinished messages may keep at once.
+  for (let id = 1; id <= 9; id += 2) {
+    const body = envelope(put);
+    client.write(headers(id, '/etcdserverpb.KV/Put'));
+    for (let at = 0; at < body.length; at += 16_000) {
+      const last = at + 16_000 >= body.length;
+      client.write(rawFrame(FrameType.data, last ? 1 : 0, id, body.subarray(at, at + 16_000)));
+      await roundTrip(client, (id * 16 + at / 16_000) & 0xff);
+    }
+    await client.find(
+      ({ type, streamId, flags }) => type === 1 && streamId === id && (flags & 1) !== 0,
+    );
+  }
+  const given = (stream: number): number =>
+    client.frames
+      .filter(({ type, streamId }) => type === FrameType.windowUpdate && streamId === stream)
+      .reduce((sum, { payload }) => sum + payload.readUInt32BE(0), 0);
+  assert.ok(given(0) >= 65_537 + 5 * 120_000 - 131_072);
+  assert.ok(given(1) >= 120_000 - 65_536);
+  client.socket.destroy();
+  await small.close({ graceMs: 0 });
+});
+
+test('data beyond the window of its stream costs the stream', async () => {
+  const client = new RawClient(url);
+  client.greet();
+  // A client that talks on after the stream's flow was held: more than 1 MiB at once.
+  let release: (() => void) | undefined;
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  base.leaseKeepAlive = async ({ id }) => {
+    await held;
+    return { header: undefined, id, ttl: 1 };
+  };
+  const request = envelope(codec.LeaseKeepAliveRequest.encode({ id: -1n }));
+  const frame = Buffer.concat(Array.from({ length: 1000 }, () => request));
+  client.write(headers(1, '/etcdserverpb.Lease/LeaseKeepAlive'));
+  for (let i = 0; i < 80; i++) client.write(rawFrame(FrameType.data, 0, 1, frame));
+  const reset = await client.find(({ type }) => type === FrameType.rstStream);
+  assert.equal(reset?.payload.readUInt32BE(0), 3);
+  release!();
+  Reflect.deleteProperty(base, 'leaseKeepAlive');
+  client.socket.destroy();
+});
+
 test('padding, priority and trailers are understood', async () => {
   const client = new RawClient(url);
   client.greet();
