@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { constants } from 'node:http2';
 import { type AddressInfo, createServer } from 'node:net';
 import test from 'node:test';
@@ -215,7 +217,7 @@ test('a member that falls silent in the middle of reads is passed over', async (
   const silent: FakeHandler = () => undefined;
   await using one = await fakeEtcd({ [RANGE.path]: silent });
   await using two = await fakeEtcd({ [RANGE.path]: inTurn(rangeReply) });
-  const clock = fastClock(20);
+  const clock = fastClock(5);
   const service = etcdService({ endpoints: [one.endpoint, two.endpoint], clock });
   for (let i = 0; i < 6; i++) assert.deepEqual(await service.range(rangeRequest()), RANGE_REPLY);
   await service.close();
@@ -415,4 +417,34 @@ test('TLS: the server is checked, and a client certificate shown where asked for
     assert.deepEqual([error.code, error.outcome], ['ERR_UNAVAILABLE', 'not-applied']);
     await other.close();
   }
+});
+
+test('a process with an idle client ends, one with a waiting call does not', async () => {
+  await using fake = await fakeEtcd({ [RANGE.path]: inTurn(rangeReply) });
+  await using relay = await relayTo(fake.endpoint);
+  const index = new URL('./index.ts', import.meta.url).href;
+  const program = `
+    import { etcdKv } from ${JSON.stringify(index)};
+    const kv = etcdKv({ endpoints: '${relay.endpoint}' });
+    await kv.get('k');
+    process.stdout.write('first ');
+    for await (const _ of process.stdin) break;
+    process.stdin.destroy();
+    await kv.get('k');
+    process.stdout.write('second');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program]);
+  let output = '';
+  const ended = once(child, 'close');
+  child.stdout.on('data', (data: Buffer) => {
+    output += data.toString();
+  });
+  await once(child.stdout, 'data');
+  // The connection goes, and only the waiting call is left to keep the process alive.
+  await relay[Symbol.asyncDispose]();
+  child.stdin.write('go\n');
+  await failure(etcdService({ endpoints: relay.endpoint }).put(putRequest()));
+  await using again = await relayTo(fake.endpoint, relay.endpoint);
+  assert.equal(again.endpoint, relay.endpoint);
+  assert.deepEqual(await ended, [0, null]);
+  assert.equal(output, 'first second');
 });

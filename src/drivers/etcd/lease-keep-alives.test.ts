@@ -80,7 +80,7 @@ test('a dead link is left for another member before the lease runs out', async (
   await using toOne = await relayTo(one.endpoint);
   await using toTwo = await relayTo(two.endpoint);
   const endpoints = [toOne.endpoint, toTwo.endpoint];
-  const service = etcdService({ endpoints, clock: fastClock(20) });
+  const service = etcdService({ endpoints, clock: fastClock(5) });
   await service.leaseKeepAlive({ id: 1n });
   const [used, spare] = one.calls.length > 0 ? [toOne, two] : [toTwo, one];
   used.freeze();
