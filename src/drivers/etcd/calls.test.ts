@@ -194,23 +194,24 @@ test('an aborted call rejects with the reason itself and cancels its stream', as
   await service.close();
 });
 
-test('a member that accepts connections and says nothing is passed over', async () => {
-  const blackHole = createServer();
-  await new Promise<void>((resolve) => blackHole.listen(0, '127.0.0.1', resolve));
+test('a member that accepts connections and says nothing is passed over', async (t) => {
   const held = new Set<{ destroy(): void }>();
-  blackHole.on('connection', (socket) => held.add(socket));
+  const blackHole = createServer((socket) => held.add(socket));
+  await new Promise<void>((resolve) => blackHole.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    for (const socket of held) socket.destroy();
+    blackHole.close();
+  });
   const { port } = blackHole.address() as AddressInfo;
   await using fake = await fakeEtcd({ [PUT.path]: inTurn(putReply) });
   const service = etcdService({ endpoints: [`127.0.0.1:${port}`, fake.endpoint] });
   for (let i = 0; i < 3; i++) await service.put(putRequest());
-  const error = await failure(
-    etcdService({ endpoints: `127.0.0.1:${port}`, clock: fastClock(40) }).put(putRequest()),
-  );
+  await service.close();
+  const alone = etcdService({ endpoints: `127.0.0.1:${port}`, clock: fastClock(10) });
+  const error = await failure(alone.put(putRequest()));
   assert.deepEqual([error.code, error.outcome], ['ERR_UNAVAILABLE', 'not-applied']);
   assert.match(error.message, /no HTTP\/2 server answered within 2000 ms/);
-  await service.close();
-  for (const socket of held) socket.destroy();
-  await new Promise((resolve) => blackHole.close(resolve));
+  await alone.close();
 });
 
 test('a member that falls silent in the middle of reads is passed over', async () => {
@@ -299,19 +300,19 @@ test('a length over the bound, a compressed message and broken protobuf are prot
   }
 });
 
-test('a peer that speaks something else is an unavailable endpoint', async () => {
+test('a peer that speaks something else is an unavailable endpoint', async (t) => {
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.resume();
     socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
   const service = etcdService({ endpoints: `127.0.0.1:${port}` });
   const error = await failure(service.put(putRequest()));
   assert.deepEqual([error.code, error.outcome], ['ERR_UNAVAILABLE', 'not-applied']);
   await service.close();
-  await new Promise((resolve) => server.close(resolve));
 });
 
 test('a status in the headers alone, percent-encoded, is understood', async () => {
