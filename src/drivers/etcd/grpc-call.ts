@@ -369,11 +369,6 @@ export class GrpcStream implements Waiter {
     stream.write(frame);
   }
 
-  /** Bytes that wait to be sent. */
-  get unsentBytes(): number {
-    return this.#incoming?.stream.writableLength ?? 0;
-  }
-
   /** Stops reading; the server is held up by HTTP/2's flow control. */
   pause(): void {
     this.#incoming?.stream.pause();

@@ -205,13 +205,6 @@ export class GrpcSession {
     });
   }
 
-  /** Takes no new streams and ends when those it has are done. */
-  drain(): void {
-    if (this.state === 'ended') return;
-    if (this.state === 'ready') this.state = 'draining';
-    this.#session.close();
-  }
-
   /** Ends it at once, with all its streams. */
   destroy(cause: Error): void {
     this.#failed(cause);
