@@ -36,6 +36,9 @@ export interface Transport {
    */
   send(message: RaftMessage): void;
 
+  /** Hands what was sent so far to the network now, not at the end of the turn. Saves a round of the loop. */
+  flush(): void;
+
   /**
    * Asks a peer. Rejects with `ERR_UNAVAILABLE` (`not-applied`) where it surely was not delivered,
    * `ERR_TIMEOUT` (`unknown`) after `timeoutMs`, or the error that the peer's handler rejected with

@@ -30,7 +30,6 @@ export class Connection implements Swept {
   readonly #reader: FrameReader;
   readonly #queue: Fifo<OutFrame>;
   readonly #batch: OutFrame[];
-  readonly #onTurn: () => void;
   #queuedBytes: number;
   #turnScheduled: boolean;
   /** The socket has enough for now; `drain` will come. */
@@ -55,10 +54,6 @@ export class Connection implements Swept {
     this.#reader = new FrameReader((content, owned) => this.#take(content, owned));
     this.#queue = new Fifo();
     this.#batch = [];
-    this.#onTurn = () => {
-      this.#turnScheduled = false;
-      this.#flush();
-    };
     this.#queuedBytes = 0;
     this.#turnScheduled = false;
     this.#blocked = false;
@@ -110,7 +105,8 @@ export class Connection implements Swept {
     this.#queuedBytes += frame.bytes;
     if (!this.#turnScheduled && !this.#blocked) {
       this.#turnScheduled = true;
-      setImmediate(this.#onTurn);
+      this.#context.unflushed.push(this);
+      if (this.#context.unflushed.length === 1) setImmediate(this.#context.flushAll);
     }
     return true;
   }
@@ -188,6 +184,11 @@ export class Connection implements Swept {
 
   #take(content: Buffer, owned: boolean): void {
     if (content[0] !== FrameKind.alive) this.#events.onFrame(content, owned);
+  }
+
+  flush(): void {
+    this.#turnScheduled = false;
+    this.#flush();
   }
 
   #flush(): void {

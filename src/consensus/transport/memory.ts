@@ -90,6 +90,10 @@ class MemoryTransport implements Transport {
     else queueMicrotask(() => this.#handlers?.onUnreachable(message.to));
   }
 
+  flush(): void {
+    // Delivery takes a turn here, as a network does.
+  }
+
   async call(
     to: NodeId,
     method: string,

@@ -119,6 +119,8 @@ export interface TcpTransportOptions {
 export interface Swept {
   /** Looks at the deadlines. */
   sweep(now: number): void;
+  /** Writes what waits for the end of the turn. */
+  flush(): void;
   /** Time in which this process did not run is nobody's silence. */
   forgive(gapMs: number): void;
   close(reason: Error): void;
@@ -136,6 +138,10 @@ export interface TransportContext {
   readonly settings: TransportSettings;
   /** All open connections, for the sweep. */
   readonly connections: Set<Swept>;
+  /** Those with frames that wait for the end of the turn. */
+  readonly unflushed: Swept[];
+  /** Flushes them. */
+  readonly flushAll: () => void;
   handlers: TransportHandlers;
   /** Logs, at most once in ten seconds per `kind`. */
   warn(kind: string, text: string): void;

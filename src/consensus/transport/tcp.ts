@@ -22,6 +22,7 @@ import { Link } from './link.ts';
 import {
   DEFAULT_TRANSPORT_SETTINGS,
   readTlsFiles,
+  type Swept,
   type TcpTransportOptions,
   type TransportContext,
   type TransportLog,
@@ -144,6 +145,10 @@ class TcpNode implements TcpTransport {
     this.#reportUnreachable(peer);
   }
 
+  flush(): void {
+    this.#context.flushAll();
+  }
+
   call(to: NodeId, method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     const peer = this.#peers.get(to);
     if (this.#state === 'closed') return Promise.reject(closedError());
@@ -254,6 +259,7 @@ function createContext(
   const clock = options.clock ?? systemClock;
   const random = options.random ?? systemRandom;
   const log = options.log ?? (() => undefined);
+  const unflushed: Swept[] = [];
   return {
     id: options.id,
     clusterId: options.clusterId,
@@ -263,6 +269,11 @@ function createContext(
     random,
     settings: { ...DEFAULT_TRANSPORT_SETTINGS, ...options.settings },
     connections: new Set(),
+    unflushed,
+    flushAll: () => {
+      for (let at = 0; at < unflushed.length; at++) unflushed[at]!.flush();
+      unflushed.length = 0;
+    },
     handlers: NO_HANDLERS,
     warn: limitedWarnings(log, () => clock.now()),
     info: (text) => log('info', text),
