@@ -182,7 +182,7 @@ function commands(where: string, target: { readonly endpoints: string }): void {
 
   test('a lock that is taken away ends its command, with exit code 4', { timeout }, async () => {
     const name = `${prefix}stolen`;
-    await using holder = running('lock', name, '--', 'sh', '-c', 'echo started; sleep 300');
+    await using holder = running('lock', name, '--', 'sh', '-c', 'echo started; sleep 30');
     await holder.said(/started/);
     assert.equal(await ok('kv', 'del', `${name}/`, '--prefix'), '1\n');
     const { code, err } = await holder.ended;
@@ -202,7 +202,7 @@ function commands(where: string, target: { readonly endpoints: string }): void {
       '--',
       'sh',
       '-c',
-      'echo started; sleep 300',
+      'echo started; sleep 30',
     );
     await holder.said(/started/);
     holder.kill('SIGSTOP');

@@ -104,7 +104,8 @@ Waits until the lock is free, runs the command, and releases the lock when it en
 passed on. When the lock is lost (the cluster was out of reach for longer than --ttl), the command
 and what it started gets SIGTERM, and SIGKILL after --kill-after; the exit code is then ${EXIT.lost}.
 Without a command it prints the lock's key and holds it until Ctrl-C, as etcdctl lock does. Both use
-the same keys: they exclude each other.
+the same keys: they exclude each other. (Killed with SIGKILL, quorate cannot end the command: the lock
+is then free after --ttl while the command may run on. The fencing token is for that.)
 
 The command finds in its environment:
   QUORATE_LOCK_NAME       the name

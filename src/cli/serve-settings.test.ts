@@ -47,6 +47,14 @@ test('a cluster without this node, or with a broken entry, is refused', () => {
   assert.throws(() => settings('--initial-cluster=__proto__=http://h:1'), /no member 'default'/);
 });
 
+test('an address is advertised as it is listened on, but not port 0', () => {
+  const listen = '--listen-client-urls=http://h:1,http://h:2';
+  assert.deepEqual(settings(listen).node.clientUrls, ['http://h:1', 'http://h:2']);
+  const other = '--advertise-client-urls=http://x:9';
+  assert.deepEqual(settings(listen, other).node.clientUrls, ['http://x:9']);
+  assert.deepEqual(settings('--listen-client-urls=http://h:0').node.clientUrls, []);
+});
+
 test('an address without scheme, port or sense is refused', () => {
   for (const url of ['127.0.0.1:2379', 'http://h', 'ftp://h:1', 'http://h:1/path', 'http://h:x']) {
     assert.throws(() => settings(`--listen-client-urls=${url}`), /is no URL such as/, url);

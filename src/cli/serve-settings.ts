@@ -40,7 +40,7 @@ export function serveSettings({ values, warnings }: EtcdFlags): ServeSettings {
     'listen-client-urls',
     text('listen-client-urls', DEFAULT_CLIENT_URL),
   );
-  const clientUrls = text('advertise-client-urls', listenClientUrls.join(','));
+  const advertisedClientUrls = clientUrls(values.get('advertise-client-urls'), listenClientUrls);
   const peers = cluster(values.get('initial-cluster'), name, advertisedPeerUrls);
   const tls = tlsFiles(values, '');
   const peerTls = tlsFiles(values, 'peer-');
@@ -56,7 +56,7 @@ export function serveSettings({ values, warnings }: EtcdFlags): ServeSettings {
       peers,
       clusterToken: values.get('initial-cluster-token'),
       listenPeerUrls,
-      clientUrls: urls('advertise-client-urls', clientUrls),
+      clientUrls: advertisedClientUrls,
       maxRequestBytes,
       maxTxnOperations: count(values, 'max-txn-ops'),
       quotaBytes: quota(values),
@@ -101,6 +101,12 @@ function urls(flag: string, text: string): string[] {
   }
   if (list.length === 0) throw usage(`--${flag} needs at least one URL`);
   return list;
+}
+
+/** What is listened on is advertised too, unless the system chooses the port: nobody would find it. */
+function clientUrls(given: string | undefined, listen: readonly string[]): readonly string[] {
+  if (given) return urls('advertise-client-urls', given);
+  return listen.some((url) => /:0\/?$/.test(url)) ? [] : listen;
 }
 
 /** The URL parser drops a port that is its scheme's default; etcd wants it written out. */
