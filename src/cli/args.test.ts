@@ -65,6 +65,27 @@ test('what follows the first -- is the program, its own dashes included', () => 
   assert.deepEqual(splitProgram(['a']), { own: ['a'], program: undefined });
 });
 
+test('the value that an option lacks, or that looks like an option, is spoken of by its name', () => {
+  assert.equal(
+    refusal(() => parse('kv', specs, ['--limit'])),
+    '--limit needs a value',
+  );
+  assert.equal(
+    refusal(() => parse('kv', specs, ['--limit', '-1'])),
+    '--limit needs a value; one that starts with a dash is written --limit=-…',
+  );
+  assert.equal(
+    refusal(() => parse('kv', specs, ['--prefix=maybe'])),
+    '--prefix takes no value',
+  );
+});
+
+test('the start of one word is close, a dash and a letter is not', () => {
+  assert.equal(closest('stat', ['start', 'status']), 'status');
+  assert.equal(closest('-x', ['kv', 'lock']), undefined);
+  assert.equal(closest('kb', ['kv', 'lock']), 'kv');
+});
+
 test('a word is close when at most two letters differ', () => {
   assert.equal(closest('stats', ['start', 'status', 'kv']), 'status');
   assert.equal(closest('frobnicate', ['start', 'status']), undefined);

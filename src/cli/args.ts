@@ -63,20 +63,34 @@ function plainBoolean(argument: string, specs: OptionSpecs): string[] {
 
 function explain(error: Error, specs: OptionSpecs): string {
   const unknown = /^Unknown option '(-+)([\w-]+)'/.exec(error.message);
-  if (unknown === null) {
-    const text = error.message.split('\n')[0]!;
-    return text.charAt(0).toLowerCase() + text.slice(1);
-  }
+  if (unknown === null) return explainValue(error.message);
   const name = unknown[2]!;
   const near = closest(name, Object.keys(specs));
   const hint = near === undefined ? '' : `; did you mean --${near}?`;
   return `there is no option ${unknown[1]}${name}${hint}`;
 }
 
-/** The candidate at most two edits away, if there is one. */
+/** What `parseArgs` says of an option's value, in a sentence that names the option. */
+function explainValue(message: string): string {
+  const option = /--[\w-]+/.exec(message)?.[0];
+  if (option !== undefined && /argument missing/.test(message)) return `${option} needs a value`;
+  if (option !== undefined && /ambiguous/.test(message)) {
+    return `${option} needs a value; one that starts with a dash is written ${option}=-…`;
+  }
+  if (option !== undefined && /does not take/.test(message)) return `${option} takes no value`;
+  const text = message.split('\n')[0]!;
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/**
+ * The candidate that was probably meant: one that starts with the word, or is at most two edits away
+ * and not as many as it has letters.
+ */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
+  const longer = candidates.filter((candidate) => candidate.startsWith(word));
+  if (word.length > 2 && longer.length === 1) return longer[0];
   let best: string | undefined;
-  let bestDistance = 3;
+  let bestDistance = Math.min(3, word.length);
   for (const candidate of candidates) {
     const distance = editDistance(word, candidate);
     if (distance < bestDistance) {

@@ -68,11 +68,16 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
   }
 }
 
+const WHY_NOT_STARTED: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such program',
+  EACCES: 'it is not executable',
+};
+
 function ended(child: ChildProcess, file: string): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once('error', (error: NodeJS.ErrnoException) => {
       const missing = error.code === 'ENOENT';
-      const why = missing ? 'there is no such program' : error.message;
+      const why = WHY_NOT_STARTED[error.code ?? ''] ?? error.message;
       reject(new CommandError(`${file} could not be started: ${why}`, missing ? 127 : 126));
     });
     child.once('exit', (code, signal) => {

@@ -41,6 +41,27 @@ test('every command has a page, which --help shows too, with an example', async 
   }
 });
 
+test('what no cluster could ever answer is a wrong command line', async () => {
+  const wrong: readonly (readonly [string[], RegExp])[] = [
+    [['kv', 'get', 'a', '--endpoints', 'ftp://x'], /is no endpoint/],
+    [['lock', 'a', '--ttl', '10ms', '--', 'true'], /at least one second/],
+    [['lock', 'a', '--wait', '1s', '--no-wait'], /exclude each other/],
+    [['elect', 'a', '--listen', '--', 'true'], /--listen only watches/],
+    [['elect', 'a', 'value', '--listen'], /--listen only watches/],
+  ];
+  for (const [argv, message] of wrong) {
+    const { code, err } = await output(...argv);
+    assert.equal(code, 2, argv.join(' '));
+    assert.match(err, message);
+  }
+});
+
+test('a data folder that cannot be made is refused by its name', async () => {
+  const { code, err } = await output('start', '--data-dir', 'package.json/x');
+  assert.equal(code, 1);
+  assert.match(err, /package\.json\/x cannot be made \(a file is in its place\); choose another/);
+});
+
 test('docs/command-line.md shows every page as it is', async () => {
   const pages = Object.entries(TOPICS).map(([topic, { text }]) => {
     return `\n## quorate ${topic}\n\n\`\`\`text\n${text}\n\`\`\`\n`;
@@ -71,7 +92,7 @@ test('the version line is the one that etcd test tools look for', async () => {
 
 test('a wrong command line is one line, a pointer to help, and exit code 2', async () => {
   const cases: [string[], string][] = [
-    [['stat'], "quorate: there is no command 'stat'; did you mean 'start'?\nsee: quorate help\n"],
+    [['stat'], "quorate: there is no command 'stat'; did you mean 'status'?\nsee: quorate help\n"],
     [['kv'], 'quorate: kv needs a word: get, put, del or watch\nsee: quorate help kv\n'],
     [['kv', 'get'], 'quorate: a KEY is missing\nsee: quorate help kv\n'],
     [

@@ -1,4 +1,5 @@
 /** From a command line to a command and an exit code; the one place where errors become text. */
+import { isQuorateError } from '../core/errors.ts';
 import { VERSION } from '../version.ts';
 import { closest } from './args.ts';
 import { CommandError, EXIT, Interrupted, type Io, paint, UsageError } from './io.ts';
@@ -68,7 +69,8 @@ function explain(error: unknown, io: Io, debug: boolean): number {
     io.stderr.write(`see: quorate help${error.topic === '' ? '' : ` ${error.topic}`}\n`);
   }
   if (debug && error instanceof Error) io.stderr.write(`${stacks(error)}\n`);
-  if (error instanceof UsageError) return EXIT.usage;
+  if (error instanceof UsageError || isQuorateError(error, 'ERR_INVALID_ARGUMENT'))
+    return EXIT.usage;
   return error instanceof CommandError ? error.exitCode : EXIT.failed;
 }
 

@@ -28,6 +28,9 @@ export async function elect(argv: readonly string[], io: Io): Promise<number> {
       TOPIC,
     );
   }
+  if (values.listen && (positionals.length > 1 || program !== undefined)) {
+    throw new UsageError('--listen only watches: it takes a NAME, no VALUE and no command', TOPIC);
+  }
   if (program?.length === 0) throw new UsageError('there is no command after --', TOPIC);
   const ttlMs = time('--ttl', values.ttl ?? '10s');
   const killAfterMs = time('--kill-after', values['kill-after'] ?? '5s');

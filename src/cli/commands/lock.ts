@@ -32,6 +32,9 @@ export async function lock(argv: readonly string[], io: Io): Promise<number> {
   if (program?.length === 0) throw new UsageError('there is no command after --', TOPIC);
   const ttlMs = time('--ttl', values.ttl ?? '10s');
   const killAfterMs = time('--kill-after', values['kill-after'] ?? '5s');
+  if (values['no-wait'] && values.wait !== undefined) {
+    throw new UsageError('--wait and --no-wait exclude each other', TOPIC);
+  }
   const given = values['no-wait'] ? '0s' : values.wait;
   const waitMs = given === undefined ? undefined : time('--wait', given);
   await using kv = etcdKv(connection(TOPIC, values, io.env));

@@ -76,7 +76,7 @@ function ports(name: string, text: string | undefined): number[] | undefined {
 
 export async function start(argv: readonly string[], io: Io): Promise<number> {
   const plan = planCluster(argv);
-  mkdirSync(plan.dataDir, { recursive: true });
+  makeFolder(plan.dataDir);
   const claim = claimFolder(plan.dataDir);
   try {
     await refuseBusyPorts(plan.nodes);
@@ -86,9 +86,20 @@ export async function start(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why = code === 'EEXIST' || code === 'ENOTDIR' ? 'a file is in its place' : code;
+    throw new CommandError(`${path} cannot be made (${why}); choose another with --data-dir`);
+  }
+}
+
 async function runCluster(plan: ClusterPlan, io: Io): Promise<number> {
   const count = plan.nodes.length;
-  line(io, `${paint(io, 'bold', `Quorate ${VERSION}`)}: ${count} nodes, data in ${plan.dataDir}\n`);
+  const nodes = count === 1 ? 'one node' : `${count} nodes`;
+  line(io, `${paint(io, 'bold', `Quorate ${VERSION}`)}: ${nodes}, data in ${plan.dataDir}\n`);
   const display = new Display(io, plan.nodes);
   const failed = Promise.withResolvers<Error>();
   const children = plan.nodes.map(
@@ -151,7 +162,9 @@ function tryNext(plan: ClusterPlan, children: readonly ChildNode[], io: Io): voi
     '',
     command(
       `kill -9 ${leader.state.pid ?? 'PID'}`,
-      `${leader.plan.name}, the leader: another takes over, it comes back`,
+      children.length === 1
+        ? 'it comes back'
+        : `${leader.plan.name}, the leader: another takes over, it comes back`,
     ),
     '',
     'Ctrl-C stops the nodes; the data stays.',

@@ -80,7 +80,7 @@ async function ask(client: Client, signal: AbortSignal): Promise<ClusterStatus> 
   const members = await Promise.all(asked.map((place) => askMember(client, place, signal)));
   if (members.every((member) => member.status === undefined)) {
     throw new CommandError(
-      `no member answers (${members[0]?.error}); start one with \`quorate start\`, or give its address with --endpoints`,
+      `no member answers: ${members[0]?.error}; \`quorate start\` starts a cluster, --endpoints says where one is`,
       EXIT.notFound,
     );
   }

@@ -32,6 +32,10 @@ export interface ChildEvents {
   readonly failed: (error: Error) => void;
 }
 
+/** A node goes by its peer URL: with other ports, or another number of nodes, it is another. */
+const SAME_PORTS =
+  'start it with the ports and the number of nodes it was made with, or give another --data-dir';
+
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 /** A node that ran this long was well: the next pause is the first one again. */
@@ -110,8 +114,10 @@ export class ChildNode {
   #onReport(message: unknown): void {
     if (!isReport(message)) return;
     if (message.kind === 'role') this.#change({ role: message.role, term: message.term });
-    else if (message.kind === 'failed') this.#lastError = message.message;
-    else {
+    else if (message.kind === 'failed') {
+      const mismatch = message.code === 'ERR_DATA_DIR_MISMATCH';
+      this.#lastError = mismatch ? `${message.message}; ${SAME_PORTS}` : message.message;
+    } else {
       this.#wasReady = true;
       this.#change({ phase: 'ready' });
       this.#becameReady.resolve();
