@@ -86,7 +86,10 @@ export interface Core {
   snapshotSent(peer: NodeId, ok: boolean): void;
   /** A received snapshot is durable and restored. */
   snapshotInstalled(metadata: SnapshotMetadata): void;
-  /** Our own snapshot at `index` is durable: the log before `keepFrom` may be dropped. */
+  /**
+   * Drops the log before `keepFrom` from memory. A snapshot at `index`, an applied entry, or later can be
+   * sent from now on to peers that need what was dropped.
+   */
   compact(index: number, keepFrom: number): void;
   /** The term of the entry at `index`, or 0 where it is not in the log. */
   termAt(index: number): number;

@@ -219,6 +219,7 @@ const SETTING_NAMES = [
   'snapshotBytes',
   'snapshotAgeMs',
   'keepEntries',
+  'keepBytes',
   'maxProposalBytes',
   'maxWaitingProposals',
   'maxWaitingBytes',

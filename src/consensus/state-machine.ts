@@ -17,8 +17,9 @@ export interface StateMachine<Result> {
   apply(data: Uint8Array, index: number): Result;
 
   /**
-   * Takes a snapshot of the state as of now. The chunks are pulled later, while further entries are
-   * applied: they must not show those. `close` of the iterator (its `return`) frees what was pinned.
+   * Takes a snapshot of the state as of now. The first chunk is pulled at once (so a generator may pin
+   * the state in its first step), the others later, while further entries are applied: they must not
+   * show those. The iterator's `return` frees what was pinned.
    */
   snapshot(): Iterable<Uint8Array>;
 

@@ -25,6 +25,7 @@ import type { Members } from './members.ts';
 import type { ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
+import { Retention } from './retention.ts';
 import type { ReplicaSettings } from './settings.ts';
 import { Snapshots } from './snapshots.ts';
 import { FORWARD, Submission } from './submission.ts';
@@ -44,6 +45,7 @@ export class Replica<Result> {
   readonly #submission: Submission<Result>;
   readonly #reads = new Reads();
   readonly #snapshots: Snapshots<Result>;
+  readonly #retention: Retention;
   #cancelTick: Cancel | undefined;
   #scheduled = false;
   #applied = 0;
@@ -72,6 +74,7 @@ export class Replica<Result> {
     this.#proposals = new Proposals(this.#applied);
     const { core, transport, settings } = options;
     this.#submission = new Submission({ core, transport, settings }, this.#proposals);
+    this.#retention = new Retention(settings);
     this.#snapshots = new Snapshots(
       options.storage,
       options.machine,
@@ -217,6 +220,7 @@ export class Replica<Result> {
     this.#stop(new QuorateError('ERR_CLOSED', 'the node was closed'));
     await this.#snapshots.abandon();
     await this.#transport.close();
+    await this.#snapshots.ended();
     await this.#storage.close();
   }
 
@@ -287,6 +291,8 @@ export class Replica<Result> {
         this.#reads.applied(this.#applied);
         this.#events.onApplied?.();
       }
+      const keepFrom = this.#retention.dropBefore(this.#applied);
+      if (keepFrom !== undefined) this.#core.compact(this.#applied, keepFrom);
       this.#takeSnapshotIfDue();
       if (this.#core.hasEffects()) this.#wake();
     } catch (error) {
@@ -344,6 +350,7 @@ export class Replica<Result> {
     }
     this.#applied = entry.index;
     this.#snapshots.applied(entry.data.length, this.#clock.now());
+    this.#retention.applied(entry.data.length);
     this.#proposals.applied(entry.index, entry.term, result);
     if (!this.#leading && this.#role === 'leader' && entry.term === this.#term) {
       this.#leading = true;
@@ -391,20 +398,21 @@ export class Replica<Result> {
 
   #takeSnapshotIfDue(): void {
     if (this.#installing || !this.#snapshots.due(this.#clock.now())) return;
-    const metadata: SnapshotMetadata = {
+    this.#takeSnapshot().catch((error) => this.#fail(error));
+  }
+
+  /** Whether there is a snapshot of the state as of now; `false` where a received one overtook it. */
+  async #takeSnapshot(): Promise<boolean> {
+    const taken = await this.#snapshots.take({
       index: this.#applied,
       term: this.#core.termAt(this.#applied),
       configuration: this.members.configuration(),
-    };
-    this.#snapshots.take(metadata).then(
-      (taken) => {
-        if (!taken || this.#stopped !== undefined) return;
-        this.#core.compact(metadata.index, Math.max(1, metadata.index - this.settings.keepEntries));
-        this.#storage.release(this.#snapshots.releasable());
-        this.#wake();
-      },
-      (error) => this.#fail(error),
-    );
+    });
+    if (taken && this.#stopped === undefined) {
+      this.#storage.release(this.#snapshots.releasable());
+      this.#wake();
+    }
+    return taken;
   }
 
   #sendSnapshot(wanted: RaftMessage): void {
@@ -413,15 +421,22 @@ export class Replica<Result> {
       this.#core.snapshotSent(wanted.to, ok);
       this.#wake();
     };
-    const stream = this.#snapshots.toSend(wanted);
-    if (stream === undefined) {
-      sent(false);
-      return;
-    }
-    this.#transport.sendSnapshot(stream.message, stream.metadata, stream.chunks).then(
+    this.#snapshotFor(wanted).then(
       () => sent(true),
       () => sent(false),
     );
+  }
+
+  /** Sends the newest snapshot, made now where that is older than the log we still hold. */
+  async #snapshotFor(wanted: RaftMessage): Promise<void> {
+    const { firstIndex } = this.#core.status();
+    if (this.#snapshots.newestIndex < firstIndex - 1) {
+      if (this.#snapshots.busy || this.#installing || !(await this.#takeSnapshot())) {
+        throw new QuorateError('ERR_BUSY', 'another snapshot is under way', { retryable: true });
+      }
+    }
+    const { message, metadata, chunks } = this.#snapshots.toSend(wanted);
+    await this.#transport.sendSnapshot(message, metadata, chunks);
   }
 
   #install(metadata: SnapshotMetadata): void {
@@ -431,6 +446,7 @@ export class Replica<Result> {
         this.#installing = false;
         if (this.#stopped !== undefined) return;
         this.#applied = metadata.index;
+        this.#retention.reset();
         this.#core.snapshotInstalled(metadata);
         this.#core.configure(this.members.configuration());
         this.#proposals.skippedTo(metadata.index);

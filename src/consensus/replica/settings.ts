@@ -17,8 +17,10 @@ export interface ReplicaSettings {
   readonly snapshotBytes: number;
   /** Age of the oldest entry not covered by a snapshot before one is taken. @defaultValue one hour */
   readonly snapshotAgeMs: number;
-  /** Entries kept in memory behind the snapshot, for followers that are a little late. @defaultValue 5000 */
+  /** Applied entries kept in memory for followers that are a little late; others get a snapshot. @defaultValue 5000 */
   readonly keepEntries: number;
+  /** Their bytes. @defaultValue 64 MiB */
+  readonly keepBytes: number;
   /** Largest proposal. @defaultValue 1.5 MiB */
   readonly maxProposalBytes: number;
   /** Proposals that may wait for a leader or for room; beyond: `ERR_BUSY`. @defaultValue 50000 */
@@ -35,6 +37,7 @@ export const replicaDefaults: ReplicaSettings = {
   snapshotBytes: 64 * 1024 * 1024,
   snapshotAgeMs: 3_600_000,
   keepEntries: 5000,
+  keepBytes: 64 * 1024 * 1024,
   maxProposalBytes: 1.5 * 1024 * 1024,
   maxWaitingProposals: 50_000,
   maxWaitingBytes: 64 * 1024 * 1024,

@@ -12,6 +12,20 @@ import type { SnapshotMetadata } from '../types.ts';
 import type { Members } from './members.ts';
 import type { ReplicaSettings } from './settings.ts';
 
+/** A snapshot being written, our own or one that arrives. */
+interface Writing {
+  /** Another one takes its place, or the node stops: end at the next chunk. */
+  givenUp: boolean;
+  readonly ended: Promise<void>;
+  readonly end: () => void;
+}
+
+interface Arrived {
+  readonly metadata: SnapshotMetadata;
+  readonly writer: SnapshotWriter;
+  readonly writing: Writing;
+}
+
 export class Snapshots<Result> {
   readonly #storage: Storage;
   readonly #machine: StateMachine<Result>;
@@ -25,10 +39,9 @@ export class Snapshots<Result> {
   /** Index of the snapshot before the newest one: storage falls back to it, so its log is kept. */
   #previousIndex = 0;
   #newestIndex: number;
-  #writer: SnapshotWriter | undefined;
-  #taking = false;
-  /** Arrived, not yet accepted by the core. */
-  #arrived: SnapshotMetadata | undefined;
+  #writing: Writing | undefined;
+  /** Arrived whole, not yet accepted by the core; it is still the one being written. */
+  #arrived: Arrived | undefined;
 
   constructor(
     storage: Storage,
@@ -48,6 +61,11 @@ export class Snapshots<Result> {
     return this.#newestIndex;
   }
 
+  /** One is being written. */
+  get busy(): boolean {
+    return this.#writing !== undefined;
+  }
+
   applied(bytes: number, now: number): void {
     if (this.#entries === 0) this.#oldestAt = now;
     this.#entries += 1;
@@ -59,7 +77,7 @@ export class Snapshots<Result> {
    * last one weighed: then snapshots at most double what is written, however large the state.
    */
   due(now: number): boolean {
-    if (this.#taking || this.#writer !== undefined || this.#entries === 0) return false;
+    if (this.busy || this.#entries === 0) return false;
     if (now - this.#oldestAt >= this.#settings.snapshotAgeMs) return true;
     if (this.#bytes < this.#newestBytes) return false;
     return (
@@ -72,66 +90,71 @@ export class Snapshots<Result> {
    * the newest snapshot: `false` where one that arrived from the leader overtook it.
    */
   async take(metadata: SnapshotMetadata): Promise<boolean> {
-    this.#taking = true;
     this.#entries = 0;
     this.#bytes = 0;
     const members = this.#members.encode();
     const chunks = this.#machine.snapshot()[Symbol.iterator]();
+    // Now, before anything else is applied: a generator pins its state at its first step.
+    const first = chunks.next();
+    const writing = await this.#begin();
     let writer: SnapshotWriter | undefined;
     try {
+      if (writing.givenUp) return false;
       writer = await this.#storage.createSnapshot(metadata);
-      this.#writer = writer;
       await writer.write(members);
       let bytes = members.length;
-      for (let next = chunks.next(); !next.done; next = chunks.next()) {
-        if (this.#writer !== writer) return false;
+      for (let next = first; !next.done; next = chunks.next()) {
+        if (writing.givenUp) return false;
         await writer.write(next.value);
         bytes += next.value.length;
       }
-      if (this.#writer !== writer) return false;
+      if (writing.givenUp) return false;
       await writer.commit();
       this.#becameNewest(metadata.index, bytes);
       return true;
     } finally {
       chunks.return?.();
-      if (writer !== undefined && this.#writer === writer) this.#writer = undefined;
-      this.#taking = false;
+      await writer?.abort();
+      this.#end(writing);
     }
   }
 
   /** Takes in a snapshot that the leader sends, beside the state in use. */
   async receive(metadata: SnapshotMetadata, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    await this.abandon();
-    const writer = await this.#storage.createSnapshot(metadata);
-    this.#writer = writer;
+    const writing = await this.#begin();
+    let writer: SnapshotWriter | undefined;
     try {
+      refuseIfGivenUp(writing);
+      writer = await this.#storage.createSnapshot(metadata);
       for await (const chunk of chunks) {
-        if (this.#writer !== writer) {
-          throw new QuorateError('ERR_UNAVAILABLE', 'another snapshot took the place of this one');
-        }
+        refuseIfGivenUp(writing);
         await writer.write(chunk);
       }
-      this.#arrived = metadata;
+      refuseIfGivenUp(writing);
+      this.#arrived = { metadata, writer, writing };
     } catch (error) {
-      await writer.abort();
-      if (this.#writer === writer) this.#writer = undefined;
+      await writer?.abort();
+      this.#end(writing);
       throw error;
     }
   }
 
   /** The core accepted what arrived: makes it durable and replaces the state. */
   async install(metadata: SnapshotMetadata): Promise<void> {
-    const writer = this.#writer;
-    if (writer === undefined || this.#arrived?.index !== metadata.index) {
+    const arrived = this.#arrived;
+    if (arrived?.metadata.index !== metadata.index) {
       throw new QuorateError('ERR_INTERNAL', 'the snapshot to install is not the one that arrived');
     }
-    await writer.commit();
-    this.#writer = undefined;
     this.#arrived = undefined;
-    this.#entries = 0;
-    this.#bytes = 0;
-    this.#becameNewest(metadata.index, 0);
-    await this.restore();
+    try {
+      await arrived.writer.commit();
+      this.#entries = 0;
+      this.#bytes = 0;
+      this.#becameNewest(metadata.index, 0);
+      await this.restore();
+    } finally {
+      this.#end(arrived.writing);
+    }
   }
 
   /** Brings the state machine to the newest snapshot on the disk. */
@@ -149,13 +172,15 @@ export class Snapshots<Result> {
   }
 
   /** The stream to send to a peer that needs entries we no longer have. */
-  toSend(
-    wanted: RaftMessage,
-  ):
-    | { message: RaftMessage; metadata: SnapshotMetadata; chunks: AsyncIterable<Uint8Array> }
-    | undefined {
+  toSend(wanted: RaftMessage): {
+    message: RaftMessage;
+    metadata: SnapshotMetadata;
+    chunks: AsyncIterable<Uint8Array>;
+  } {
     const snapshot = this.#storage.readSnapshot();
-    if (snapshot === undefined) return undefined;
+    if (snapshot === undefined) {
+      throw new QuorateError('ERR_INTERNAL', 'there is no snapshot to send');
+    }
     const { metadata, chunks } = snapshot;
     return {
       message: { ...wanted, index: metadata.index, logTerm: metadata.term },
@@ -164,12 +189,42 @@ export class Snapshots<Result> {
     };
   }
 
-  /** Ends what is being written, if anything is. */
+  /** Gives up what is being written, if anything is. */
   async abandon(): Promise<void> {
-    const writer = this.#writer;
-    this.#writer = undefined;
+    if (this.#writing !== undefined) this.#writing.givenUp = true;
+    await this.#discardArrived();
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async ended(): Promise<void> {
+    await this.#writing?.ended;
+  }
+
+  /** One at a time: the one under way gives up, and this one begins when it has ended. */
+  async #begin(): Promise<Writing> {
+    const before = this.#writing;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const writing = { givenUp: false, ended: promise, end: resolve };
+    this.#writing = writing;
+    if (before !== undefined) {
+      before.givenUp = true;
+      await this.#discardArrived();
+      await before.ended;
+    }
+    return writing;
+  }
+
+  #end(writing: Writing): void {
+    if (this.#writing === writing) this.#writing = undefined;
+    writing.end();
+  }
+
+  async #discardArrived(): Promise<void> {
+    const arrived = this.#arrived;
+    if (arrived === undefined) return;
     this.#arrived = undefined;
-    await writer?.abort();
+    await arrived.writer.abort();
+    this.#end(arrived.writing);
   }
 
   /** The log up to here is not needed even if the newest snapshot turns out to be damaged. */
@@ -182,4 +237,9 @@ export class Snapshots<Result> {
     this.#newestIndex = index;
     this.#newestBytes = bytes;
   }
+}
+
+function refuseIfGivenUp(writing: Writing): void {
+  if (!writing.givenUp) return;
+  throw new QuorateError('ERR_UNAVAILABLE', 'another snapshot took the place of this one');
 }
