@@ -21,8 +21,12 @@ import { type ApplyResult, KvStore } from './kv/store.ts';
 import { NodeView } from './node-view.ts';
 import type { NodeBackend } from './server/backend.ts';
 
+/** Who a node is, where its data lives, and how it and its store behave. */
 export interface NodeOptions extends ReplicaPlace, Partial<ReplicaSettings>, ReplicaSurroundings {
-  /** Where clients reach this node; shown to them in the member list. @defaultValue none */
+  /**
+   * Where clients reach this node; shown to them in the member list. To be reached there, serve it:
+   * `serveEtcd(node.backend, …)`. @defaultValue none
+   */
   readonly clientUrls?: readonly string[] | undefined;
   /** Largest request. @defaultValue 1.5 MiB */
   readonly maxRequestBytes?: number | undefined;
@@ -38,11 +42,14 @@ export interface NodeOptions extends ReplicaPlace, Partial<ReplicaSettings>, Rep
     | undefined;
 }
 
+/** How a node stands: its part in the quorum, and its store. */
 export interface NodeStatus extends ReplicaStatus {
   readonly name: string;
+  /** 16 hex digits, made of the peer URLs and the cluster token: the same on every node. */
   readonly clusterId: string;
   /** The store's revision on this node. */
   readonly revision: number;
+  /** What the store holds, as etcd counts its database: freed space included until a defragmentation. */
   readonly storeBytes: number;
 }
 
@@ -54,8 +61,12 @@ export interface QuorateNode extends AsyncDisposable {
   readonly backend: NodeBackend;
   /** Resolves with the reason when the node stops itself: its disk failed or an invariant broke. */
   readonly failed: Promise<Error>;
+  /** How this node stands now. No I/O. */
   status(): NodeStatus;
-  /** Resolves when a leader is known. */
+  /**
+   * Resolves when the node can serve: a leader is known and this node holds all that was committed.
+   * Waits as long as that takes; rejects with the signal's reason, or `ERR_CLOSED`.
+   */
   ready(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /** Hands leadership over if it can, then lets go of disk and network. Idempotent. */
   close(): Promise<void>;
@@ -71,15 +82,24 @@ const DEFAULT_PROGRESS_MS = 600_000;
  * by themselves. Rejects with `ERR_INVALID_ARGUMENT`, `ERR_DATA_DIR_LOCKED`,
  * `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT` or `ERR_ADDRESS_IN_USE`; nothing stays open then.
  *
- * @example `examples/embedded.ts`
+ * @example
+ * ```ts
+ * await using node = await openNode({
+ *   name: 'a',
+ *   peers: { a: 'http://10.0.0.1:2380', b: 'http://10.0.0.2:2380', c: 'http://10.0.0.3:2380' },
+ *   dataDir: '/var/lib/quorate',
+ * });
+ * await node.kv.put('greeting', 'hello');
+ * ```
  */
 export async function openNode(options: NodeOptions): Promise<QuorateNode> {
+  requirePlace(options);
   const clock = options.clock ?? systemClock;
   const maxRequestBytes = options.maxRequestBytes ?? 1.5 * 1024 * 1024;
   const electionMs = options.electionMs ?? 1000;
   const store = new KvStore({
     clock,
-    minLeaseTtl: Math.ceil((1.5 * electionMs) / 1000),
+    minLeaseTtlSeconds: Math.ceil((1.5 * electionMs) / 1000),
     progressNotifyMs: options.watchProgressIntervalMs ?? DEFAULT_PROGRESS_MS,
     maxRequestBytes,
   });
@@ -132,6 +152,21 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   parts.view = view;
   view.start();
   return new Node(replica, store, service, view, options.name, clusterId, failed.promise);
+}
+
+/** For callers without types: what nothing works without, by its name. */
+function requirePlace(options: Partial<NodeOptions> | undefined): void {
+  const { name, dataDir, peers } = options ?? {};
+  if (typeof name !== 'string' || name === '') throw missing('name: text', name);
+  if (typeof dataDir !== 'string' || dataDir === '') throw missing('dataDir: a path', dataDir);
+  if (typeof peers !== 'object' || peers === null) {
+    throw missing("peers: { NAME: 'http://HOST:PORT', … } of all nodes", peers);
+  }
+}
+
+function missing(needed: string, given: unknown): QuorateError {
+  const what = given === '' ? 'empty text' : typeof given;
+  return new QuorateError('ERR_INVALID_ARGUMENT', `${needed} is needed, not ${what}`);
 }
 
 function replicaOptions(

@@ -34,7 +34,9 @@ export interface KvTarget {
   readonly kv: Kv;
   /** The raw API of the same store. @defaultValue none: cases that need it are skipped */
   readonly service?: KvService | undefined;
+  /** The one that the store goes by. @defaultValue the system's */
   readonly clock?: Clock;
+  /** Picks the prefix of a case's keys. @defaultValue the system's */
   readonly random?: Random;
 }
 
@@ -64,7 +66,7 @@ export function runCases(
   }
 }
 
-/** Runs one case. */
+/** Runs one case; rejects with an `AssertionError` where the store breaks its rule. */
 export async function runCase(one: KvCase, target: KvTarget): Promise<void> {
   const clock = target.clock ?? systemClock;
   const id = (target.random ?? systemRandom).id63().toString(36);

@@ -87,7 +87,9 @@ export class QuorateError extends Error {
   readonly [BRAND] = true;
   readonly code: ErrorCode;
   readonly outcome: Outcome;
+  /** Whether the same call may succeed later without any change. */
   readonly retryable: boolean;
+  /** For `ERR_COMPACTED`: the oldest revision that can still be read. */
   readonly compactRevision: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: QuorateErrorOptions = {}) {

@@ -42,6 +42,7 @@ import { deleteResult, keyValue, putResult, rangeResult, txnResult } from './ove
 import { KvWatch } from './over-watch.ts';
 import type { KvService } from './service.ts';
 
+/** What the `Kv` owns. */
 export interface KvOverOptions {
   /** Whether `close` also closes the service. @defaultValue `true` */
   readonly closeService?: boolean;

@@ -21,18 +21,19 @@ import {
 /** How often leases that ran out are looked for, as in etcd. */
 const LEASE_SCAN_MS = 500;
 
+/** How a store in memory behaves; every default is etcd's. */
 export interface MemoryOptions {
   /** @defaultValue the system's */
   readonly clock?: Clock;
   /** Picks lease ids. @defaultValue the system's */
   readonly random?: Random;
-  /** Seconds below which a lease is raised to this. @defaultValue 2, as etcd with its defaults */
-  readonly minLeaseTtl?: number;
+  /** Shorter leases are granted this life. @defaultValue 2, as etcd with its defaults */
+  readonly minLeaseTtlSeconds?: number;
   /** How often idle watches that asked for it are told so. @defaultValue 10 minutes */
-  readonly progressNotifyMs?: number;
-  /** @defaultValue 1.5 MiB, counted as keys and values */
+  readonly watchProgressIntervalMs?: number;
+  /** Largest write; beyond: `ERR_REQUEST_TOO_LARGE`. @defaultValue 1.5 MiB, counted as keys and values */
   readonly maxRequestBytes?: number;
-  /** @defaultValue 128 */
+  /** Most operations in a transaction; beyond: `ERR_TOO_MANY_OPERATIONS`. @defaultValue 128 */
   readonly maxTxnOperations?: number;
 }
 
@@ -67,8 +68,8 @@ class MemoryKvService implements MemoryService {
     this.#maxTxnOperations = options.maxTxnOperations ?? MAX_TXN_OPERATIONS;
     this.store = new KvStore({
       clock: this.#clock,
-      minLeaseTtl: options.minLeaseTtl ?? 2,
-      progressNotifyMs: options.progressNotifyMs ?? 10 * 60_000,
+      minLeaseTtlSeconds: options.minLeaseTtlSeconds ?? 2,
+      progressNotifyMs: options.watchProgressIntervalMs ?? 10 * 60_000,
       maxRequestBytes: this.#maxRequestBytes,
     });
     this.store.lessor.promote(0);

@@ -20,12 +20,18 @@ export interface WatchSink {
 
 /** One watch stream with any number of watches on it, as the API's `Watch` call. */
 export interface WatchStream {
+  /** Creates or cancels a watch, or asks for progress; the answer comes to the sink. */
   request(request: pb.WatchRequest): void;
+  /** The receiver can take more, after `response` had returned `false`. */
   resume(): void;
   /** Ends all its watches; `sink.end` follows at once. Idempotent. */
   close(): void;
 }
 
+/**
+ * A store, call by call as in etcd's v3 API: see there what each does, and `Kv` for its guarantees.
+ * To implement it is to make a store usable by `kvOver`, `serveEtcd` and the conformance suite.
+ */
 export interface KvService {
   range(request: pb.RangeRequest, options?: WaitOptions): Promise<pb.RangeResponse>;
   put(request: pb.PutRequest, options?: WaitOptions): Promise<pb.PutResponse>;
@@ -35,6 +41,7 @@ export interface KvService {
   ): Promise<pb.DeleteRangeResponse>;
   txn(request: pb.TxnRequest, options?: WaitOptions): Promise<pb.TxnResponse>;
   compact(request: pb.CompactionRequest, options?: WaitOptions): Promise<pb.CompactionResponse>;
+  /** Opens a stream; what its watches see goes to `sink`. */
   watch(sink: WatchSink): WatchStream;
   leaseGrant(request: pb.LeaseGrantRequest, options?: WaitOptions): Promise<pb.LeaseGrantResponse>;
   leaseRevoke(
@@ -53,5 +60,6 @@ export interface KvService {
     request: pb.LeaseLeasesRequest,
     options?: WaitOptions,
   ): Promise<pb.LeaseLeasesResponse>;
+  /** Ends every watch stream, and lets go of what the service holds. Idempotent. */
   close(): Promise<void>;
 }

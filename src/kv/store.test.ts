@@ -72,7 +72,7 @@ describe('applying entries', () => {
 
 describe('leases in the log', () => {
   it('are raised to the least life, and refused where the id is taken or the life too long', () => {
-    const store = new KvStore({ clock, minLeaseTtl: 3 });
+    const store = new KvStore({ clock, minLeaseTtlSeconds: 3 });
     const grant = (id: bigint, ttl: number): ApplyResult =>
       apply(store, { leaseGrant: { id, ttl } });
     assert.equal(grant(-4n, -1).leaseGrant?.ttl, 3);

@@ -27,7 +27,7 @@ const LEASE_COST_BYTES = 64;
 export interface KvStoreOptions {
   readonly clock: Clock;
   /** Seconds below which a lease is raised to this. The same on all members. @defaultValue 2 */
-  readonly minLeaseTtl?: number;
+  readonly minLeaseTtlSeconds?: number;
   /** How often idle watches that asked for it are told so. @defaultValue 10 minutes */
   readonly progressNotifyMs?: number;
   /** Responses of watches with `fragment` are cut above this. @defaultValue 1.5 MiB */
@@ -61,7 +61,7 @@ export class KvStore implements StateMachine<ApplyResult> {
   /** How often the host calls `notifyProgress`. */
   readonly progressScanMs: number;
   readonly #clock: Clock;
-  readonly #minLeaseTtl: number;
+  readonly #minLeaseTtlSeconds: number;
   readonly #hub: WatchHub;
   #mvcc = new Mvcc();
   #members = new Map<bigint, MemberAttributes>();
@@ -74,7 +74,7 @@ export class KvStore implements StateMachine<ApplyResult> {
 
   constructor(options: KvStoreOptions) {
     this.#clock = options.clock;
-    this.#minLeaseTtl = options.minLeaseTtl ?? 2;
+    this.#minLeaseTtlSeconds = options.minLeaseTtlSeconds ?? 2;
     this.progressScanMs = options.progressNotifyMs ?? 10 * 60_000;
     this.lessor = new Lessor(options.clock);
     this.#hub = new WatchHub(
@@ -189,7 +189,7 @@ export class KvStore implements StateMachine<ApplyResult> {
     this.#refuseIfCorrupt();
     this.#refuseIfFull(LEASE_COST_BYTES);
     this.lessor.checkGrant(request.id, request.ttl);
-    const ttl = Math.max(request.ttl, this.#minLeaseTtl);
+    const ttl = Math.max(request.ttl, this.#minLeaseTtlSeconds);
     this.lessor.grant(request.id, ttl);
     return { header: undefined, id: request.id, ttl, error: '' };
   }

@@ -14,6 +14,7 @@ import type { Elections, Leader, Leadership } from './elections.ts';
 import type { AcquireOptions, Lock, Locks } from './locks.ts';
 import { Sessions } from './session.ts';
 
+/** How locks and elections over a store behave. */
 export interface OverKvOptions {
   /**
    * How long what is held outlives its holder: the life of the lease that all locks of one `Locks`
@@ -52,9 +53,10 @@ function openSessions(kv: Kv, options: OverKvOptions): Sessions {
 function requireName(name: string): void {
   const bytes = typeof name === 'string' ? Buffer.byteLength(name) : 0;
   if (bytes > 0 && bytes <= MAX_NAME_BYTES) return;
+  const given = typeof name === 'string' ? `${bytes} bytes` : `not text but ${typeof name}`;
   throw new QuorateError(
     'ERR_INVALID_ARGUMENT',
-    `name: ${bytes} bytes; text of 1 to ${MAX_NAME_BYTES} bytes is needed`,
+    `name: ${given}; text of 1 to ${MAX_NAME_BYTES} bytes is needed`,
   );
 }
 
@@ -79,6 +81,9 @@ class KvLocks implements Locks {
     work: (lock: Lock) => Promise<T> | T,
     options: AcquireOptions = {},
   ): Promise<T> {
+    if (typeof work !== 'function') {
+      throw new QuorateError('ERR_INVALID_ARGUMENT', 'run: a function is needed after the name');
+    }
     const claimed = await claim(this.#sessions, lockRequest(name, options));
     try {
       const result = await work(new KvLock(claimed));

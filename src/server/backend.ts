@@ -12,6 +12,10 @@ export interface Metric {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+/**
+ * A node as `serveEtcd` serves it. `QuorateNode.backend` is one; another implementation puts the
+ * etcd API in front of a store of yours.
+ */
 export interface NodeBackend {
   readonly kv: KvService;
   /** Version of the etcd API that is spoken, such as `3.6.16`. */
@@ -20,6 +24,7 @@ export interface NodeBackend {
   header(): pb.ResponseHeader;
   /** Whether a leader is known now. Calls that ask for one (`hasleader`) are refused without. */
   hasLeader(): boolean;
+  /** Of this member, as `etcdctl endpoint status` shows it. */
   status(): pb.StatusResponse;
   memberList(request: pb.MemberListRequest, options?: WaitOptions): Promise<pb.MemberListResponse>;
   alarm(request: pb.AlarmRequest, options?: WaitOptions): Promise<pb.AlarmResponse>;
@@ -28,5 +33,6 @@ export interface NodeBackend {
   defragment(): Promise<void>;
   /** Rejects where the node cannot serve: no leader, read failed. */
   health(options: { readonly serializable: boolean } & WaitOptions): Promise<void>;
+  /** What `/metrics` shows besides the server's own figures. */
   metrics(): readonly Metric[];
 }

@@ -16,7 +16,9 @@ const PREFACE_MS = 10_000;
 
 /** Files of PEM text, as etcd's flags name them. */
 export interface TlsFiles {
+  /** The server's certificate, with intermediate ones behind it. */
   readonly certFile: string;
+  /** Its private key. */
   readonly keyFile: string;
   /** Authorities that sign client certificates. */
   readonly trustedCaFile?: string;

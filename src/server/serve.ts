@@ -19,6 +19,7 @@ import { nodeMethods } from './services/node-methods.ts';
 /** What a message may exceed the largest request by, as in etcd. */
 const MESSAGE_OVERHEAD_BYTES = 512 * 1024;
 
+/** Where and how to serve. */
 export interface ServeOptions {
   /** `http://127.0.0.1:2379`, `https://…`; port 0 takes a free one. At least one. */
   readonly listenUrls: readonly string[];
@@ -32,6 +33,7 @@ export interface ServeOptions {
   readonly maxRequestBytes?: number;
   /** Streams that ask for a leader (`hasleader`) end after this long without. @defaultValue 3000 */
   readonly noLeaderMs?: number;
+  /** Bounds of each connection; what is not given keeps its default. */
   readonly limits?: Partial<Http2Limits>;
   /** @defaultValue the clock of this process */
   readonly clock?: Clock;
@@ -39,6 +41,7 @@ export interface ServeOptions {
   readonly onFault?: (error: unknown) => void;
 }
 
+/** A running server. */
 export interface EtcdServer extends AsyncDisposable {
   /** The listen URLs with their real ports, in the order given. */
   readonly urls: readonly string[];
@@ -56,6 +59,11 @@ export interface EtcdServer extends AsyncDisposable {
  *
  * @throws `ERR_ADDRESS_IN_USE` where a port is taken; `ERR_INVALID_ARGUMENT` for a bad URL or
  * certificate. Nothing is left listening then.
+ *
+ * @example
+ * ```ts
+ * await using server = await serveEtcd(node.backend, { listenUrls: ['http://127.0.0.1:2379'] });
+ * ```
  */
 export async function serveEtcd(backend: NodeBackend, options: ServeOptions): Promise<EtcdServer> {
   const { listenUrls, tls } = options;

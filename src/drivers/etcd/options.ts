@@ -17,6 +17,7 @@ export interface EtcdTls {
   readonly insecureSkipVerify?: boolean;
 }
 
+/** Which cluster, and how to reach it. */
 export interface EtcdOptions {
   /** `'127.0.0.1:2379'`, `'http://…'`, `'https://…'`; several as a list or separated by commas. */
   readonly endpoints: string | readonly string[];
@@ -37,7 +38,9 @@ export interface EtcdOptions {
   readonly keepaliveTimeoutMs?: Duration;
   /** Largest answer that is taken, in bytes. @defaultValue 256 MiB */
   readonly maxMessageBytes?: number;
+  /** @defaultValue the system's */
   readonly clock?: Clock;
+  /** Spreads the waits between attempts. @defaultValue the system's */
   readonly random?: Random;
 }
 
@@ -71,6 +74,10 @@ const MOST_ENDPOINTS = 64;
 
 /** @throws `ERR_INVALID_ARGUMENT` that names the option. */
 export function resolveOptions(options: EtcdOptions): ResolvedOptions {
+  const given: Partial<EtcdOptions> | undefined = options;
+  if (typeof given?.endpoints !== 'string' && !Array.isArray(given?.endpoints)) {
+    throw invalid("endpoints: none given; pass for example '127.0.0.1:2379'");
+  }
   const keepaliveMs = durationMs(options.keepaliveMs ?? 6_000, 'keepaliveMs');
   if (keepaliveMs < SHORTEST_KEEPALIVE_MS) {
     throw invalid(`keepaliveMs: ${keepaliveMs} is below 5000, and etcd closes connections for it`);
@@ -97,8 +104,8 @@ function parseEndpoints(
   endpoints: string | readonly string[],
   tls: EtcdTls | undefined,
 ): readonly Target[] {
-  const texts = (typeof endpoints === 'string' ? endpoints.split(',') : [...endpoints])
-    .map((text) => text.trim())
+  const texts = (typeof endpoints === 'string' ? endpoints.split(',') : endpoints)
+    .map((text) => String(text).trim())
     .filter((text) => text !== '');
   if (texts.length === 0) throw invalid("endpoints: none given; pass for example '127.0.0.1:2379'");
   const targets = new Map<string, Target>();
