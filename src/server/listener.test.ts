@@ -8,27 +8,28 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { memoryService } from '../kv/memory.ts';
 import * as codec from '../proto/etcd.ts';
+import { testAuthority } from '../testing/certificates.ts';
 import { type EtcdServer, serveEtcd } from './index.ts';
 import { testBackend } from './test-backend.ts';
-import * as certificates from './test-certificates.ts';
 import { callUnary, openSession, RawClient } from './test-client.ts';
 
 const kv = memoryService();
 const backend = testBackend(kv);
+const authority = testAuthority();
 let folder: string;
 let tls: { certFile: string; keyFile: string; trustedCaFile: string };
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'quorate-tls-'));
-  const files = { certFile: 'a.crt', keyFile: 'a.key', trustedCaFile: 'ca.crt' };
   tls = {
-    certFile: join(folder, files.certFile),
-    keyFile: join(folder, files.keyFile),
-    trustedCaFile: join(folder, files.trustedCaFile),
+    certFile: join(folder, 'server.crt'),
+    keyFile: join(folder, 'server.key'),
+    trustedCaFile: join(folder, 'ca.crt'),
   };
-  await writeFile(tls.certFile, certificates.SERVER_CERTIFICATE);
-  await writeFile(tls.keyFile, certificates.SERVER_KEY);
-  await writeFile(tls.trustedCaFile, certificates.AUTHORITY);
+  const server = authority.issue('server');
+  await writeFile(tls.certFile, server.cert);
+  await writeFile(tls.keyFile, server.key);
+  await writeFile(tls.trustedCaFile, authority.cert);
 });
 after(async () => {
   await kv.close();
@@ -55,9 +56,9 @@ test('TLS serves gRPC by h2 and pages by HTTP/1.1 on one port', async () => {
   await using server = await serveEtcd(backend, { listenUrls: ['https://127.0.0.1:0'], tls });
   const url = server.urls[0]!;
   assert.match(url, /^https:\/\/127\.0\.0\.1:\d+$/);
-  assert.equal(await checkHealth(url, { ca: certificates.AUTHORITY }), 0);
+  assert.equal(await checkHealth(url, { ca: authority.cert }), 0);
   const status = await new Promise((resolve, reject) => {
-    get(`${url}/version`, { ca: certificates.AUTHORITY, agent: false }, (response) => {
+    get(`${url}/version`, { ca: authority.cert, agent: false }, (response) => {
       response.resume();
       resolve(response.statusCode);
     }).on('error', reject);
@@ -72,8 +73,8 @@ test('with client certificates asked for, a client without one is refused', asyn
     tls: { ...tls, clientCertAuth: true },
   });
   const url = server.urls[0]!;
-  const ca = certificates.AUTHORITY;
-  const client = { ca, cert: certificates.CLIENT_CERTIFICATE, key: certificates.CLIENT_KEY };
+  const ca = authority.cert;
+  const client = { ca, ...authority.issue('client') };
   assert.equal(await checkHealth(url, client), 0);
   await assert.rejects(checkHealth(url, { ca }));
 });
@@ -83,7 +84,7 @@ test('plain text on a TLS port harms nobody else', async () => {
   const client = new RawClient(server.urls[0]!);
   client.greet();
   await until(() => client.closed);
-  assert.equal(await checkHealth(server.urls[0]!, { ca: certificates.AUTHORITY }), 0);
+  assert.equal(await checkHealth(server.urls[0]!, { ca: authority.cert }), 0);
 });
 
 test('a port in use, a bad URL and a bad certificate are named, and nothing stays open', async () => {
