@@ -2,6 +2,7 @@
  * Quorate: the embedded default of every building block, and the contracts.
  * Drivers for real engines are under `quorate/drivers/…`.
  */
+import './core/runtime.ts';
 
 export type { StateMachine } from './consensus/state-machine.ts';
 export { type ErrorCode, isQuorateError, type Outcome, QuorateError } from './core/errors.ts';

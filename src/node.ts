@@ -7,6 +7,7 @@ import {
   openReplica,
   type ReplicaPlace,
   type ReplicaSurroundings,
+  requirePlace,
 } from './consensus/open-replica.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
 import type { Replica } from './consensus/replica/replica.ts';
@@ -152,21 +153,6 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   parts.view = view;
   view.start();
   return new Node(replica, store, service, view, options.name, clusterId, failed.promise);
-}
-
-/** For callers without types: what nothing works without, by its name. */
-function requirePlace(options: Partial<NodeOptions> | undefined): void {
-  const { name, dataDir, peers } = options ?? {};
-  if (typeof name !== 'string' || name === '') throw missing('name: text', name);
-  if (typeof dataDir !== 'string' || dataDir === '') throw missing('dataDir: a path', dataDir);
-  if (typeof peers !== 'object' || peers === null) {
-    throw missing("peers: { NAME: 'http://HOST:PORT', … } of all nodes", peers);
-  }
-}
-
-function missing(needed: string, given: unknown): QuorateError {
-  const what = given === '' ? 'empty text' : typeof given;
-  return new QuorateError('ERR_INVALID_ARGUMENT', `${needed} is needed, not ${what}`);
 }
 
 function replicaOptions(

@@ -60,6 +60,15 @@ test('every export can be imported, and brings nothing else along', () => {
   assert.deepEqual(installed, ['quorate']);
 });
 
+test('a Node that is too old is told so by every export', () => {
+  for (const name of specifiers) {
+    const script = `delete Promise.withResolvers;
+      await import('${name}').catch(({ message }) => process.stdout.write(message));`;
+    const said = run(project, process.execPath, '--input-type=module', '--eval', script);
+    assert.equal(said, `quorate needs Node 22.18 or newer, this is ${process.version}`, name);
+  }
+});
+
 test('every export has types that compile in a strict project', () => {
   const lines = specifiers.map((name, index) => `export type * as m${index} from '${name}';`);
   writeFileSync(join(project, 'types.ts'), lines.join('\n'));

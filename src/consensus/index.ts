@@ -1,4 +1,6 @@
 /** Consensus for your own state machine. */
+import '../core/runtime.ts';
+
 export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
 export type { ReplicaEvents, ReplicaStatus } from './replica/options.ts';
 export type { Replica } from './replica/replica.ts';

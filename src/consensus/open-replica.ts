@@ -85,6 +85,7 @@ const DEFAULT_TOKEN = 'etcd-cluster';
 export async function openReplica<Result>(
   options: OpenReplicaOptions<Result>,
 ): Promise<OpenedReplica<Result>> {
+  requirePlace(options);
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
   const own = members.find((member) => member.name === options.name);
@@ -174,6 +175,21 @@ function raftCore(
     entries,
     applied: snapshot?.index ?? 0,
   });
+}
+
+/** For callers without types: what nothing works without, by its name. */
+export function requirePlace(options: Partial<ReplicaPlace> | undefined): void {
+  const { name, dataDir, peers } = options ?? {};
+  if (typeof name !== 'string' || name === '') throw missing('name: text', name);
+  if (typeof dataDir !== 'string' || dataDir === '') throw missing('dataDir: a path', dataDir);
+  if (typeof peers !== 'object' || peers === null) {
+    throw missing("peers: { NAME: 'http://HOST:PORT', … } of all nodes", peers);
+  }
+}
+
+function missing(needed: string, given: unknown): QuorateError {
+  const what = given === '' ? 'empty text' : typeof given;
+  return new QuorateError('ERR_INVALID_ARGUMENT', `${needed} is needed, not ${what}`);
 }
 
 function initialMembers(place: ReplicaPlace): MemberInfo[] {

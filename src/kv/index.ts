@@ -1,4 +1,6 @@
 /** The key-value store: contract, conditions, the store in memory, and a `Kv` of any service. */
+import '../core/runtime.ts';
+
 export type { Bytes, BytesLike } from '../core/bytes.ts';
 export { exists, missing, unchanged } from './build.ts';
 export type * from './kv.ts';

@@ -83,6 +83,7 @@ describe('arguments', () => {
     ['a lease id that is missing', (kv) => kv.keepAlive(undefined as never)],
     ['a duration that is none', (kv) => kv.grantLease('soon')],
     ['a negative duration', (kv) => kv.grantLease(-5)],
+    ['a transaction that is missing', (kv) => kv.txn(undefined as never)],
     ['an unknown step', (kv) => kv.txn({ then: [{ op: 'move' } as never] })],
     ['an unknown operator', (kv) => kv.txn({ if: [{ ...missing('a'), is: '<=' as never }] })],
     ['an unknown target', (kv) => kv.txn({ if: [{ ...missing('a'), target: 'x' as never }] })],

@@ -40,7 +40,7 @@ export function bytesOf(value: BytesLike, name: string): Bytes {
 }
 
 export function describe(value: unknown): string {
-  if (value === null) return 'null';
+  if (value === null || value === undefined) return String(value);
   if (typeof value === 'object') return value.constructor?.name ?? 'an object';
   return typeof value === 'bigint' ? `the bigint ${value}` : `${typeof value} ${String(value)}`;
 }
@@ -190,6 +190,9 @@ function requestOp(op: Op): pb.RequestOp {
 }
 
 export function txnRequest(txn: Txn): pb.TxnRequest {
+  if (typeof txn !== 'object' || txn === null) {
+    return invalid(`txn: { if, then, else } is needed, not ${describe(txn)}`);
+  }
   return {
     compare: (txn.if ?? []).map(compareMessage),
     success: (txn.then ?? []).map(requestOp),

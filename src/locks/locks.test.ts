@@ -409,6 +409,8 @@ describe('locks over a store', () => {
       assert.throws(() => kvLocks(store.kv, { ttl }), { code: 'ERR_INVALID_ARGUMENT' });
     }
     await assert.rejects(locks.acquire('n', { wait: -1 }), { code: 'ERR_INVALID_ARGUMENT' });
+    const noWork = locks.run('n', undefined as unknown as () => void);
+    await assert.rejects(noWork, { code: 'ERR_INVALID_ARGUMENT', message: /a function is needed/ });
     assert.deepEqual(await store.keys(), []);
   });
 

@@ -159,7 +159,8 @@ export class Session {
 
   async #revoke(): Promise<void> {
     try {
-      await this.#within(this.#ttlMs, undefined, (signal) =>
+      // As patient as a renewal: a store that is out of reach holds up no shutdown for longer.
+      await this.#within(this.#ttlMs / 3, undefined, (signal) =>
         this.#kv.revokeLease(this.lease, { signal }),
       );
     } catch {

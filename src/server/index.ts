@@ -1,4 +1,6 @@
 /** `quorate/server`: a node served to etcd clients. */
+import '../core/runtime.ts';
+
 export type { Metric, NodeBackend } from './backend.ts';
 export type { Http2Limits } from './http2/limits.ts';
 export type { TlsFiles } from './listener.ts';

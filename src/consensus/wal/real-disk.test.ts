@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -62,4 +62,19 @@ test('a process killed by SIGKILL loses nothing that it acknowledged, time after
   }
   assert.ok(readdirSync(join(folder, 'member', 'wal')).length > 2);
   assert.deepEqual(readdirSync(folder), ['member']);
+});
+
+test('a data directory that cannot be one is refused with the reason', async (t) => {
+  const parent = mkdtempSync(join(tmpdir(), 'quorate-wal-'));
+  t.after(() => rmSync(parent, { recursive: true, force: true }));
+  const file = join(parent, 'file');
+  writeFileSync(file, '');
+  for (const folder of [file, join(file, 'below')]) {
+    await assert.rejects(openDiskStorage({ disk: nodeDisk, folder, identity }), (error) => {
+      assert.ok(isQuorateError(error, 'ERR_DISK_FAILED'));
+      assert.equal(error.outcome, 'not-applied');
+      assert.match(error.message, /cannot be used: a file is in its place \(ENOTDIR\)/);
+      return true;
+    });
+  }
 });

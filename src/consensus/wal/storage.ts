@@ -74,8 +74,32 @@ export async function openDiskStorage(options: DiskStorageOptions): Promise<Stor
   } catch (error) {
     await unlock?.();
     if (error instanceof QuorateError) throw error;
-    throw diskFailed(`opening the data directory ${folder}`, error);
+    throw (
+      unusableFolder(folder, error) ?? diskFailed(`opening the data directory ${folder}`, error)
+    );
   }
+}
+
+/** What the path is at fault for, not the disk. */
+const WHY_UNUSABLE: Readonly<Record<string, string>> = {
+  EACCES: 'this user may not read and write there',
+  EPERM: 'this user may not read and write there',
+  EROFS: 'its file system is read-only',
+  ENOTDIR: 'a file is in its place',
+  EEXIST: 'a file is in its place',
+  ENOENT: 'it is not there and cannot be made',
+  ENAMETOOLONG: 'its name is too long',
+};
+
+function unusableFolder(folder: string, cause: unknown): QuorateError | undefined {
+  const code = (cause as NodeJS.ErrnoException).code ?? '';
+  const why = WHY_UNUSABLE[code];
+  if (why === undefined) return undefined;
+  return new QuorateError(
+    'ERR_DISK_FAILED',
+    `the data directory ${folder} cannot be used: ${why} (${code}); mend that, or give another`,
+    { cause },
+  );
 }
 
 async function openLocked(

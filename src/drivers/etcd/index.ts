@@ -1,4 +1,6 @@
 /** The client for etcd and everything that speaks its v3 API. */
+import '../../core/runtime.ts';
+
 export {
   type EndpointHealth,
   type EtcdExtras,

@@ -38,6 +38,8 @@ test('options that cannot be are refused with their name', () => {
   const cases: [EtcdOptions, RegExp][] = [
     [{ endpoints: '' }, /^endpoints: none given/],
     [{ endpoints: [] }, /^endpoints: none given/],
+    [{} as EtcdOptions, /^endpoints: none given/],
+    [undefined as unknown as EtcdOptions, /^endpoints: none given/],
     [{ endpoints: 'unix:///tmp/etcd' }, /^endpoints: "unix:/],
     [{ endpoints: 'a:b:c' }, /^endpoints: "a:b:c" is no endpoint/],
     [{ endpoints: 'http://a:1/path' }, /^endpoints: .* is no endpoint/],

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type OpenReplicaOptions, openReplica } from './consensus/open-replica.ts';
+import { type NodeOptions, openNode } from './node.ts';
+
+test('a node without name, folder or peers is refused by the name of what is missing', async () => {
+  const whole = { name: 'a', dataDir: 'unused', peers: { a: 'http://127.0.0.1:1' } };
+  const cases: readonly (readonly [unknown, RegExp])[] = [
+    [undefined, /^name: /],
+    [{}, /^name: /],
+    [{ ...whole, name: '' }, /^name: text is needed, not empty text/],
+    [{ ...whole, dataDir: undefined }, /^dataDir: a path is needed, not undefined/],
+    [{ ...whole, peers: 'http://127.0.0.1:1' }, /^peers: .* is needed, not string/],
+    [{ ...whole, peers: {} }, /^peers: name at least/],
+    [{ ...whole, name: 'b' }, /^name: 'b' is not among peers \(a\)/],
+    [{ ...whole, peers: { a: '127.0.0.1:1' } }, /^peers: '127.0.0.1:1' of a is no peer URL/],
+  ];
+  for (const [options, message] of cases) {
+    const refused = { code: 'ERR_INVALID_ARGUMENT', message };
+    await assert.rejects(openNode(options as NodeOptions), refused);
+    await assert.rejects(openReplica(options as OpenReplicaOptions<void>), refused);
+  }
+});
