@@ -9,6 +9,7 @@ import type { QuorateNode } from '../../node.ts';
 import type { EtcdServer } from '../../server/index.ts';
 import { VERSION } from '../../version.ts';
 import { parseEtcdFlags } from '../etcd-flags.ts';
+import { keepHeapSmall } from '../heap.ts';
 import { EXIT, type Io } from '../io.ts';
 import { type Log, openLog } from '../log.ts';
 import { type ServeSettings, serveSettings } from '../serve-settings.ts';
@@ -58,6 +59,7 @@ async function run(
     'data-dir': settings.node.dataDir,
     node: process.version,
   });
+  keepHeapSmall();
   // Loaded here, so that a wrong flag or `--version` is answered at once.
   const { openNode } = await import('../../node.ts');
   const { serveEtcd } = await import('../../server/index.ts');
