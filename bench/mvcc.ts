@@ -1,8 +1,9 @@
 /**
- * The key-value state machine by itself: applied puts, ranges, watch fan-out, snapshot, and bytes of
- * heap per version. Run with `node --expose-gc bench/mvcc.ts` for true heap figures.
+ * The key-value state machine by itself: applied puts, ranges, watch fan-out, snapshot, compaction,
+ * and the heap that it takes.
  */
-
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { systemClock } from '../src/core/clock.ts';
 import { seededRandom } from '../src/core/random.ts';
 import { KvStore } from '../src/kv/store.ts';
@@ -13,17 +14,19 @@ import {
   WatchCreateRequest,
   WatchRequest,
 } from '../src/proto/etcd.ts';
+import type { Report } from './report.ts';
 
 const PUTS = 100_000;
 const VALUE = 'x'.repeat(256);
 
-function report(name: string, unit: string, better: 'higher' | 'lower', ours: number): void {
-  const figure = Math.round(ours * 100) / 100;
-  console.log(JSON.stringify({ block: 'kv', case: name, unit, better, ours: figure, peers: {} }));
-}
+/** Takes a figure of which less is better. */
+type Add = (name: string, unit: string, ours: number) => void;
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 function heapBytes(): number {
-  (globalThis as { gc?: () => void }).gc?.();
+  collectGarbage();
   return process.memoryUsage().heapUsed;
 }
 
@@ -44,7 +47,7 @@ function entries(keys: number): Buffer[] {
   });
 }
 
-function putCase(keys: number): KvStore {
+function putCase(add: Add, keys: number): KvStore {
   const log = entries(keys);
   const before = heapBytes();
   const store = new KvStore({ clock: systemClock });
@@ -53,44 +56,41 @@ function putCase(keys: number): KvStore {
     for (const data of log) store.apply(data, ++index);
   });
   const bytes = heapBytes() - before;
-  report(`apply put, ${keys} keys`, 'us', 'lower', us);
-  report(`heap after ${PUTS} puts of 256 B, ${keys} keys`, 'MB', 'lower', bytes / 1e6);
+  add(`apply put, ${keys} keys`, 'µs', us);
+  add(`heap after ${PUTS} puts of 256 B, ${keys} keys`, 'MB', bytes / 1e6);
   return store;
 }
 
-function rangeCase(store: KvStore, keys: number): void {
+function rangeCase(add: Add, store: KvStore, keys: number): void {
   const random = seededRandom(2);
   const get = (): void => {
     const key = `/registry/pods/${String(random.below(keys)).padStart(8, '0')}`;
     store.range(RangeRequest.create({ key }));
   };
-  report(
+  add(
     `get, ${keys} keys`,
-    'us',
-    'lower',
+    'µs',
     timed(PUTS, () => {
       for (let i = 0; i < PUTS; i++) get();
     }),
   );
   const all = RangeRequest.create({ key: '/', rangeEnd: '0' });
-  report(
+  add(
     `range of all ${keys} keys, per key`,
-    'us',
-    'lower',
+    'µs',
     timed(keys, () => store.range(all)),
   );
   const page = RangeRequest.create({ key: '/', rangeEnd: '0', limit: 500 });
-  report(
+  add(
     'range, limit 500',
-    'us',
-    'lower',
+    'µs',
     timed(100, () => {
       for (let i = 0; i < 100; i++) store.range(page);
     }),
   );
 }
 
-function watchCase(): void {
+function watchCase(add: Add): void {
   const store = new KvStore({ clock: systemClock });
   let events = 0;
   const sink = {
@@ -114,18 +114,17 @@ function watchCase(): void {
     }
   });
   if (events !== log.length * 100) throw new Error(`${events} events came`);
-  report('put to 100 prefix watchers, per event', 'us', 'lower', us);
+  add('put to 100 prefix watchers, per event', 'µs', us);
 }
 
-async function snapshotCase(store: KvStore): Promise<void> {
+async function snapshotCase(add: Add, store: KvStore): Promise<void> {
   const start = systemClock.now();
   const view = store.snapshot();
-  report('snapshot call', 'ms', 'lower', systemClock.now() - start);
+  add('snapshot call', 'ms', systemClock.now() - start);
   const chunks: Uint8Array[] = [];
-  report(
+  add(
     'snapshot encode, per version',
-    'us',
-    'lower',
+    'µs',
     timed(PUTS, () => {
       for (const chunk of view) chunks.push(chunk);
     }),
@@ -137,13 +136,13 @@ async function snapshotCase(store: KvStore): Promise<void> {
       yield* chunks;
     })(),
   );
-  report('restore, per version', 'us', 'lower', ((systemClock.now() - began) * 1000) / PUTS);
+  add('restore, per version', 'µs', ((systemClock.now() - began) * 1000) / PUTS);
   const hash = systemClock.now();
   if (other.hashKv(0).hash !== store.hashKv(0).hash) throw new Error('the hashes differ');
-  report('hash, per version', 'us', 'lower', ((systemClock.now() - hash) * 500) / PUTS);
+  add('hash, per version', 'µs', ((systemClock.now() - hash) * 500) / PUTS);
 }
 
-function compactCase(store: KvStore): void {
+function compactCase(add: Add, store: KvStore): void {
   const request = InternalRaftRequest.create({
     compaction: { revision: store.revision, physical: false },
   });
@@ -156,16 +155,21 @@ function compactCase(store: KvStore): void {
       slicesMs.push(systemClock.now() - start);
     }
   });
-  report('compact, per version', 'us', 'lower', us);
+  add('compact, per version', 'µs', us);
   // The slowest few have a garbage collection in them.
   slicesMs.sort((a, b) => a - b);
-  report('compaction slice, p90', 'ms', 'lower', slicesMs[Math.floor(slicesMs.length * 0.9)]!);
+  add('compaction slice, p90', 'ms', slicesMs[Math.floor(slicesMs.length * 0.9)]!);
 }
 
-putCase(10_000);
-const store = putCase(10_000);
-rangeCase(store, 10_000);
-rangeCase(putCase(100_000), 60_000);
-watchCase();
-await snapshotCase(store);
-compactCase(store);
+export async function benchMvcc(report: Report, quick: boolean): Promise<void> {
+  const add: Add = (name, unit, ours) =>
+    report.add({ name, unit, better: 'lower' }, { quorate: [ours] });
+  // The first store warms the code up.
+  putCase(() => undefined, 10_000);
+  const store = putCase(add, 10_000);
+  rangeCase(add, store, 10_000);
+  if (!quick) rangeCase(add, putCase(add, 100_000), 60_000);
+  watchCase(add);
+  await snapshotCase(add, store);
+  compactCase(add, store);
+}

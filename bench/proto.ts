@@ -1,18 +1,12 @@
 /**
  * The protobuf codec beside protobufjs, on the messages of a put: both end (or begin) with keys and
  * values in the form the store keeps, latin1 strings.
- *
- *   node bench/proto.ts [--json]
  */
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import protobuf from 'protobufjs';
 import * as etcd from '../src/proto/etcd.ts';
-import { Report } from './report.ts';
+import type { Report } from './report.ts';
 
-const { values: options } = parseArgs({ options: { json: { type: 'boolean', default: false } } });
-
-const SAMPLES = 15;
 const CALLS = 40_000;
 
 const schema = protobuf.parse(
@@ -107,16 +101,16 @@ function cost(call: () => unknown): number {
   return ((user + system) * 1000) / CALLS;
 }
 
-const report = new Report('proto', options.json);
-for (const [name, [ours, theirs]] of Object.entries(cases)) {
-  const samples = { quorate: [] as number[], protobufjs: [] as number[] };
-  for (let i = 0; i < SAMPLES + 2; i++) {
-    const sample = [cost(ours), cost(theirs)] as const;
-    // The first two rounds warm the code up.
-    if (i < 2) continue;
-    samples.quorate.push(sample[0]);
-    samples.protobufjs.push(sample[1]);
+export async function benchProto(report: Report, quick: boolean): Promise<void> {
+  for (const [name, [ours, theirs]] of Object.entries(cases)) {
+    const samples = { quorate: [] as number[], protobufjs: [] as number[] };
+    for (let round = quick ? -1 : -2; round < (quick ? 5 : 15); round++) {
+      const sample = [cost(ours), cost(theirs)] as const;
+      // The first rounds warm the code up.
+      if (round < 0) continue;
+      samples.quorate.push(sample[0]);
+      samples.protobufjs.push(sample[1]);
+    }
+    report.add({ name, unit: 'ns', better: 'lower' }, samples);
   }
-  report.add({ name, unit: 'ns', better: 'lower' }, samples);
 }
-report.end();

@@ -2,19 +2,11 @@
  * The Raft core alone: three nodes in one thread, no disk, no network, a write is durable at once.
  * What is left is the cost of deciding, per committed proposal.
  */
-import { parseArgs } from 'node:util';
-import { RaftCore } from '../src/consensus/raft/index.ts';
 import type { RaftMessage } from '../src/consensus/raft/messages.ts';
+import { RaftCore } from '../src/consensus/raft/raft.ts';
 import { seededRandom } from '../src/core/random.ts';
+import type { Report } from './report.ts';
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    proposals: { type: 'string', default: '2000000' },
-  },
-});
-const PROPOSALS = Number(values.proposals);
-const SAMPLES = 5;
 const IDS = ['1', '2', '3'].map((id) => id.padStart(16, '0'));
 const DATA = new Uint8Array(256);
 
@@ -93,19 +85,12 @@ function measure(batch: number, proposals: number): number {
   return Math.round(proposals / seconds);
 }
 
-for (const batch of [1, 64, 1000]) {
-  const proposals = batch === 1 ? Math.ceil(PROPOSALS / 10) : PROPOSALS;
-  const samples = Array.from({ length: SAMPLES }, () => measure(batch, proposals));
-  const ours = samples.toSorted((a, b) => a - b)[SAMPLES >> 1]!;
-  const result = {
-    block: 'raft-core',
-    case: `three nodes in one thread, ${batch} proposals a turn`,
-    unit: 'proposals/s',
-    better: 'higher',
-    ours,
-    peers: {},
-    samples,
-  };
-  if (values.json) console.log(JSON.stringify(result));
-  else console.log(`${result.case}: ${ours.toLocaleString('en')} committed/s`);
+export async function benchRaftCore(report: Report, quick: boolean): Promise<void> {
+  const most = quick ? 200_000 : 2_000_000;
+  for (const batch of [1, 64, 1000]) {
+    const proposals = batch === 1 ? most / 10 : most;
+    const samples = Array.from({ length: quick ? 3 : 5 }, () => measure(batch, proposals));
+    const name = `three nodes in one thread, ${batch} proposals a turn`;
+    report.add({ name, unit: 'proposals/s', better: 'higher' }, { quorate: samples });
+  }
 }

@@ -6,6 +6,9 @@ export interface Case {
   readonly better: 'higher' | 'lower';
 }
 
+/** A benchmark: adds its cases to `report`; `quick` is for a look, not for figures to quote. */
+export type Bench = (report: Report, quick: boolean) => Promise<void>;
+
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

@@ -19,11 +19,15 @@ if (folder === undefined) {
         env: { ...process.env, BENCH_PHASE: phase },
         execArgv: ['--conditions=quorate-source', '--max-old-space-size=6000'],
       });
+      let result: { seconds: number } | undefined;
       child.on('message', (message) => {
-        child.once('exit', () => resolve(message as { seconds: number }));
+        result = message as { seconds: number };
         child.kill('SIGKILL');
       });
-      child.on('exit', (code) => reject(new Error(`ended with ${code}`)));
+      child.on('exit', (code) => {
+        if (result === undefined) reject(new Error(`ended with ${code}`));
+        else resolve(result);
+      });
     });
   await once('fill');
   console.log(JSON.stringify(await once('restart')));

@@ -1,28 +1,48 @@
 /**
- * `npm run bench -- BLOCK [--json] [--quick]`: side by side with the peers, in one run.
- * With `--json` one object a line: {block, case, unit, better, ours, peers, samples}.
+ * `npm run bench -- NAME [--json] [--quick]`: side by side with the peers where there are any, in one
+ * run. With `--json` one object a line: {block, case, unit, better, ours, peers, samples}.
  */
 import { parseArgs } from 'node:util';
-import { benchKv } from './kv.ts';
-import { Report } from './report.ts';
+import { type Bench, Report } from './report.ts';
 
-const BLOCKS: Readonly<Record<string, (report: Report, quick: boolean) => Promise<void>>> = {
-  kv: benchKv,
+/** Loaded when chosen: each has its own needs. */
+const BENCHES: Readonly<Record<string, readonly [about: string, load: () => Promise<Bench>]>> = {
+  kv: ['three nodes beside etcd and antietcd', async () => (await import('./kv.ts')).benchKv],
+  'etcd-client': [
+    "our etcd client beside npm's etcd3",
+    async () => (await import('./etcd-client.ts')).benchEtcdClient,
+  ],
+  'grpc-echo': [
+    'HTTP/2, gRPC and the codec, on a backend that answers at once',
+    async () => (await import('./grpc-echo.ts')).benchGrpcEcho,
+  ],
+  mvcc: ['the state machine by itself', async () => (await import('./mvcc.ts')).benchMvcc],
+  proto: [
+    'the protobuf codec beside protobufjs',
+    async () => (await import('./proto.ts')).benchProto,
+  ],
+  'raft-core': [
+    'deciding alone: three cores in one thread',
+    async () => (await import('./raft-core.ts')).benchRaftCore,
+  ],
+  wal: ['the log on the disk that TMPDIR is on', async () => (await import('./wal.ts')).benchWal],
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { json: { type: 'boolean' }, quick: { type: 'boolean' } },
 });
-const block = positionals[0] ?? '';
-const run = BLOCKS[block];
-if (run === undefined) {
-  console.error(`usage: npm run bench -- ${Object.keys(BLOCKS).join('|')} [--json] [--quick]`);
+const [name = '', ...rest] = positionals;
+const entry = BENCHES[name];
+if (entry === undefined || rest.length > 0) {
+  const names = Object.entries(BENCHES).map(([each, [about]]) => `  ${each.padEnd(12)} ${about}`);
+  console.error(`usage: npm run bench -- NAME [--json] [--quick]\n\n${names.join('\n')}`);
   process.exit(2);
 }
-const report = new Report(block, values.json === true);
+const bench = await entry[1]();
+const report = new Report(name, values.json === true);
 try {
-  await run(report, values.quick === true);
+  await bench(report, values.quick === true);
 } finally {
   report.end();
 }

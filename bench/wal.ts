@@ -1,9 +1,6 @@
 /**
- * The log on this machine's disk: durable writes a second at depth 1 and 64, and recovery.
- *
- *   node bench/wal.ts [--json] [folder]
- *
- * The folder decides which disk is measured; by default the temporary directory's.
+ * The log on this machine's disk: durable writes a second at depth 1 and 64, and recovery. TMPDIR
+ * decides which disk is measured.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,11 +10,11 @@ import type { Entry } from '../src/consensus/types.ts';
 import { openDiskStorage } from '../src/consensus/wal/storage.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { nodeDisk } from '../src/core/node-disk.ts';
+import type { Report } from './report.ts';
 
 const identity = { clusterId: 'cdf818194e3a8c32', nodeId: '8e9e05c52164694d' };
 const VALUE = Buffer.alloc(256, 'v');
 const RECOVERY_VALUE = Buffer.alloc(300, 'v');
-const RECOVERY_ENTRIES = 1_000_000;
 const SECONDS = 2;
 
 function open(folder: string): Promise<Storage> {
@@ -66,12 +63,17 @@ async function atDepth(root: string, depth: number): Promise<Depth> {
   return { perSecond: (latencies.length / elapsedMs) * 1000, p50Ms: at(0.5), p99Ms: at(0.99) };
 }
 
-async function recovery(root: string): Promise<{ writeMbs: number; seconds: number; mbs: number }> {
+interface Recovery {
+  readonly writeMbs: number;
+  readonly readMbs: number;
+}
+
+async function recovery(root: string, count: number): Promise<Recovery> {
   const folder = join(root, 'recovery');
   const storage = await open(folder);
   const batch = 1000;
   const began = systemClock.now();
-  for (let first = 1; first <= RECOVERY_ENTRIES; first += batch) {
+  for (let first = 1; first <= count; first += batch) {
     const entries = Array.from({ length: batch }, (_, i) => entry(first + i, RECOVERY_VALUE));
     await new Promise<void>((resolve, reject) => {
       storage.persist({ hardState: undefined, entries }, (error) =>
@@ -79,41 +81,33 @@ async function recovery(root: string): Promise<{ writeMbs: number; seconds: numb
       );
     });
   }
-  const megabytes = (RECOVERY_ENTRIES * 336) / 1e6;
+  const megabytes = (count * 336) / 1e6;
   const writeMbs = megabytes / ((systemClock.now() - began) / 1000);
   await storage.close();
   const start = systemClock.now();
   const reopened = await open(folder);
   const seconds = (systemClock.now() - start) / 1000;
-  if (reopened.recovered.entries.length !== RECOVERY_ENTRIES)
-    throw new Error('entries are missing');
+  if (reopened.recovered.entries.length !== count) throw new Error('entries are missing');
   await reopened.close();
-  return { writeMbs, seconds, mbs: megabytes / seconds };
+  return { writeMbs, readMbs: megabytes / seconds };
 }
 
-const args = process.argv.slice(2);
-const json = args.includes('--json');
-const parent = args.find((arg) => !arg.startsWith('--')) ?? tmpdir();
-const root = mkdtempSync(join(parent, 'quorate-bench-'));
-try {
-  const report = (name: string, unit: string, ours: number, text: string): void => {
-    const line = { block: 'wal', case: name, unit, better: 'higher', ours, peers: {}, samples: 1 };
-    console.log(json ? JSON.stringify(line) : `${name.padEnd(34)} ${text}`);
-  };
-  for (const depth of [1, 64]) {
-    const { perSecond, p50Ms, p99Ms } = await atDepth(root, depth);
-    const times = `p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms`;
-    report(
-      `persist 256 B, depth ${depth}`,
-      '1/s',
-      perSecond,
-      `${perSecond.toFixed(0)}/s, ${times}`,
-    );
+export async function benchWal(report: Report, quick: boolean): Promise<void> {
+  const root = mkdtempSync(join(tmpdir(), 'quorate-bench-'));
+  try {
+    for (const depth of [1, 64]) {
+      const { perSecond, p50Ms, p99Ms } = await atDepth(root, depth);
+      const name = `persist 256 B, depth ${depth}`;
+      report.add({ name, unit: '1/s', better: 'higher' }, { quorate: [perSecond] });
+      report.add({ name: `${name}: p50`, unit: 'ms', better: 'lower' }, { quorate: [p50Ms] });
+      report.add({ name: `${name}: p99`, unit: 'ms', better: 'lower' }, { quorate: [p99Ms] });
+    }
+    const count = quick ? 100_000 : 1_000_000;
+    const { writeMbs, readMbs } = await recovery(root, count);
+    const [written, read] = ['persist, 1,000 entries a write', `recovery of ${count} entries`];
+    report.add({ name: written, unit: 'MB/s', better: 'higher' }, { quorate: [writeMbs] });
+    report.add({ name: read, unit: 'MB/s', better: 'higher' }, { quorate: [readMbs] });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
   }
-  const { writeMbs, seconds, mbs } = await recovery(root);
-  report('persist, 1,000 entries a write', 'MB/s', writeMbs, `${writeMbs.toFixed(0)} MB/s`);
-  const recovered = `${mbs.toFixed(0)} MB/s (${seconds.toFixed(2)} s)`;
-  report('recovery of 1,000,000 entries', 'MB/s', mbs, recovered);
-} finally {
-  rmSync(root, { recursive: true, force: true });
 }
