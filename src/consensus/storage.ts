@@ -1,7 +1,4 @@
-/**
- * The durable side of a node, as the replica sees it. `wal/` implements it on a disk;
- * `memory-storage.ts` in memory, for tests and tools that keep nothing.
- */
+/** The durable side of a node, as the replica sees it. `wal/` implements it on a disk. */
 import type { Entry, HardState, NodeId, Persist, SnapshotMetadata } from './types.ts';
 
 /** Whose data this is; a mismatch is refused at open. */

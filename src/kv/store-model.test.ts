@@ -1,5 +1,5 @@
 /**
- * Random histories against the plain model of `naive-store.ts`: answers, history, watches (ordered,
+ * Random histories against the plain model of `test-naive-store.ts`: answers, history, watches (ordered,
  * unique, complete, whole revisions), and snapshots taken while writes go on. A failing seed is in the test's name.
  */
 import assert from 'node:assert/strict';
@@ -9,9 +9,9 @@ import { isQuorateError } from '../core/errors.ts';
 import { seededRandom } from '../core/random.ts';
 import * as proto from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
-import { NaiveStore, Refused } from './naive-store.ts';
 import type { WatchStream } from './service.ts';
 import { type ApplyResult, KvStore } from './store.ts';
+import { NaiveStore, Refused } from './test-naive-store.ts';
 import { RequestGenerator } from './testing.ts';
 import { validateDeleteRange, validatePut, validateRange, validateTxn } from './validate.ts';
 import { covers } from './watch-index.ts';

@@ -45,7 +45,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'raft', paths: ['src/consensus/raft/'], imports: ['core', 'contracts'], pure: true },
   {
     name: 'storage',
-    paths: ['src/consensus/wal/', 'src/consensus/memory-storage.ts'],
+    paths: ['src/consensus/wal/'],
     imports: ['core', 'contracts'],
   },
   { name: 'transport', paths: ['src/consensus/transport/'], imports: ['core', 'contracts'] },

@@ -3,12 +3,12 @@ import { test } from 'node:test';
 import { systemClock } from '../../core/clock.ts';
 import { isQuorateError } from '../../core/errors.ts';
 import { systemRandom } from '../../core/random.ts';
-import { memoryStorage } from '../memory-storage.ts';
+import { memoryStorage } from '../../testing/memory-storage.ts';
 import { RaftCore } from '../raft/raft.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import { type MemoryNetwork, memoryNetwork } from '../transport/memory.ts';
-import { bootstrapEntries, clusterIdOf, Members, memberId } from './members.ts';
+import { bootstrapEntries, Members, memberId } from './members.ts';
 import type { ReplicaStatus } from './options.ts';
 import { Replica } from './replica.ts';
 import { type ReplicaSettings, replicaSettings } from './settings.ts';
@@ -42,7 +42,6 @@ const members = ['a', 'b', 'c'].map((name) => {
   const peerUrls = [`http://${name}:2380`];
   return { id: memberId(peerUrls, 'test'), name, peerUrls, learner: false };
 });
-const clusterId = clusterIdOf(members.map((member) => member.id));
 
 class TestCluster {
   readonly network: MemoryNetwork = memoryNetwork();
@@ -54,7 +53,7 @@ class TestCluster {
     this.settings = { heartbeatMs: 10, electionMs: 60, requestTimeoutMs: 5000, ...settings };
   }
 
-  async open(id: string, storage = this.newStorage(id)): Promise<TestNode> {
+  async open(id: string, storage = this.newStorage()): Promise<TestNode> {
     const settings = replicaSettings(this.settings);
     const { hardState, snapshot, entries } = storage.recovered;
     const journal = new Journal();
@@ -89,12 +88,10 @@ class TestCluster {
     return node;
   }
 
-  newStorage(id: string): Storage {
+  newStorage(): Storage {
     const entries = bootstrapEntries(members);
-    return memoryStorage({
-      identity: { clusterId, nodeId: id },
-      bootstrap: { entries, hardState: { term: 1, vote: '', commit: entries.length } },
-    });
+    const hardState = { term: 1, vote: '', commit: entries.length };
+    return memoryStorage({ bootstrap: { entries, hardState } });
   }
 
   async openAll(): Promise<TestNode[]> {

@@ -1,11 +1,10 @@
-/** Storage that keeps nothing beyond the process: for tests, and tools that want a quorum of one. */
-import { QuorateError } from '../core/errors.ts';
-import type { Identity, Persisted, RecoveredState, SnapshotWriter, Storage } from './storage.ts';
-import type { Entry, HardState, Persist, SnapshotMetadata } from './types.ts';
+/** Storage that keeps nothing beyond the process: for tests. */
 
-export interface MemoryStorageOptions {
-  /** Taken for symmetry with the disk; nothing is compared. */
-  readonly identity?: Identity;
+import type { Persisted, RecoveredState, SnapshotWriter, Storage } from '../consensus/storage.ts';
+import type { Entry, HardState, Persist, SnapshotMetadata } from '../consensus/types.ts';
+import { QuorateError } from '../core/errors.ts';
+
+interface MemoryStorageOptions {
   readonly bootstrap?: { readonly hardState: HardState; readonly entries: readonly Entry[] };
 }
 
