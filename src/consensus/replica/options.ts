@@ -1,4 +1,5 @@
 /** What a replica is made of, what it tells its owner, and what it shows of itself. */
+import type { WaitOptions } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Core, PeerProgress } from '../core.ts';
 import type { StateMachine } from '../state-machine.ts';
@@ -20,6 +21,14 @@ export interface ReplicaOptions<Result> {
   /** Runs a function later in this turn of the event loop, after the I/O events that are ready. */
   readonly defer: (run: () => void) => void;
   readonly events?: ReplicaEvents;
+}
+
+export interface ProposeOptions extends WaitOptions {
+  /**
+   * Only as an entry of this node's present leadership. For what only a leader can know and what is
+   * wrong once another leads: never forwarded, nor proposed again in a later term.
+   */
+  readonly onlyAsLeader?: boolean | undefined;
 }
 
 /** What the owner of a replica is told. Called from within the loop: be brief, do not throw. */

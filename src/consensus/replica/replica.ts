@@ -22,8 +22,8 @@ import {
   type SnapshotMetadata,
 } from '../types.ts';
 import type { Members } from './members.ts';
-import type { ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
-import { Proposals } from './proposals.ts';
+import type { ProposeOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
+import { notLeading, Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import { Retention } from './retention.ts';
 import type { ReplicaSettings } from './settings.ts';
@@ -56,7 +56,8 @@ export class Replica<Result> {
   #leading = false;
   #writesPending = 0;
   #installing = false;
-  #stopped: Error | undefined;
+  #stopped: QuorateError | undefined;
+  #closing: Promise<void> | undefined;
   readonly #run = (): void => this.#turn();
 
   constructor(options: ReplicaOptions<Result>) {
@@ -72,15 +73,10 @@ export class Replica<Result> {
     this.#events = options.events ?? {};
     this.#applied = options.storage.recovered.snapshot?.index ?? 0;
     this.#proposals = new Proposals(this.#applied);
-    const { core, transport, settings } = options;
+    const { core, transport, settings, storage, machine, members } = options;
     this.#submission = new Submission({ core, transport, settings }, this.#proposals);
     this.#retention = new Retention(settings);
-    this.#snapshots = new Snapshots(
-      options.storage,
-      options.machine,
-      options.members,
-      options.settings,
-    );
+    this.#snapshots = new Snapshots(storage, machine, members, settings);
   }
 
   /** Applies what was known to be committed, then listens and takes part. */
@@ -91,10 +87,7 @@ export class Replica<Result> {
       onMessage: (message) => this.#receive(message),
       onCall: (from, method, payload) => this.#answer(from, method, payload),
       onSnapshot: (message, metadata, chunks) => this.#receiveSnapshot(message, metadata, chunks),
-      onUnreachable: (peer) => {
-        this.#core.unreachable(peer);
-        this.#wake();
-      },
+      onUnreachable: (peer) => this.#drive(() => this.#core.unreachable(peer)),
     });
     this.#cancelTick = this.#clock.every(this.settings.heartbeatMs, () => this.#tick());
     this.#turn();
@@ -131,13 +124,17 @@ export class Replica<Result> {
    * majority. On a follower it goes to the leader. Waits through a change of leader.
    *
    * Rejects with `ERR_REQUEST_TOO_LARGE`, `ERR_BUSY` or `ERR_NO_LEADER` (not applied), `ERR_TIMEOUT`
-   * (unknown), `ERR_CLOSED`, or the signal's reason (the proposal itself is not taken back).
+   * (unknown), `ERR_CLOSED`, or the signal's reason (the proposal itself is not taken back); with
+   * `onlyAsLeader` also with `ERR_NOT_LEADER` (not applied).
    */
-  propose(data: Uint8Array, options: WaitOptions = {}): Promise<Result> {
-    const refusal = this.#refusal(data);
+  propose(data: Uint8Array, options: ProposeOptions = {}): Promise<Result> {
+    const refusal = this.#stopped ?? this.#submission.refusal(data);
     if (refusal !== undefined) return Promise.reject(refusal);
     if (options.signal?.aborted) return Promise.reject(options.signal.reason);
-    const answer = this.#proposals.add(data, this.#clock.now() + this.settings.requestTimeoutMs);
+    if (options.onlyAsLeader === true && !this.#leading) return Promise.reject(notLeading());
+    const deadline = this.#clock.now() + this.settings.requestTimeoutMs;
+    const onlyInTerm = options.onlyAsLeader === true ? this.#term : 0;
+    const answer = this.#proposals.add(data, deadline, onlyInTerm);
     this.#wake();
     return options.signal === undefined ? answer : orAborted(answer, options.signal);
   }
@@ -167,11 +164,7 @@ export class Replica<Result> {
   /** Hands leadership to `to`; resolves when it leads. */
   async transferLeadership(to: NodeId, options: WaitOptions = {}): Promise<void> {
     throwIfAborted(options.signal);
-    if (this.#role !== 'leader') {
-      throw new QuorateError('ERR_NOT_LEADER', 'only the leader can hand over; ask it to', {
-        retryable: true,
-      });
-    }
+    if (this.#role !== 'leader') throw notLeading();
     if (to === this.id) return;
     if (!this.#core.transferLeadership(to)) {
       throw new QuorateError('ERR_BAD_TRANSFEREE', `${to} is no voting member of this cluster`);
@@ -215,8 +208,14 @@ export class Replica<Result> {
   }
 
   /** Hands leadership over if it can, answers what is open, and lets go of the disk and the network. */
-  async close(): Promise<void> {
-    if (this.#stopped === undefined) await this.#handOver();
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    // Where the node stops by itself meanwhile, there is still all to let go of.
+    if (this.#stopped === undefined) await this.#handOver().catch(() => undefined);
     this.#stop(new QuorateError('ERR_CLOSED', 'the node was closed'));
     await this.#snapshots.abandon();
     await this.#transport.close();
@@ -227,19 +226,32 @@ export class Replica<Result> {
   // ---- events ------------------------------------------------------------------------------
 
   #tick(): void {
-    if (this.#stopped !== undefined) return;
     const now = this.#clock.now();
     const noLeader = this.#leader === NO_NODE;
-    this.#core.tick();
+    this.#drive(() => this.#core.tick());
     this.#proposals.expire(now, noLeader);
     this.#reads.expire(now, noLeader);
-    this.#wake();
   }
 
   #receive(message: RaftMessage): void {
     if (this.#stopped !== undefined) return;
-    this.#core.step(message);
-    this.#wake();
+    try {
+      this.#core.step(message);
+      this.#wake();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Changes the core from outside the loop. What it finds broken stops the node, and nobody else. */
+  #drive(change: () => void): void {
+    if (this.#stopped !== undefined) return;
+    try {
+      change();
+      this.#wake();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   async #answer(_from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array> {
@@ -264,8 +276,12 @@ export class Replica<Result> {
     if (this.#installing) {
       throw new QuorateError('ERR_BUSY', 'a snapshot is being installed', { retryable: true });
     }
-    await this.#snapshots.receive(metadata, chunks);
-    this.#core.step(message);
+    // What we have may be newer: then we only say so, else the leader would send it for ever.
+    if (metadata.index > this.#applied) {
+      await this.#snapshots.receive(metadata, chunks);
+      this.#snapshots.requireArrived(metadata);
+    }
+    this.#receive(message);
     this.#turn();
     // Not taken: what we have is newer.
     if (!this.#installing) await this.#snapshots.abandon();
@@ -283,7 +299,7 @@ export class Replica<Result> {
     this.#scheduled = false;
     if (this.#stopped !== undefined) return;
     try {
-      this.#submission.run(this.#role, this.#leader);
+      this.#submission.run(this.#role, this.#term, this.#leader);
       if (!this.#reads.idle) this.#reads.submit((context) => this.#core.readIndex(context));
       const appliedBefore = this.#applied;
       if (this.#core.hasEffects()) this.#perform(this.#core.take());
@@ -296,7 +312,7 @@ export class Replica<Result> {
       this.#takeSnapshotIfDue();
       if (this.#core.hasEffects()) this.#wake();
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      this.#fail(error);
     }
   }
 
@@ -323,20 +339,21 @@ export class Replica<Result> {
 
   #persist(effects: Effects): void {
     const { persist, messagesAfterPersist } = effects;
+    if (persist === undefined && messagesAfterPersist.length === 0) return;
     if (persist === undefined && this.#writesPending === 0) {
       this.#send(messagesAfterPersist);
       return;
     }
-    if (persist === undefined && messagesAfterPersist.length === 0) return;
     this.#writesPending += 1;
     // Without anything of its own to write it still waits its turn behind the writes before it.
     this.#storage.persist(persist ?? { hardState: undefined, entries: [] }, (error) => {
       this.#writesPending -= 1;
       if (this.#stopped !== undefined) return;
       if (error !== undefined) return this.#fail(error);
-      if (persist !== undefined) this.#core.persisted(persist.sequence);
-      this.#send(messagesAfterPersist);
-      this.#wake();
+      this.#drive(() => {
+        if (persist !== undefined) this.#core.persisted(persist.sequence);
+        this.#send(messagesAfterPersist);
+      });
     });
   }
 
@@ -370,56 +387,36 @@ export class Replica<Result> {
     this.#events.onChange?.(this.status());
   }
 
-  // ---- proposals ---------------------------------------------------------------------------
-
-  #refusal(data: Uint8Array): Error | undefined {
-    if (this.#stopped !== undefined) return this.#stopped;
-    if (data.length === 0) {
-      return new QuorateError('ERR_INVALID_ARGUMENT', 'a proposal cannot be empty');
-    }
-    if (data.length > this.settings.maxProposalBytes) {
-      return new QuorateError(
-        'ERR_REQUEST_TOO_LARGE',
-        `a proposal of ${data.length} bytes is above the limit of ${this.settings.maxProposalBytes}; split it, or raise maxProposalBytes on every node`,
-      );
-    }
-    if (
-      this.#proposals.waitingCount >= this.settings.maxWaitingProposals ||
-      this.#proposals.waitingBytes + data.length > this.settings.maxWaitingBytes
-    ) {
-      return new QuorateError('ERR_BUSY', 'too many requests wait on this node; try again later', {
-        retryable: true,
-      });
-    }
-    return undefined;
-  }
-
   // ---- snapshots ---------------------------------------------------------------------------
 
   #takeSnapshotIfDue(): void {
     if (this.#installing || !this.#snapshots.due(this.#clock.now())) return;
-    this.#takeSnapshot().catch((error) => this.#fail(error));
+    void this.#takeSnapshot();
   }
 
   /** Whether there is a snapshot of the state as of now; `false` where a received one overtook it. */
   async #takeSnapshot(): Promise<boolean> {
-    const taken = await this.#snapshots.take({
-      index: this.#applied,
-      term: this.#core.termAt(this.#applied),
-      configuration: this.members.configuration(),
-    });
-    if (taken && this.#stopped === undefined) {
-      this.#storage.release(this.#snapshots.releasable());
-      this.#wake();
+    try {
+      const taken = await this.#snapshots.take({
+        index: this.#applied,
+        term: this.#core.termAt(this.#applied),
+        configuration: this.members.configuration(),
+      });
+      if (taken && this.#stopped === undefined) {
+        this.#storage.release(this.#snapshots.releasable());
+        this.#wake();
+      }
+      return taken;
+    } catch (error) {
+      this.#fail(error);
+      return false;
     }
-    return taken;
   }
 
   #sendSnapshot(wanted: RaftMessage): void {
     const sent = (ok: boolean): void => {
-      if (this.#stopped !== undefined) return;
-      this.#core.snapshotSent(wanted.to, ok);
-      this.#wake();
+      // Of another term's stream, the peer's progress knows nothing.
+      if (wanted.term === this.#term) this.#drive(() => this.#core.snapshotSent(wanted.to, ok));
     };
     this.#snapshotFor(wanted).then(
       () => sent(true),
@@ -441,21 +438,23 @@ export class Replica<Result> {
 
   #install(metadata: SnapshotMetadata): void {
     this.#installing = true;
-    this.#snapshots.install(metadata).then(
-      () => {
-        this.#installing = false;
-        if (this.#stopped !== undefined) return;
-        this.#applied = metadata.index;
-        this.#retention.reset();
-        this.#core.snapshotInstalled(metadata);
-        this.#core.configure(this.members.configuration());
-        this.#proposals.skippedTo(metadata.index);
-        this.#reads.applied(metadata.index);
-        this.#events.onApplied?.();
-        this.#wake();
-      },
-      (error) => this.#fail(error),
-    );
+    this.#snapshots
+      .install(metadata)
+      .then(() => this.#installed(metadata))
+      .catch((error) => this.#fail(error));
+  }
+
+  #installed(metadata: SnapshotMetadata): void {
+    this.#installing = false;
+    if (this.#stopped !== undefined) return;
+    this.#applied = metadata.index;
+    this.#retention.reset();
+    this.#core.snapshotInstalled(metadata);
+    this.#core.configure(this.members.configuration());
+    this.#proposals.skippedTo(metadata.index, metadata.term);
+    this.#reads.applied(metadata.index);
+    this.#events.onApplied?.();
+    this.#wake();
   }
 
   // ---- the end -----------------------------------------------------------------------------
@@ -472,27 +471,30 @@ export class Replica<Result> {
     await this.#leaderBecomes(best.id, this.settings.electionMs, {});
   }
 
-  #fail(error: Error): void {
+  #fail(cause: unknown): void {
     if (this.#stopped !== undefined) return;
+    const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#stop(error);
     this.#events.onFailed?.(error);
   }
 
   #stop(why: Error): void {
     if (this.#stopped !== undefined) return;
-    this.#stopped = why;
+    this.#stopped = stopped(why, 'not-applied');
     this.#cancelTick?.();
     if (this.#leading) {
       this.#leading = false;
       this.#events.onLeading?.(false);
     }
-    const closed = (outcome: 'unknown' | 'not-applied'): QuorateError =>
-      new QuorateError('ERR_CLOSED', `the node stopped: ${why.message}`, {
-        outcome,
-        retryable: outcome === 'not-applied',
-        cause: why,
-      });
-    this.#proposals.rejectAll((sent) => closed(sent ? 'unknown' : 'not-applied'));
-    this.#reads.rejectAll(closed('not-applied'));
+    this.#proposals.rejectAll((sent) => stopped(why, sent ? 'unknown' : 'not-applied'));
+    this.#reads.rejectAll(this.#stopped);
   }
+}
+
+function stopped(why: Error, outcome: 'unknown' | 'not-applied'): QuorateError {
+  return new QuorateError('ERR_CLOSED', `the node stopped: ${why.message}`, {
+    outcome,
+    retryable: outcome === 'not-applied',
+    cause: why,
+  });
 }

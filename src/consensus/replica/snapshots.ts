@@ -139,6 +139,11 @@ export class Snapshots<Result> {
     }
   }
 
+  /** Throws unless the snapshot of `metadata` arrived whole and nothing has taken its place since. */
+  requireArrived(metadata: SnapshotMetadata): void {
+    if (this.#arrived?.metadata !== metadata) throw replaced();
+  }
+
   /** The core accepted what arrived: makes it durable and replaces the state. */
   async install(metadata: SnapshotMetadata): Promise<void> {
     const arrived = this.#arrived;
@@ -240,6 +245,11 @@ export class Snapshots<Result> {
 }
 
 function refuseIfGivenUp(writing: Writing): void {
-  if (!writing.givenUp) return;
-  throw new QuorateError('ERR_UNAVAILABLE', 'another snapshot took the place of this one');
+  if (writing.givenUp) throw replaced();
+}
+
+function replaced(): QuorateError {
+  return new QuorateError('ERR_UNAVAILABLE', 'another snapshot took the place of this one', {
+    retryable: true,
+  });
 }

@@ -2,6 +2,7 @@
  * How proposals get into the log: all that wait, once a turn, into the core if this node leads, else
  * in one call to the leader. A follower's proposals arrive here at the leader.
  */
+import { assert } from '../../core/assert.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Core } from '../core.ts';
 import type { Transport } from '../transport.ts';
@@ -13,7 +14,7 @@ import {
   encodePlacements,
   type Placement,
 } from './forwarding.ts';
-import type { Proposal, Proposals } from './proposals.ts';
+import type { Forward, Proposal, Proposals } from './proposals.ts';
 import type { ReplicaSettings } from './settings.ts';
 
 /** The call with which a follower hands proposals to the leader. */
@@ -31,19 +32,41 @@ export interface SubmissionContext {
 export class Submission<Result> {
   readonly #core: Core;
   readonly #transport: Transport;
-  readonly #timeoutMs: number;
+  readonly #settings: ReplicaSettings;
   readonly #proposals: Proposals<Result>;
 
   constructor({ core, transport, settings }: SubmissionContext, proposals: Proposals<Result>) {
     this.#core = core;
     this.#transport = transport;
-    this.#timeoutMs = settings.requestTimeoutMs;
+    this.#settings = settings;
     this.#proposals = proposals;
   }
 
+  /** Why `data` is not taken at all. */
+  refusal(data: Uint8Array): QuorateError | undefined {
+    const { maxProposalBytes, maxWaitingProposals, maxWaitingBytes } = this.#settings;
+    const { waitingCount, waitingBytes } = this.#proposals;
+    if (data.length === 0) {
+      return new QuorateError('ERR_INVALID_ARGUMENT', 'a proposal cannot be empty');
+    }
+    if (data.length > maxProposalBytes) {
+      return new QuorateError(
+        'ERR_REQUEST_TOO_LARGE',
+        `a proposal of ${data.length} bytes is above the limit of ${maxProposalBytes}; split it, or raise maxProposalBytes on every node`,
+      );
+    }
+    if (waitingCount < maxWaitingProposals && waitingBytes + data.length <= maxWaitingBytes) {
+      return undefined;
+    }
+    return new QuorateError('ERR_BUSY', 'too many requests wait on this node; try again later', {
+      retryable: true,
+    });
+  }
+
   /** Sends what waits on its way, if there is a leader to send it to. */
-  run(role: Role, leader: NodeId): void {
+  run(role: Role, term: number, leader: NodeId): void {
     if (this.#proposals.waitingCount === 0) return;
+    this.#proposals.refuseBound(role === 'leader' ? term : 0);
     if (role === 'leader') this.#place();
     else if (leader !== NO_NODE) this.#forward(leader);
   }
@@ -75,12 +98,18 @@ export class Submission<Result> {
   }
 
   /** Refused ones are tried again on the next event; at the latest on the next tick. */
-  #note(batch: readonly Proposal<Result>[], placements: readonly Placement[]): void {
+  #note(
+    batch: readonly Proposal<Result>[],
+    placements: readonly Placement[],
+    forward?: Forward,
+  ): void {
+    // One too few, and nobody could tell which went where.
+    assert(placements.length === batch.length, 'every proposal is told its place');
     const refused: Proposal<Result>[] = [];
     batch.forEach((proposal, i) => {
-      const placement = placements[i] ?? 'busy';
+      const placement = placements[i]!;
       if (typeof placement === 'string') refused.push(proposal);
-      else this.#proposals.place(proposal, placement.index, placement.term);
+      else this.#proposals.place(proposal, placement.index, placement.term, forward);
     });
     this.#proposals.putBack(refused);
   }
@@ -103,16 +132,31 @@ export class Submission<Result> {
 
   async #forwardBatch(leader: NodeId, batch: readonly Proposal<Result>[]): Promise<void> {
     for (const proposal of batch) proposal.state = 'sent';
-    this.#proposals.forwardBegan();
+    const forward = this.#proposals.forwardBegan();
+    try {
+      const placements = await this.#ask(leader, batch);
+      if (typeof placements === 'string') this.#proposals.putBack(batch);
+      else this.#note(batch, placements, forward);
+    } catch (error) {
+      for (const proposal of batch) this.#proposals.reject(proposal, lostReply(leader, error));
+    } finally {
+      this.#proposals.forwardEnded(forward);
+    }
+  }
+
+  /** Where the leader put them; `'refused'` where it surely never saw them, or took none. */
+  async #ask(
+    leader: NodeId,
+    batch: readonly Proposal<Result>[],
+  ): Promise<readonly Placement[] | 'refused'> {
+    const { requestTimeoutMs } = this.#settings;
     try {
       const payload = encodeForward(batch);
-      const reply = await this.#transport.call(leader, FORWARD, payload, this.#timeoutMs);
-      this.#note(batch, decodePlacements(reply));
+      const reply = await this.#transport.call(leader, FORWARD, payload, requestTimeoutMs);
+      return decodePlacements(reply);
     } catch (error) {
-      if (isQuorateError(error) && error.outcome === 'not-applied') this.#proposals.putBack(batch);
-      else for (const proposal of batch) this.#proposals.reject(proposal, lostReply(leader, error));
-    } finally {
-      this.#proposals.forwardEnded();
+      if (isQuorateError(error) && error.outcome === 'not-applied') return 'refused';
+      throw error;
     }
   }
 }
