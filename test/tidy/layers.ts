@@ -49,7 +49,11 @@ export const LAYERS: readonly Layer[] = [
     imports: ['core', 'contracts'],
   },
   { name: 'transport', paths: ['src/consensus/transport/'], imports: ['core', 'contracts'] },
-  { name: 'replica', paths: ['src/consensus/replica/'], imports: ['core', 'contracts', 'raft'] },
+  {
+    name: 'replica',
+    paths: ['src/consensus/replica/'],
+    imports: ['core', 'contracts', 'proto', 'raft'],
+  },
   {
     name: 'consensus',
     paths: ['src/consensus/'],

@@ -3,7 +3,8 @@
  * configuration change entries in etcd's form (raftpb.ConfChange with a JSON member as context).
  */
 import { createHash } from 'node:crypto';
-import { QuorateError } from '../../core/errors.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { ConfChange } from '../../proto/raftpb.ts';
 import { type Configuration, type Entry, EntryType, type NodeId } from '../types.ts';
 
 export interface MemberInfo {
@@ -11,12 +12,6 @@ export interface MemberInfo {
   readonly name: string;
   readonly peerUrls: readonly string[];
   readonly learner: boolean;
-}
-
-/** What a new cluster starts with. */
-export interface InitialMember {
-  readonly name: string;
-  readonly peerUrls: readonly string[];
 }
 
 /** A member's id as etcd makes it: the start of SHA-1 over its sorted peer URLs and the cluster token. */
@@ -40,70 +35,31 @@ export function bootstrapEntries(members: readonly MemberInfo[]): Entry[] {
       type: EntryType.configChange,
       term: 1,
       index: i + 1,
-      data: encodeAddNode(member),
+      data: addNode(member),
     }));
 }
 
-/** raftpb.ConfChange {1 id, 2 type, 3 node_id, 4 context}; type 0 (add a voter) is not on the wire. */
-function encodeAddNode(member: MemberInfo): Buffer {
-  const context = Buffer.from(
-    `{"id":${BigInt(`0x${member.id}`)},"peerURLs":${JSON.stringify(member.peerUrls)},"name":${JSON.stringify(member.name)}}`,
-  );
-  return Buffer.concat([
-    Buffer.from([0x18]),
-    varint(BigInt(`0x${member.id}`)),
-    Buffer.from([0x22]),
-    varint(BigInt(context.length)),
-    context,
-  ]);
+function addNode({ id, name, peerUrls }: MemberInfo): Buffer {
+  // As etcd writes it; its id is a number beyond what JSON.stringify can write.
+  const urls = JSON.stringify(peerUrls);
+  const context = `{"id":${BigInt(`0x${id}`)},"peerURLs":${urls},"name":${JSON.stringify(name)}}`;
+  return ConfChange.encode(ConfChange.create({ nodeId: BigInt(`0x${id}`), context }));
 }
 
-function varint(value: bigint): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest > 0x7fn) {
-    bytes.push(Number(rest & 0x7fn) | 0x80);
-    rest >>= 7n;
+/** The member that a configuration change adds. Nothing else occurs so far: only first members. */
+function addedMember(entry: Entry): MemberInfo {
+  const { type, nodeId, context } = ConfChange.decode(entry.data);
+  if (type !== 0) {
+    throw new QuorateError('ERR_UNSUPPORTED', `configuration change of type ${type} in the log`);
   }
-  bytes.push(Number(rest));
-  return Buffer.from(bytes);
+  const { name = '', peerURLs = [] } = JSON.parse(context) as MemberContext;
+  return { id: nodeId.toString(16).padStart(16, '0'), name, peerUrls: peerURLs, learner: false };
 }
 
-/** Reads the fields of a ConfChange: numbers by field, and the context. */
-function decodeConfChange(data: Uint8Array): { type: number; node: NodeId; context: string } {
-  const fields = new Map<number, bigint>();
-  let context = '';
-  let at = 0;
-  const read = (): bigint => {
-    let value = 0n;
-    for (let shift = 0n; shift < 70n; shift += 7n) {
-      const byte = data[at++];
-      if (byte === undefined) break;
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
-    throw new QuorateError('ERR_CORRUPT', 'a configuration change entry is cut short');
-  };
-  while (at < data.length) {
-    const tag = Number(read());
-    if ((tag & 7) === 0) {
-      fields.set(tag >> 3, read());
-    } else if ((tag & 7) === 2) {
-      const length = Number(read());
-      context = Buffer.from(data.subarray(at, at + length)).toString('utf8');
-      at += length;
-    } else {
-      throw new QuorateError(
-        'ERR_CORRUPT',
-        `a configuration change entry has a field of kind ${tag & 7}`,
-      );
-    }
-  }
-  return {
-    type: Number(fields.get(2) ?? 0n),
-    node: (fields.get(3) ?? 0n).toString(16).padStart(16, '0'),
-    context,
-  };
+/** The part of etcd's member that is read. */
+interface MemberContext {
+  readonly name?: string;
+  readonly peerURLs?: readonly string[];
 }
 
 /** The members, as far as the log has been applied. */
@@ -126,19 +82,19 @@ export class Members {
     };
   }
 
-  /** Applies a configuration change entry. Only additions occur so far: the cluster's first members. */
+  /** Applies a configuration change entry. Throws `ERR_UNSUPPORTED`, or `ERR_CORRUPT`. */
   apply(entry: Entry): void {
-    const { type, node, context } = decodeConfChange(entry.data);
-    if (type !== 0) {
-      throw new QuorateError('ERR_UNSUPPORTED', `configuration change of type ${type} in the log`);
+    try {
+      const member = addedMember(entry);
+      this.#members.set(member.id, member);
+    } catch (cause) {
+      if (isQuorateError(cause, 'ERR_UNSUPPORTED')) throw cause;
+      throw new QuorateError(
+        'ERR_CORRUPT',
+        `entry ${entry.index} of the log is no configuration change that can be read: ${(cause as Error).message}`,
+        { cause },
+      );
     }
-    const member = JSON.parse(context) as { name?: string; peerURLs?: string[] };
-    this.#members.set(node, {
-      id: node,
-      name: member.name ?? '',
-      peerUrls: member.peerURLs ?? [],
-      learner: false,
-    });
   }
 
   /** For the snapshot. */
