@@ -98,7 +98,8 @@ test('a put is sent again where the closing server says that it did not see it',
 
 test('calls that a closing server still works on are answered by it', async () => {
   const goaway: FakeHandler = (call) => {
-    call.session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+    const why = Buffer.from('server is stopping');
+    call.session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1, why);
     setImmediate(() => call.reply(codec.PutResponse, PUT_REPLY));
   };
   await using fake = await fakeEtcd({ [PUT.path]: inTurn(goaway, putReply) });

@@ -122,7 +122,7 @@ export class GrpcSession {
   #goaway(code: number, lastStreamId: number, data: Buffer | undefined): void {
     this.heard();
     this.#lastStreamId = Math.min(this.#lastStreamId, lastStreamId);
-    const text = data === undefined ? '' : ` (${Buffer.from(data).latin1Slice(0, 100)})`;
+    const text = data === undefined ? '' : ` (${Buffer.from(data.subarray(0, 100)).latin1Slice()})`;
     this.#failed(new Error(`the server is closing the connection: GOAWAY ${code}${text}`));
     if (code === constants.NGHTTP2_ENHANCE_YOUR_CALM) this.pingedTooOften = true;
     if (this.state === 'ready') {
