@@ -96,7 +96,7 @@ test('the executable starts', () => {
 test('the package holds code, types, licence and pages, and no test', () => {
   const folder = join(project, 'node_modules/quorate');
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  for (const name of ['LICENSE', 'README.md', 'CHANGELOG.md'])
+  for (const name of ['LICENSE', 'README.md', 'CHANGELOG.md', 'docs/kv.md', 'docs/errors.md'])
     assert.ok(existsSync(join(folder, name)));
   assert.deepEqual(
     files.filter((name) => /\.test\.|testing\.|test-|\.ts$/.test(name) && !name.endsWith('.d.ts')),
