@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { memoryNetwork } from '../../testing/memory-network.ts';
 import { MessageType } from '../raft/messages.ts';
 import type { Transport } from '../transport.ts';
 import type { SnapshotMetadata } from '../types.ts';
-import { memoryNetwork } from './memory.ts';
 import { tcpTransport } from './tcp.ts';
 import { A, B, CLUSTER, Recorder, raftMessage, turn } from './testing.ts';
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isQuorateError } from '../../core/errors.ts';
 import { seededRandom } from '../../core/random.ts';
+import { CrashDisk } from '../../testing/crash-disk.ts';
 import type { Storage } from '../storage.ts';
 import type { Entry, HardState, Persist, SnapshotMetadata } from '../types.ts';
-import { CrashDisk } from './crash-disk.ts';
 import { openDiskStorage } from './storage.ts';
 
 const NODE = '8e9e05c52164694d';

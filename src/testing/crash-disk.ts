@@ -4,8 +4,8 @@
  * number of operations, and refuse chosen ones.
  */
 import { dirname } from 'node:path';
-import type { Disk, DiskFile } from '../../core/disk.ts';
-import type { Random } from '../../core/random.ts';
+import type { Disk, DiskFile } from '../core/disk.ts';
+import type { Random } from '../core/random.ts';
 
 const SECTOR_BYTES = 512;
 

@@ -3,12 +3,12 @@
  * messages to a peer arrive in order, later than the call that sent them, or not at all.
  */
 
-import type { Cancel, Clock } from '../../core/clock.ts';
-import { systemClock } from '../../core/clock.ts';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
-import type { RaftMessage } from '../raft/messages.ts';
-import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
-import type { NodeId, SnapshotMetadata } from '../types.ts';
+import type { RaftMessage } from '../consensus/raft/messages.ts';
+import type { PeerStatus, Transport, TransportHandlers } from '../consensus/transport.ts';
+import type { NodeId, SnapshotMetadata } from '../consensus/types.ts';
+import type { Cancel, Clock } from '../core/clock.ts';
+import { systemClock } from '../core/clock.ts';
+import { isQuorateError, QuorateError } from '../core/errors.ts';
 
 export interface MemoryNetworkOptions {
   /** For the timeouts of calls. @defaultValue the system's */
