@@ -241,12 +241,6 @@ export class NodeView implements NodeBackend {
     if (autoCompaction === undefined || autoCompaction.retention === '0') return;
     if (autoCompaction.mode === 'revision') {
       const keep = Number(autoCompaction.retention);
-      if (!Number.isSafeInteger(keep) || keep < 1) {
-        throw new QuorateError(
-          'ERR_INVALID_ARGUMENT',
-          `autoCompaction.retention: '${autoCompaction.retention}' is no number of revisions`,
-        );
-      }
       this.#cancelCompaction = clock.every(REVISION_COMPACTION_MS, () =>
         this.#compactTo(this.#options.store.revision - keep),
       );
@@ -272,6 +266,22 @@ export class NodeView implements NodeBackend {
       (error) => log?.('warn', `compaction to revision ${revision} failed: ${error.message}`),
     );
   }
+}
+
+/** Throws `ERR_INVALID_ARGUMENT` where the retention cannot be meant. Before anything is opened. */
+export function requireCompaction(autoCompaction: NodeViewOptions['autoCompaction']): void {
+  if (autoCompaction === undefined || autoCompaction.retention === '0') return;
+  const { mode, retention } = autoCompaction;
+  if (mode === 'periodic') {
+    retentionMs(retention);
+    return;
+  }
+  const keep = Number(retention);
+  if (Number.isSafeInteger(keep) && keep >= 1) return;
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `autoCompaction.retention: '${retention}' is no number of revisions`,
+  );
 }
 
 /** etcd takes a bare number as hours. */

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type OpenReplicaOptions, openReplica } from './consensus/open-replica.ts';
 import { type NodeOptions, openNode } from './node.ts';
@@ -20,4 +23,20 @@ test('a node without name, folder or peers is refused by the name of what is mis
     await assert.rejects(openNode(options as NodeOptions), refused);
     await assert.rejects(openReplica(options as OpenReplicaOptions<void>), refused);
   }
+});
+
+test('a retention that cannot be meant is refused before anything is opened', async () => {
+  const dataDir = join(tmpdir(), `quorate-never-made-${process.pid}`);
+  const place = { name: 'a', dataDir, peers: { a: 'http://127.0.0.1:1' } };
+  for (const autoCompaction of [
+    { mode: 'periodic', retention: 'soon' },
+    { mode: 'revision', retention: '1h' },
+    { mode: 'revision', retention: '-1' },
+  ] as const) {
+    await assert.rejects(openNode({ ...place, autoCompaction }), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /^autoCompaction.retention: /,
+    });
+  }
+  assert.equal(existsSync(dataDir), false);
 });

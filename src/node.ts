@@ -19,7 +19,7 @@ import { EmbeddedKv } from './kv/embedded.ts';
 import type { Kv } from './kv/kv.ts';
 import { kvOver } from './kv/kv-over.ts';
 import { type ApplyResult, KvStore } from './kv/store.ts';
-import { NodeView } from './node-view.ts';
+import { NodeView, requireCompaction } from './node-view.ts';
 import type { NodeBackend } from './server/backend.ts';
 
 /** Who a node is, where its data lives, and how it and its store behave. */
@@ -95,6 +95,7 @@ const DEFAULT_PROGRESS_MS = 600_000;
  */
 export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   requirePlace(options);
+  requireCompaction(options.autoCompaction);
   const clock = options.clock ?? systemClock;
   const maxRequestBytes = options.maxRequestBytes ?? 1.5 * 1024 * 1024;
   const electionMs = options.electionMs ?? 1000;
@@ -112,7 +113,10 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
     events: {
       onApplied: () => parts.service?.events.onApplied?.(),
       onLeading: (leading) => parts.service?.events.onLeading?.(leading),
-      onCall: (method, payload) => parts.service!.events.onCall!(method, payload),
+      onCall: async (method, payload) => {
+        if (parts.service !== undefined) return parts.service.events.onCall!(method, payload);
+        throw new QuorateError('ERR_UNAVAILABLE', 'this node is starting', { retryable: true });
+      },
       onChange: (status) => {
         options.log?.(
           'info',

@@ -107,8 +107,9 @@ export async function openReplica<Result>(
     fsync: options.fsync ?? true,
     onWarning: (text) => options.log?.('warn', text),
   });
+  let transport: Transport | undefined;
   try {
-    const transport =
+    transport =
       options.transport ??
       openTransport(options, own.id, clusterId, clock, random, settings.electionMs);
     transport.setPeers(
@@ -129,6 +130,7 @@ export async function openReplica<Result>(
     await replica.start();
     return { replica, nodeId: own.id, clusterId };
   } catch (error) {
+    await transport?.close();
     await storage.close();
     throw error;
   }

@@ -34,6 +34,9 @@ export interface SnapshotWriter {
 export interface Storage {
   readonly recovered: RecoveredState;
 
+  /** Lets go of the recovered entries, for memory's sake: whoever needs them has them by now. */
+  forgetEntries(): void;
+
   /**
    * Queues a write. Writes become durable in the order of the calls; those queued while one is
    * under way share the next `fdatasync` (group commit). `done` is called in the same order.

@@ -6,7 +6,7 @@
  * which proposes the revocation of those that ran out. Other members ask the leader.
  */
 
-import type { ReplicaEvents } from '../consensus/replica/options.ts';
+import type { ProposeOptions, ReplicaEvents } from '../consensus/replica/options.ts';
 import type { Replica } from '../consensus/replica/replica.ts';
 import { orAborted, type WaitOptions } from '../core/abort.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
@@ -82,6 +82,7 @@ export class EmbeddedKv implements KvService {
     this.#cancelProgress = this.#options.clock.every(this.#store.progressScanMs, () =>
       this.#store.notifyProgress(),
     );
+    if (replica.leading) this.#lead();
   }
 
   header(revision: number): pb.ResponseHeader {
@@ -238,7 +239,7 @@ export class EmbeddedKv implements KvService {
     for (const stream of [...this.#streams]) stream.close();
   }
 
-  async #propose(request: Request, options: WaitOptions | undefined): Promise<ApplyResult> {
+  async #propose(request: Request, options: ProposeOptions | undefined): Promise<ApplyResult> {
     this.#requests += 1;
     const data = proto.InternalRaftRequest.encode({
       header: { id: this.#nextRequestId(), username: '', authRevision: 0 },
@@ -361,13 +362,17 @@ export class EmbeddedKv implements KvService {
     this.#store.lessor.demote();
   }
 
+  /**
+   * Only as leader: what ran out here may have been renewed at the next leader, where a revocation
+   * that came late, or was proposed again, would end it under its holder.
+   */
   #expireLeases(): void {
     const now = this.#options.clock.now();
     for (const id of this.#store.lessor.expired()) {
       const triedAt = this.#revoking.get(id);
       if (triedAt !== undefined && now - triedAt < REVOKE_RETRY_MS) continue;
       this.#revoking.set(id, now);
-      this.#propose({ leaseRevoke: { id } }, undefined).then(
+      this.#propose({ leaseRevoke: { id } }, AS_LEADER).then(
         () => this.#revoking.delete(id),
         (error) => {
           // Gone already: someone else revoked it. Anything else is tried again.
@@ -377,7 +382,7 @@ export class EmbeddedKv implements KvService {
     }
     const checkpoints = this.#store.lessor.dueCheckpoints();
     if (checkpoints.length > 0) {
-      this.#propose({ leaseCheckpoint: { checkpoints } }, undefined).catch(() => undefined);
+      this.#propose({ leaseCheckpoint: { checkpoints } }, AS_LEADER).catch(() => undefined);
     }
   }
 
@@ -394,6 +399,8 @@ export class EmbeddedKv implements KvService {
     this.#options.clock.after(COMPACT_SLICE_PAUSE_MS, step);
   }
 }
+
+const AS_LEADER: ProposeOptions = { onlyAsLeader: true };
 
 /** Between two attempts to reach a leader that is being elected. */
 const RETRY_MS = 50;

@@ -20,7 +20,7 @@ interface StoredSnapshot {
 }
 
 class MemoryStorage implements Storage {
-  readonly recovered: RecoveredState;
+  recovered: RecoveredState;
   #snapshot: StoredSnapshot | undefined;
   #writing: boolean;
   #closed: boolean;
@@ -35,6 +35,10 @@ class MemoryStorage implements Storage {
     this.#snapshot = undefined;
     this.#writing = false;
     this.#closed = false;
+  }
+
+  forgetEntries(): void {
+    this.recovered = { ...this.recovered, entries: [] };
   }
 
   persist(_write: Persist, done: Persisted): void {

@@ -5,9 +5,12 @@ import { isQuorateError } from '../../core/errors.ts';
 import { systemRandom } from '../../core/random.ts';
 import { type MemoryNetwork, memoryNetwork } from '../../testing/memory-network.ts';
 import { memoryStorage } from '../../testing/memory-storage.ts';
+import { draft } from '../raft/draft.ts';
+import { MessageType } from '../raft/messages.ts';
 import { RaftCore } from '../raft/raft.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
+import type { Transport } from '../transport.ts';
 import { bootstrapEntries, Members, memberId } from './members.ts';
 import type { ReplicaStatus } from './options.ts';
 import { Replica } from './replica.ts';
@@ -289,6 +292,85 @@ test('a closed node answers everything that was open', async () => {
     isQuorateError(e, 'ERR_CLOSED'),
   );
   await cluster.close();
+});
+
+test('closing twice at once is closing once', async () => {
+  const cluster = new TestCluster();
+  await cluster.openAll();
+  const leader = await cluster.leader();
+  await Promise.all([leader.replica.close(), leader.replica.close()]);
+  await cluster.close();
+});
+
+test('what only a leader may propose is never proposed again under another one', async () => {
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    const rest = [...cluster.nodes.values()].filter((node) => node !== leader);
+    const onlyAsLeader = { onlyAsLeader: true };
+    await leader.replica.propose(bytes('mine'), onlyAsLeader);
+    const notLeading = { code: 'ERR_NOT_LEADER', outcome: 'not-applied' };
+    await assert.rejects(rest[0]!.replica.propose(bytes('not mine'), onlyAsLeader), notLeading);
+    cluster.network.isolate(leader.id);
+    const stranded = leader.replica.propose(bytes('stranded'), onlyAsLeader);
+    const refused = assert.rejects(stranded, notLeading);
+    await until(() => rest.find((node) => node.replica.leading));
+    cluster.network.rejoin(leader.id);
+    await refused;
+    await leader.replica.propose(bytes('after'));
+    assert.deepEqual(leader.journal.commands, ['mine', 'after']);
+  });
+});
+
+/** A cluster of two, and the transport of the third member in the test's hands. */
+async function withForgedPeer(
+  run: (follower: TestNode, forged: Transport, id: string) => Promise<void>,
+): Promise<void> {
+  const cluster = new TestCluster();
+  const [first, second, third] = members.map((member) => member.id);
+  const nodes = await Promise.all([cluster.open(first!), cluster.open(second!)]);
+  const forged = cluster.network.transport(third!);
+  forged.setPeers(new Map([first!, second!].map((id) => [id, ['http://x:1']])));
+  await forged.start({
+    onMessage: () => undefined,
+    onCall: () => Promise.reject(new Error('no')),
+    onSnapshot: () => Promise.reject(new Error('no')),
+    onUnreachable: () => undefined,
+  });
+  const leader = await cluster.leader();
+  await leader.replica.propose(bytes('one'));
+  const follower = nodes.find((node) => node !== leader)!;
+  await follower.replica.readBarrier();
+  await run(follower, forged, third!);
+  await Promise.all(nodes.map((node) => node.replica.close()));
+  await forged.close();
+}
+
+test('a node that has lost what it promised stops itself, and answers ERR_CLOSED from then on', async () => {
+  await withForgedPeer(async (follower, forged, id) => {
+    forged.send({
+      ...draft(MessageType.heartbeat, id, follower.id, follower.replica.term + 1),
+      commit: 1_000_000,
+    });
+    const failure = await until(() => follower.failures[0]);
+    assert.ok(isQuorateError(failure, 'ERR_CORRUPT'));
+    const closed = { code: 'ERR_CLOSED', cause: failure };
+    await assert.rejects(follower.replica.propose(bytes('x')), closed);
+    await assert.rejects(follower.replica.readBarrier(), closed);
+  });
+});
+
+test('a snapshot older than the state is not taken, and its leader hears that all is well', async () => {
+  await withForgedPeer(async (follower, forged, id) => {
+    const { term, appliedIndex: index } = follower.replica.status();
+    const message = { ...draft(MessageType.snapshot, id, follower.id, term + 1), index };
+    const configuration = { voters: members.map((member) => member.id), learners: [] };
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      yield Buffer.from('never read');
+    }
+    await forged.sendSnapshot(message, { index, term, configuration }, chunks());
+    assert.deepEqual(follower.failures, []);
+    assert.deepEqual(follower.journal.commands, ['one']);
+  });
 });
 
 test('a proposal over the limit is refused at the door', async () => {

@@ -30,6 +30,14 @@ import type { ReplicaSettings } from './settings.ts';
 import { Snapshots } from './snapshots.ts';
 import { FORWARD, Submission } from './submission.ts';
 
+/**
+ * One node's part in a replicated state machine: open one with `openReplica`.
+ *
+ * A proposal is applied once, on every node, in the same order; `propose` and `readBarrier` work on
+ * every member. Should its disk fail, or an invariant break, it stops for good and rejects all calls.
+ *
+ * @typeParam Result - what the state machine's `apply` answers.
+ */
 export class Replica<Result> {
   readonly id: NodeId;
   readonly settings: ReplicaSettings;
@@ -81,6 +89,7 @@ export class Replica<Result> {
 
   /** Applies what was known to be committed, then listens and takes part. */
   async start(): Promise<void> {
+    this.#storage.forgetEntries();
     await this.#snapshots.restore();
     if (this.members.list().length > 0) this.#core.configure(this.members.configuration());
     await this.#transport.start({
@@ -151,7 +160,10 @@ export class Replica<Result> {
     return options.signal === undefined ? point : orAborted(point, options.signal);
   }
 
-  /** Asks the present leader. `ERR_NO_LEADER` while there is none. */
+  /**
+   * Asks the present leader's `onCall`. `ERR_NO_LEADER` while there is none, or where it is this
+   * node; `ERR_TIMEOUT` or `ERR_UNAVAILABLE` where no answer comes.
+   */
   async callLeader(method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     if (this.#leader === NO_NODE || this.#leader === this.id) {
       throw new QuorateError('ERR_NO_LEADER', 'no other node is known to lead', {
@@ -190,6 +202,7 @@ export class Replica<Result> {
     return true;
   }
 
+  /** How this replica stands now. No I/O. */
   status(): ReplicaStatus {
     const core = this.#core.status();
     return {
@@ -218,8 +231,7 @@ export class Replica<Result> {
     if (this.#stopped === undefined) await this.#handOver().catch(() => undefined);
     this.#stop(new QuorateError('ERR_CLOSED', 'the node was closed'));
     await this.#snapshots.abandon();
-    await this.#transport.close();
-    await this.#snapshots.ended();
+    await this.#transport.close().finally(() => this.#snapshots.ended());
     await this.#storage.close();
   }
 

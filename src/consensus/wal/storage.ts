@@ -237,7 +237,7 @@ async function sizeOf(disk: Disk, path: string): Promise<number> {
 }
 
 class DiskStorage implements Storage {
-  readonly recovered: RecoveredState;
+  recovered: RecoveredState;
   readonly #log: LogWriter;
   readonly #snapshots: SnapshotStore;
   readonly #unlock: () => Promise<void>;
@@ -262,6 +262,10 @@ class DiskStorage implements Storage {
     this.#released = 0;
     this.#releasing = undefined;
     this.#closing = undefined;
+  }
+
+  forgetEntries(): void {
+    this.recovered = { ...this.recovered, entries: [] };
   }
 
   persist(write: Persist, done: Persisted): void {
