@@ -85,13 +85,17 @@ export class SnapshotStore {
       this.#writing = undefined;
       settle();
     };
+    let staged: StagedSnapshot;
     try {
       const file = await disk.open(`${path}.tmp`, 'create');
-      return new StagedSnapshot(this, metadata, path, file, clusterId, end);
+      staged = new StagedSnapshot(this, metadata, path, file, clusterId, end);
     } catch (error) {
       end();
       throw diskFailed(`creating ${path}.tmp`, error);
     }
+    if (!this.#closed) return staged;
+    await staged.abort();
+    throw closedError();
   }
 
   /**
@@ -202,6 +206,9 @@ class StagedSnapshot implements SnapshotWriter {
   readonly #writer: SnapshotFileWriter;
   readonly #end: () => void;
   #state: 'open' | 'committing' | 'ended';
+  /** The write under way. A file is not closed before it: its descriptor might be another file's by then. */
+  #busy: Promise<void> | undefined;
+  #discarding: Promise<void> | undefined;
 
   constructor(
     store: SnapshotStore,
@@ -218,13 +225,16 @@ class StagedSnapshot implements SnapshotWriter {
     this.#writer = new SnapshotFileWriter(file, clusterId, metadata);
     this.#end = end;
     this.#state = 'open';
+    this.#busy = undefined;
+    this.#discarding = undefined;
     store.stage(this);
   }
 
   async write(chunk: Uint8Array): Promise<void> {
     this.#requireOpen();
+    this.#busy = this.#writer.write(chunk);
     try {
-      await this.#writer.write(chunk);
+      await this.#busy;
     } catch (error) {
       if (error instanceof QuorateError) throw error;
       throw await this.#failed(error);
@@ -266,8 +276,14 @@ class StagedSnapshot implements SnapshotWriter {
     return diskFailed(`writing ${this.#path}.tmp`, error);
   }
 
-  async #discard(): Promise<void> {
+  #discard(): Promise<void> {
     this.#state = 'ended';
+    this.#discarding ??= this.#remove();
+    return this.#discarding;
+  }
+
+  async #remove(): Promise<void> {
+    await this.#busy?.catch(() => undefined);
     await this.#file.close().catch(() => undefined);
     await this.#store.discard(`${this.#path}.tmp`);
     this.#finish();

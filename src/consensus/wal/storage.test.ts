@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Disk, DiskFile } from '../../core/disk.ts';
 import { isQuorateError } from '../../core/errors.ts';
 import { seededRandom } from '../../core/random.ts';
 import { CrashDisk } from '../../testing/crash-disk.ts';
@@ -293,6 +294,53 @@ test('a snapshot given up leaves nothing, and only one may be written at a time'
   assert.deepEqual(await disk.list(SNAP), []);
   assert.equal(storage.readSnapshot(), undefined);
   await snapshot(storage, 5, 1);
+  await storage.close();
+});
+
+test('a snapshot given up while it is being written is closed after that write, once, and then makes room', async () => {
+  const disk = new CrashDisk();
+  const happened: string[] = [];
+  const writes: (() => void)[] = [];
+  const slow: Disk = Object.assign(Object.create(disk), {
+    async open(path: string, mode: 'read' | 'write' | 'create'): Promise<DiskFile> {
+      const file = await disk.open(path, mode);
+      if (!path.endsWith('.state.tmp')) return file;
+      const write = async (data: Uint8Array, offset: number): Promise<void> => {
+        await new Promise<void>((resolve) => writes.push(resolve));
+        happened.push('written');
+        await file.write(data, offset);
+      };
+      const close = async (): Promise<void> => void happened.push('closed');
+      return { ...file, write, close };
+    },
+  });
+  for (const method of ['list', 'exists', 'makeFolder', 'rename', 'remove', 'syncFolder', 'lock']) {
+    Object.assign(slow, { [method]: disk[method as 'list'].bind(disk) });
+  }
+  const storage = await openDiskStorage({ disk: slow, folder: '/data', identity });
+  await persist(storage, {
+    hardState: { term: 1, vote: '', commit: 0 },
+    entries: entries(1, 9, 1),
+  });
+  const writer = await storage.createSnapshot({ index: 5, term: 1, configuration });
+  const writing = writer.write(Buffer.alloc(4 << 20));
+  const givenUp = writer.abort();
+  await assert.rejects(writer.write(Buffer.from('late')), { code: 'ERR_CLOSED' });
+  await assert.rejects(storage.createSnapshot({ index: 5, term: 1, configuration }), {
+    code: 'ERR_BUSY',
+  });
+  let ended = false;
+  void Promise.all([writing, givenUp]).then(() => {
+    ended = true;
+  });
+  while (!ended) {
+    writes.shift()?.();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(happened.at(-1), 'closed');
+  assert.equal(happened.filter((what) => what === 'closed').length, 1);
+  const again = storage.createSnapshot({ index: 5, term: 1, configuration });
+  await (await again).abort();
   await storage.close();
 });
 
