@@ -19,6 +19,7 @@ import type { Case } from './case.ts';
  */
 export type KvCapability = 'service' | 'compaction' | 'expiry' | 'pastInWrites';
 
+/** A case of the key-value suite. */
 export type KvCase = Case<KvContext, KvCapability>;
 
 /** How long a case waits for something that must come. */

@@ -55,10 +55,12 @@ export interface ReplicaSurroundings {
   readonly defer?: (run: () => void) => void;
 }
 
+/** Who a replica is, where its log lives, how it behaves, and what it replicates. */
 export interface OpenReplicaOptions<Result>
   extends ReplicaPlace,
     Partial<ReplicaSettings>,
     ReplicaSurroundings {
+  /** Empty as it is passed: the log and the newest snapshot bring it to where it was. */
   readonly machine: StateMachine<Result>;
   readonly events?: ReplicaEvents;
 }
@@ -66,7 +68,9 @@ export interface OpenReplicaOptions<Result>
 /** A running replica with the ids it goes by. */
 export interface OpenedReplica<Result> {
   readonly replica: Replica<Result>;
+  /** 16 hex digits, made of this node's peer URLs and the cluster token. */
   readonly nodeId: NodeId;
+  /** 16 hex digits, made of all nodes' ids: the same on every node. */
   readonly clusterId: NodeId;
 }
 
@@ -80,7 +84,12 @@ const DEFAULT_TOKEN = 'etcd-cluster';
  * Rejects with `ERR_INVALID_ARGUMENT`, `ERR_DATA_DIR_LOCKED`, `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT`
  * or `ERR_ADDRESS_IN_USE`; nothing stays open then.
  *
- * @example `examples/counter.ts`
+ * @example
+ * ```ts
+ * const { replica } = await openReplica({ name: 'a', peers, dataDir, machine: new Counter() });
+ * const count = await replica.propose(Uint8Array.of(1)); // durable on a majority, applied here
+ * await replica.close();
+ * ```
  */
 export async function openReplica<Result>(
   options: OpenReplicaOptions<Result>,

@@ -2,6 +2,7 @@
 import type { WaitOptions } from '../core/abort.ts';
 import type { Duration } from '../core/duration.ts';
 
+/** How to wait for a lock. */
 export interface AcquireOptions extends WaitOptions {
   /** Give up after this long, with `ERR_LOCK_BUSY`. @defaultValue waits as long as it takes */
   readonly wait?: Duration | undefined;

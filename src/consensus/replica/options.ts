@@ -45,17 +45,25 @@ export interface ReplicaEvents {
   readonly onCall?: (method: string, payload: Uint8Array) => Promise<Uint8Array>;
 }
 
+/** How a replica stands: its role in the quorum, and how far its log is. */
 export interface ReplicaStatus {
   readonly id: NodeId;
   readonly role: Role;
   readonly term: number;
   /** `''` while none is known. */
   readonly leader: NodeId;
+  /** Newest entry known to be durable on a majority. */
   readonly commitIndex: number;
+  /** Newest entry that the state machine here has applied. */
   readonly appliedIndex: number;
+  /** Oldest entry still in the log. */
   readonly firstIndex: number;
+  /** Newest entry of the log, committed or not. */
   readonly lastIndex: number;
+  /** Newest entry that a snapshot covers; 0 without one. */
   readonly snapshotIndex: number;
+  /** What log and snapshots take on the disk. */
   readonly diskBytes: number;
+  /** As leader: how far each other node is. Empty elsewhere. */
   readonly peers: readonly PeerProgress[];
 }

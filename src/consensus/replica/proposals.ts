@@ -10,6 +10,7 @@
 import { assert } from '../../core/assert.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { Fifo } from '../../core/fifo.ts';
+import { notLeading } from './errors.ts';
 
 /** One proposal and its proposer. */
 export interface Proposal<Result> {
@@ -312,10 +313,4 @@ function withRivals<Result>(proposal: Proposal<Result> | undefined): Proposal<Re
   const all: Proposal<Result>[] = [];
   for (let each = proposal; each !== undefined; each = each.rival) all.push(each);
   return all;
-}
-
-export function notLeading(): QuorateError {
-  return new QuorateError('ERR_NOT_LEADER', 'this node does not lead, or no longer', {
-    retryable: true,
-  });
 }

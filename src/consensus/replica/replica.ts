@@ -21,9 +21,10 @@ import {
   type Role,
   type SnapshotMetadata,
 } from '../types.ts';
+import { notLeading, stopped } from './errors.ts';
 import type { Members } from './members.ts';
 import type { ProposeOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
-import { notLeading, Proposals } from './proposals.ts';
+import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import { Retention } from './retention.ts';
 import type { ReplicaSettings } from './settings.ts';
@@ -321,7 +322,7 @@ export class Replica<Result> {
       }
       const keepFrom = this.#retention.dropBefore(this.#applied);
       if (keepFrom !== undefined) this.#core.compact(this.#applied, keepFrom);
-      this.#takeSnapshotIfDue();
+      if (!this.#installing && this.#snapshots.due(this.#clock.now())) void this.#takeSnapshot();
       if (this.#core.hasEffects()) this.#wake();
     } catch (error) {
       this.#fail(error);
@@ -400,11 +401,6 @@ export class Replica<Result> {
   }
 
   // ---- snapshots ---------------------------------------------------------------------------
-
-  #takeSnapshotIfDue(): void {
-    if (this.#installing || !this.#snapshots.due(this.#clock.now())) return;
-    void this.#takeSnapshot();
-  }
 
   /** Whether there is a snapshot of the state as of now; `false` where a received one overtook it. */
   async #takeSnapshot(): Promise<boolean> {
@@ -501,12 +497,4 @@ export class Replica<Result> {
     this.#proposals.rejectAll((sent) => stopped(why, sent ? 'unknown' : 'not-applied'));
     this.#reads.rejectAll(this.#stopped);
   }
-}
-
-function stopped(why: Error, outcome: 'unknown' | 'not-applied'): QuorateError {
-  return new QuorateError('ERR_CLOSED', `the node stopped: ${why.message}`, {
-    outcome,
-    retryable: outcome === 'not-applied',
-    cause: why,
-  });
 }

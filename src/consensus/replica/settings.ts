@@ -1,6 +1,7 @@
 /** How a replica behaves: times, what it keeps, what it refuses. Validated together. */
 import { QuorateError } from '../../core/errors.ts';
 
+/** Times, bounds and what is kept. Each whole; see `replicaSettings` for how they bound each other. */
 export interface ReplicaSettings {
   /** Between two heartbeats of the leader; also the length of a tick. @defaultValue 100 */
   readonly heartbeatMs: number;
