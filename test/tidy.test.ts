@@ -171,6 +171,41 @@ describe('a planted violation is found', () => {
     assert.match(violations[1]!, /"\.\/kv": src\/kv\/index\.ts is missing/);
     assert.match(violations[2]!, /"\.\/x" must be .*src\/x\/index\.ts/);
   });
+
+  test('a published file that nothing uses, and test support that would be published', () => {
+    const files = planted({
+      'package.json': JSON.stringify({
+        exports: { './a': { 'quorate-source': './src/a/index.ts' }, './package.json': 'x' },
+        bin: { quorate: './dist/cli/main.js' },
+      }),
+      'src/a/index.ts': "export { b } from './b.ts';",
+      'src/a/b.ts': "import { clock } from '../testing/clock.ts';",
+      'src/a/unused.ts': '',
+      'src/a/b.test.ts': "import './unused.ts';",
+      'src/cli/main.ts': "await import('./run.ts');",
+      'src/cli/run.ts': '',
+      'src/testing/clock.ts': '',
+    });
+    assert.deepEqual(rules.onlyWhatIsUsedIsPublished(files), [
+      'src/a/b.ts: imports src/testing/clock.ts, which is for tests and not published',
+      'src/a/unused.ts: nothing published uses it: delete it, or move it to src/testing/',
+    ]);
+  });
+
+  test('a public name without a doc comment', () => {
+    const files = planted({
+      'package.json': JSON.stringify({
+        exports: { './a': { 'quorate-source': './src/a/index.ts' } },
+      }),
+      'src/a/index.ts': "export { type B, c } from './b.ts';\nexport type * from './d.ts';",
+      'src/a/b.ts': '/** A b. */\nexport interface B {}\n\nexport function c() {}\nexport let own;',
+      'src/a/d.ts': '/** One. */\nexport type D = 1;\nexport type E = 2;',
+    });
+    assert.deepEqual(rules.publicExportsAreDocumented(files), [
+      'src/a/b.ts: c is public and has no doc comment',
+      'src/a/d.ts: E is public and has no doc comment',
+    ]);
+  });
 });
 
 describe('this repository', () => {
@@ -187,6 +222,8 @@ describe('this repository', () => {
     'links lead somewhere': rules.linksLeadSomewhere,
     'errors are documented, both ways': rules.errorsAreDocumented,
     'exports match folders, and nothing is depended on': rules.exportsMatchFolders,
+    'only what is used is published': rules.onlyWhatIsUsedIsPublished,
+    'public names are documented': rules.publicExportsAreDocumented,
   };
   for (const [name, rule] of Object.entries(keeps)) {
     test(name, () => {

@@ -230,6 +230,7 @@ export const errorsAreDocumented: Rule = (files) => {
 interface Manifest {
   readonly exports?: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
   readonly dependencies?: Readonly<Record<string, string>>;
+  readonly bin?: Readonly<Record<string, string>>;
 }
 
 /** The folder is the import path: `quorate/a/b` is `src/a/b/index.ts`; and nothing is depended on. */
@@ -253,4 +254,67 @@ export const exportsMatchFolders: Rule = (files) => {
     if (!files.has(entry)) violations.push(`package.json: export "${path}": ${entry} is missing`);
   }
   return violations;
+};
+
+/** The entry points of the package: what `exports` and `bin` lead to, as sources. */
+function entriesOf(files: Files): { readonly library: string[]; readonly all: string[] } {
+  const manifest = JSON.parse(files.get('package.json') ?? '{}') as Manifest;
+  const library = Object.values(manifest.exports ?? {}).flatMap((target) =>
+    typeof target === 'string' ? [] : [target['quorate-source']!.slice(2)],
+  );
+  const programs = Object.values(manifest.bin ?? {}).map((file) =>
+    file.replace(/^\.\/dist\/(.*)\.js$/, 'src/$1.ts'),
+  );
+  return { library, all: [...library, ...programs] };
+}
+
+/** What helps tests only; `tsconfig.build.json` leaves it out. */
+const isTestSupport = (path: string): boolean => isTest(path) || path.startsWith('src/testing/');
+
+/** All that is published is reached from an entry point, and no test support among it. */
+export const onlyWhatIsUsedIsPublished: Rule = (files) => {
+  const violations: string[] = [];
+  const reached = new Set(entriesOf(files).all);
+  for (const path of reached) {
+    for (const specifier of importsOf(files.get(path) ?? '')) {
+      if (!specifier.startsWith('.')) continue;
+      const target = resolve(path, specifier);
+      if (!isTestSupport(target)) reached.add(target);
+      else violations.push(`${path}: imports ${target}, which is for tests and not published`);
+    }
+  }
+  for (const path of files.keys()) {
+    if (!isSource(path) || isTestSupport(path) || reached.has(path)) continue;
+    violations.push(`${path}: nothing published uses it: delete it, or move it to src/testing/`);
+  }
+  return violations;
+};
+
+/** Each name that the module at `path` exports, with the module that declares it. */
+function* exportsOf(files: Files, path: string): Generator<readonly [name: string, path: string]> {
+  const source = withoutComments(files.get(path) ?? '');
+  for (const [, names, all, from] of source.matchAll(
+    /^export (?:type )?(?:\{([^}]*)\}|(\*)) from '([^']+)'/gm,
+  )) {
+    const target = resolve(path, from!);
+    if (all !== undefined) yield* exportsOf(files, target);
+    for (const name of names?.match(/\w+(?=\s*(,|$))/g) ?? []) yield [name, target];
+  }
+  for (const [, name] of source.matchAll(DECLARATION)) yield [name!, path];
+}
+
+const DECLARATION =
+  /^export (?:abstract |async )*(?:class|const|function\*?|interface|let|type) (\w+)/gm;
+
+/** What users can import says what it is, where it is declared. */
+export const publicExportsAreDocumented: Rule = (files) => {
+  const violations = new Set<string>();
+  for (const entry of entriesOf(files).library) {
+    for (const [name, path] of exportsOf(files, entry)) {
+      const declared = new RegExp(`\\*/\\nexport [\\w* ]*\\b${name}\\b`);
+      if (declared.test(files.get(path) ?? '')) continue;
+      violations.add(`${path}: ${name} is public and has no doc comment`);
+    }
+  }
+  return [...violations];
 };
