@@ -59,6 +59,15 @@ test('a flag without effect is a warning, with its value skipped', () => {
   ]);
 });
 
+test('a misspelt flag is refused with the one that was probably meant', () => {
+  assert.throws(() => values(['--dat-dir', 'x']), /no flag --dat-dir; did you mean --data-dir\?/);
+  assert.throws(() => values(['-nmae=x']), /did you mean --name\?/);
+  // etcd's own flags that have no effect here stay warnings.
+  for (const flag of ['max-wals', 'logger', 'listen-metrics-urls', 'client-cert-file', 'cors']) {
+    assert.deepEqual(values([`--${flag}=x`]), {}, flag);
+  }
+});
+
 test('what is so anyway gives no warning', () => {
   assert.deepEqual(parseEtcdFlags(['--pre-vote', '--logger=zap'], {}).warnings, []);
 });

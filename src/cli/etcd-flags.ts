@@ -6,6 +6,7 @@
  * A flag that has no meaning here is accepted with a warning; one that promises something that would
  * not be kept (a cipher list, a revocation list, a config file) is refused instead.
  */
+import { closest } from './args.ts';
 import { type Environment, UsageError } from './io.ts';
 
 const text = { kind: 'text' } as const;
@@ -142,9 +143,19 @@ export function parseEtcdFlags(argv: readonly string[], env: Environment): EtcdF
       else if (takesNext(name, argv[i + 1])) value = argv[++i]!;
       else if (isKnown(name)) throw usage(`--${name} needs a value`);
     }
+    refuseMisspelt(name);
     take(name, value ?? 'true', `--${name}`);
   }
   return { values, warnings };
+}
+
+/** `--dat-dir` with a warning in the log would be a node on a folder that nobody asked for. */
+function refuseMisspelt(given: string): void {
+  const name = given.replace(/^experimental-/, '');
+  const meant = [REFUSED, ALREADY_SO].some((flags) => Object.hasOwn(flags, name));
+  if (meant || isKnown(name) || BOOLEAN_WITHOUT_EFFECT.has(name)) return;
+  const near = closest(name, Object.keys(KNOWN));
+  if (near !== undefined) throw usage(`there is no flag --${given}; did you mean --${near}?`);
 }
 
 function isBoolean(given: string): boolean {

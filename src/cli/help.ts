@@ -10,7 +10,8 @@ const CONNECTION = `Connection (as etcdctl's; each also as an ETCDCTL_… variab
   --endpoints A,B,…       addresses of the cluster                     (127.0.0.1:2379)
   --command-timeout 5s    how long a request may take
   --cacert, --cert, --key certificate files, for https endpoints
-  --user NAME:PASSWORD    for a cluster with authentication`;
+  --insecure-skip-tls-verify   accept any server certificate: for tests only
+  --user NAME:PASSWORD    for a cluster with authentication; or NAME, and --password`;
 
 export const TOPICS: Readonly<Record<string, Topic>> = {
   start: {
@@ -40,9 +41,10 @@ Examples:
 Runs one node until it is told to stop (SIGTERM, Ctrl-C). It takes etcd's flags, with one or two
 dashes, as --flag value or --flag=value, and ETCD_… variables, so that it can stand in for the
 etcd executable. Flags without a meaning here are accepted with a warning; those that promise
-something that would not be kept are refused. The log goes to stderr, a JSON object a line.
+something that would not be kept, and those that look misspelt, are refused. The log goes to stderr,
+a JSON object a line.
 
-The most used flags:
+Flags with an effect:
   --name NAME                          this node, one of --initial-cluster  (default)
   --data-dir FOLDER                    its data                             (NAME.etcd)
   --initial-cluster A=URL,B=URL,…      every node, the same list on each
@@ -52,10 +54,14 @@ The most used flags:
   --listen-peer-urls URL,…             (http://localhost:2380)
   --initial-advertise-peer-urls URL,…  where the other nodes reach it
   --heartbeat-interval, --election-timeout   milliseconds              (100, 1000)
-  --snapshot-count, --quota-backend-bytes, --max-request-bytes, --max-txn-ops
-  --auto-compaction-mode, --auto-compaction-retention
+  --snapshot-count, --snapshot-catchup-entries   entries              (10000, 5000)
+  --quota-backend-bytes, --max-request-bytes, --max-txn-ops            (2 GiB, 1.5 MiB, 128)
+  --auto-compaction-mode periodic|revision, --auto-compaction-retention 1h|1000   (off)
+  --watch-progress-notify-interval DURATION                            (10m)
   --cert-file, --key-file, --trusted-ca-file, --client-cert-auth, and the same with --peer-…
-  --log-level, --log-format json|console
+  --unsafe-no-fsync                    a power cut may lose acknowledged writes: tests only
+  --log-level debug|info|warn|error, --log-format json|console, --log-outputs stderr|stdout
+  --initial-cluster-state is read and changes nothing: members are those of --initial-cluster
 
 Examples:
   quorate serve
