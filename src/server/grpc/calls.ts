@@ -3,13 +3,7 @@ import { GrpcCode, type GrpcStatus } from '../../proto/etcd-errors.ts';
 import type { Http2Stream, ReadyCall, StreamReceiver } from '../http2/stream.ts';
 import type { Deadlines, Expiring } from './deadlines.ts';
 import { MessageReader, type MessageTarget, PREFIX_BYTES } from './message-reader.ts';
-import type {
-  BoundMethod,
-  StreamCall,
-  StreamHandler,
-  StreamMethod,
-  UnaryMethod,
-} from './method.ts';
+import type { BoundStream, BoundUnary, StreamCall, StreamHandler } from './method.ts';
 import { OK_TRAILERS, RESPONSE_HEAD, statusBlock, statusOf } from './status.ts';
 
 const DEADLINE_EXCEEDED: GrpcStatus = {
@@ -38,7 +32,7 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring, Ready
   dueTick: number;
   requestBytes: number;
   readonly #stream: Http2Stream;
-  readonly #bound: BoundMethod;
+  readonly #bound: BoundUnary;
   readonly #context: CallContext;
   #timed: boolean;
   /** Only where the request does not arrive in one piece. */
@@ -46,7 +40,7 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring, Ready
   #request: object | undefined;
   #over: boolean;
 
-  constructor(stream: Http2Stream, bound: BoundMethod, context: CallContext, timeoutMs: number) {
+  constructor(stream: Http2Stream, bound: BoundUnary, context: CallContext, timeoutMs: number) {
     this.dueTick = 0;
     this.requestBytes = 0;
     this.#stream = stream;
@@ -107,7 +101,7 @@ export class UnaryCall implements StreamReceiver, MessageTarget, Expiring, Ready
 
   start(): void {
     if (this.#over || this.#request === undefined) return;
-    const { handle } = this.#bound.method as UnaryMethod<object, object>;
+    const { handle } = this.#bound.method;
     this.#stream.beginWork();
     try {
       const result = handle(this.#request);
@@ -169,7 +163,7 @@ export class StreamingCall implements StreamReceiver, MessageTarget, Expiring, S
   /** Told once, however the call ends. */
   onOver: (() => void) | undefined;
   readonly #stream: Http2Stream;
-  readonly #bound: BoundMethod;
+  readonly #bound: BoundStream;
   readonly #context: CallContext;
   readonly #reader: MessageReader;
   readonly #handler: StreamHandler<object>;
@@ -177,7 +171,7 @@ export class StreamingCall implements StreamReceiver, MessageTarget, Expiring, S
   #headSent: boolean;
   #over: boolean;
 
-  constructor(stream: Http2Stream, bound: BoundMethod, context: CallContext, timeoutMs: number) {
+  constructor(stream: Http2Stream, bound: BoundStream, context: CallContext, timeoutMs: number) {
     this.dueTick = 0;
     this.onOver = undefined;
     this.#stream = stream;
@@ -188,7 +182,7 @@ export class StreamingCall implements StreamReceiver, MessageTarget, Expiring, S
     this.#headSent = false;
     this.#over = false;
     if (this.#timed) context.deadlines.add(this, timeoutMs);
-    this.#handler = (bound.method as StreamMethod<object, object>).open(this);
+    this.#handler = bound.method.open(this);
   }
 
   get over(): boolean {

@@ -54,20 +54,29 @@ export interface StreamMethod<Q extends object, R extends object> {
 export type GrpcMethod = UnaryMethod<object, object> | StreamMethod<object, object>;
 
 /** A method with its path, counters and codecs as the calls use them. */
-export interface BoundMethod {
+interface Bound<Method extends GrpcMethod> {
   readonly path: string;
-  readonly method: GrpcMethod;
+  readonly method: Method;
   readonly part: Part<object>;
   readonly counts: MethodCounts;
 }
 
+export type BoundUnary = Bound<UnaryMethod<object, object>>;
+export type BoundStream = Bound<StreamMethod<object, object>>;
+export type BoundMethod = BoundUnary | BoundStream;
+
+export function isUnary(bound: BoundMethod): bound is BoundUnary {
+  return bound.method.kind === 'unary';
+}
+
 export function bindMethod(method: GrpcMethod): BoundMethod {
-  return {
+  const bound = {
     path: `/${method.service}/${method.name}`,
-    method,
     part: messagePart(method.response),
     counts: { started: 0, received: 0, sent: 0, handled: new Array<number>(17).fill(0) },
   };
+  // The same in both branches, but each knows its kind.
+  return method.kind === 'unary' ? { ...bound, method } : { ...bound, method };
 }
 
 /** A message behind its five bytes of prefix. */

@@ -5,7 +5,13 @@ import type { RequestHead } from '../http2/request-head.ts';
 import type { Http2Stream, StreamReceiver } from '../http2/stream.ts';
 import { type CallContext, refusedCall, StreamingCall, UnaryCall } from './calls.ts';
 import { Deadlines, parseTimeout } from './deadlines.ts';
-import { type BoundMethod, bindMethod, type GrpcMethod } from './method.ts';
+import {
+  type BoundMethod,
+  type BoundStream,
+  bindMethod,
+  type GrpcMethod,
+  isUnary,
+} from './method.ts';
 
 /** How often streams that need a leader are looked after. */
 const LEADER_CHECK_MS = 250;
@@ -74,7 +80,7 @@ export class GrpcRouter {
       call.bound.counts.handled[NO_LEADER.code]!++;
       return refusedCall(stream, NO_LEADER);
     }
-    if (call.bound.method.kind === 'unary') {
+    if (isUnary(call.bound)) {
       return new UnaryCall(stream, call.bound, this.#context, call.timeoutMs);
     }
     return this.#openStream(stream, call.bound, call);
@@ -91,7 +97,7 @@ export class GrpcRouter {
     this.#stopLeaderTimer = undefined;
   }
 
-  #openStream(stream: Http2Stream, bound: BoundMethod, head: CallHead): StreamReceiver {
+  #openStream(stream: Http2Stream, bound: BoundStream, head: CallHead): StreamReceiver {
     const call = new StreamingCall(stream, bound, this.#context, head.timeoutMs);
     if (call.over) return call;
     this.#streams.add(call);

@@ -4,12 +4,13 @@
  */
 import { GrpcCode, type GrpcStatus } from '../../proto/etcd-errors.ts';
 import { fromJson, toJson } from '../../proto/json.ts';
-import type {
-  BoundMethod,
-  StreamCall,
-  StreamHandler,
-  StreamMethod,
-  UnaryMethod,
+import {
+  type BoundMethod,
+  type BoundStream,
+  type BoundUnary,
+  isUnary,
+  type StreamCall,
+  type StreamHandler,
 } from '../grpc/method.ts';
 import { OK, statusOf } from '../grpc/status.ts';
 import { type HttpBody, type HttpReply, type HttpRequest, JSON_TYPE } from './exchange.ts';
@@ -66,7 +67,7 @@ export class Gateway {
       return;
     }
     bound.counts.started++;
-    if (bound.method.kind === 'unary') void callUnary(bound, request, reply);
+    if (isUnary(bound)) void callUnary(bound, request, reply);
     else callStream(bound, request, reply, this.#streams);
   }
 
@@ -84,12 +85,8 @@ function errorJson(status: GrpcStatus): string {
   return JSON.stringify({ code: status.code, message: status.message });
 }
 
-async function callUnary(
-  bound: BoundMethod,
-  request: HttpRequest,
-  reply: HttpReply,
-): Promise<void> {
-  const method = bound.method as UnaryMethod<object, object>;
+async function callUnary(bound: BoundUnary, request: HttpRequest, reply: HttpReply): Promise<void> {
+  const { method } = bound;
   try {
     const message = fromJson(method.request, request.body.toString('utf8'));
     bound.counts.received++;
@@ -105,12 +102,12 @@ async function callUnary(
 }
 
 function callStream(
-  bound: BoundMethod,
+  bound: BoundStream,
   request: HttpRequest,
   reply: HttpReply,
   streams: Set<GatewayStream>,
 ): void {
-  const method = bound.method as StreamMethod<object, object>;
+  const { method } = bound;
   let messages: object[];
   try {
     messages = splitValues(request.body.toString('utf8')).map((text) =>
@@ -139,18 +136,18 @@ function splitValues(text: string): string[] {
 }
 
 class GatewayStream implements StreamCall<object> {
-  readonly #bound: BoundMethod;
+  readonly #bound: BoundStream;
   readonly #body: HttpBody;
   readonly #handler: StreamHandler<object>;
   readonly #onOver: () => void;
   #over: boolean;
 
-  constructor(bound: BoundMethod, reply: HttpReply, onOver: () => void) {
+  constructor(bound: BoundStream, reply: HttpReply, onOver: () => void) {
     this.#bound = bound;
     this.#onOver = onOver;
     this.#over = false;
     this.#body = reply.stream(200, HEADERS);
-    this.#handler = (bound.method as StreamMethod<object, object>).open(this);
+    this.#handler = bound.method.open(this);
     this.#body.onWritable(() => {
       if (!this.#over) this.#handler.writable();
     });
