@@ -48,6 +48,7 @@ class Storm {
       await clock.advance(random.below(25));
       this.#disturb();
       for (const life of cluster.lives) {
+        if (life.process.stopped) continue;
         for (let i = random.below(4); i > 0; i--) this.#propose(life);
         if (random.below(3) === 0) this.#read(life);
       }
@@ -63,7 +64,7 @@ class Storm {
     const { random, seats, network } = cluster;
     const seat = seats[random.below(3)]!;
     const other = seats[random.below(3)]!;
-    const fate = random.below(24);
+    const fate = random.below(28);
     if (fate < 2) network.isolate(seat.id);
     else if (fate < 3) network.cut(seat.id, other.id);
     else if (fate < 6) this.#heal();
@@ -74,6 +75,16 @@ class Storm {
       for (const each of seats) if (random.below(2) === 0) cluster.crash(each);
     } else if (fate < 14) {
       for (const each of seats) if (each.life === undefined && !each.busy) cluster.start(each);
+    } else if (fate < 16) seat.life?.process.stop();
+    else if (fate < 19) this.#continueAll();
+  }
+
+  /** Stopped processes go on: first with what their clients ask, before they hear of anything. */
+  #continueAll(): void {
+    for (const { life } of this.cluster.seats) {
+      if (!life?.process.stopped) continue;
+      this.#read(life);
+      life.process.go();
     }
   }
 
@@ -149,6 +160,7 @@ class Storm {
     const { cluster } = this;
     cluster.weather = CALM;
     this.#heal();
+    this.#continueAll();
     await this.#until('no start or stop under way', () => cluster.quiet, 2000);
     for (const seat of cluster.seats) if (seat.life === undefined) cluster.start(seat);
     await this.#until('all started', () => cluster.quiet, 2000);

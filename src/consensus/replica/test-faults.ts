@@ -1,10 +1,10 @@
 /**
  * A cluster of replicas with everything that can go wrong between and under them, for tests: late and
- * lost messages, calls whose replies are lost, slow disks, power cuts. Time is virtual and every
- * choice comes from one seed, so that a run can be repeated.
+ * lost messages, calls whose replies are lost, slow disks, power cuts, stopped processes. Time is
+ * virtual and every choice comes from one seed, so that a run can be repeated.
  */
 import assert from 'node:assert/strict';
-import type { Clock } from '../../core/clock.ts';
+import type { Cancel, Clock } from '../../core/clock.ts';
 import type { Disk, DiskFile } from '../../core/disk.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { type Random, seededRandom } from '../../core/random.ts';
@@ -67,6 +67,60 @@ export class Journal implements StateMachine<number> {
     assert.ok(whole, 'a snapshot is restored only as a whole');
     for (const [place, command] of commands.entries()) this.#observe(place, command);
     this.commands = commands;
+  }
+}
+
+/** A process that can be stopped and continued, as by `SIGSTOP`: what happens to it meanwhile waits. */
+export class Process {
+  #waiting: (() => void)[] | undefined;
+
+  get stopped(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  stop(): void {
+    this.#waiting ??= [];
+  }
+
+  go(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const run of waiting) run();
+  }
+
+  run(what: () => void): void {
+    if (this.#waiting === undefined) what();
+    else this.#waiting.push(what);
+  }
+
+  runs(): Promise<void> {
+    return new Promise((resolve) => this.run(resolve));
+  }
+
+  /** Its timers: one that was due while it was stopped runs once, late. */
+  clock(clock: Clock): Clock {
+    const timer = (start: (run: () => void) => Cancel, run: () => void): Cancel => {
+      let due = false;
+      let cancelled = false;
+      const cancel = start(() => {
+        if (due) return;
+        due = true;
+        this.run(() => {
+          due = false;
+          if (!cancelled) run();
+        });
+      });
+      return () => {
+        cancelled = true;
+        cancel();
+      };
+    };
+    return {
+      now: () => clock.now(),
+      wallNow: () => clock.wallNow(),
+      after: (delayMs, run) => timer((due) => clock.after(delayMs, due), run),
+      every: (intervalMs, run) => timer((due) => clock.every(intervalMs, due), run),
+    };
   }
 }
 
@@ -143,12 +197,14 @@ class SlowDisk implements Disk {
 class LateTransport implements Transport {
   readonly #inner: Transport;
   readonly #cluster: FaultCluster;
+  readonly #process: Process;
   readonly #due = new Map<string, number>();
   #handlers: TransportHandlers | undefined;
 
-  constructor(inner: Transport, cluster: FaultCluster) {
+  constructor(inner: Transport, cluster: FaultCluster, process: Process) {
     this.#inner = inner;
     this.#cluster = cluster;
+    this.#process = process;
   }
 
   async start(handlers: TransportHandlers): Promise<void> {
@@ -157,12 +213,13 @@ class LateTransport implements Transport {
       onMessage: (message) => this.#arrive(message),
       onCall: async (from, method, payload) => {
         await this.#cluster.delay();
+        await this.#process.runs();
         if (this.#handlers === undefined) throw new QuorateError('ERR_CLOSED', 'gone');
         return handlers.onCall(from, method, payload);
       },
       onSnapshot: (message, metadata, chunks) =>
         handlers.onSnapshot(message, metadata, this.#slowly(chunks)),
-      onUnreachable: (peer) => this.#handlers?.onUnreachable(peer),
+      onUnreachable: (peer) => this.#process.run(() => this.#handlers?.onUnreachable(peer)),
     });
   }
 
@@ -175,15 +232,19 @@ class LateTransport implements Transport {
       clock.now() + random.below(weather.maxDelayMs + 1),
     );
     this.#due.set(channel, dueMs);
-    clock.after(dueMs - clock.now(), () => this.#handlers?.onMessage(message));
+    clock.after(dueMs - clock.now(), () =>
+      this.#process.run(() => this.#handlers?.onMessage(message)),
+    );
   }
 
   async *#slowly(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of chunks) {
       await this.#cluster.delay();
+      await this.#process.runs();
       yield chunk;
     }
     await this.#cluster.delay();
+    await this.#process.runs();
   }
 
   send(message: RaftMessage): void {
@@ -203,6 +264,7 @@ class LateTransport implements Transport {
     const { random, weather } = this.#cluster;
     const reply = await this.#inner.call(to, method, payload, timeoutMs);
     await this.#cluster.delay();
+    await this.#process.runs();
     if (weather.lostReplyOneIn > 0 && random.below(weather.lostReplyOneIn) === 0) {
       throw new QuorateError('ERR_UNAVAILABLE', 'the connection broke', { outcome: 'unknown' });
     }
@@ -238,6 +300,7 @@ export interface Life {
   readonly replica: Replica<number>;
   readonly transport: Transport;
   readonly disk: CrashDisk;
+  readonly process: Process;
   /** Set at a crash: whatever it still says, nobody hears. */
   dead: boolean;
 }
@@ -326,13 +389,14 @@ export class FaultCluster {
     if (life === undefined) return;
     life.dead = true;
     void life.transport.close();
+    life.process.go();
     this.#run(() => life.replica.close());
   }
 
   /** A planned stop. */
   stop(seat: Seat): void {
     const life = seat.life;
-    if (life === undefined || seat.busy) return;
+    if (life === undefined || seat.busy || life.process.stopped) return;
     seat.busy = true;
     this.#run(async () => {
       await life.replica.close();
@@ -372,11 +436,11 @@ export class FaultCluster {
     return new Promise((resolve) => this.clock.after(delayMs, resolve));
   }
 
-  async #storage(seat: Seat): Promise<Storage> {
+  async #storage(seat: Seat, process: Process): Promise<Storage> {
     const entries = bootstrapEntries(members);
     const onMisuse = (text: string): void => void this.violations.push(text);
     return openDiskStorage({
-      disk: new SlowDisk(seat.disk, () => this.#pause(), onMisuse),
+      disk: new SlowDisk(seat.disk, () => this.#pause().then(() => process.runs()), onMisuse),
       folder: FOLDER,
       identity: { clusterId, nodeId: seat.id },
       bootstrap: { entries, hardState: { term: 1, vote: '', commit: entries.length } },
@@ -386,12 +450,12 @@ export class FaultCluster {
 
   async #open(seat: Seat): Promise<Life> {
     const { id, disk } = seat;
-    const storage = await this.#storage(seat);
+    const process = new Process();
+    const storage = await this.#storage(seat, process);
     const { hardState, snapshot, entries } = storage.recovered;
     const journal = new Journal((place, command) => this.#observe(place, command));
-    const transport = new LateTransport(this.network.transport(id), this);
+    const transport = new LateTransport(this.network.transport(id), this, process);
     transport.setPeers(new Map(members.filter((m) => m.id !== id).map((m) => [m.id, m.peerUrls])));
-    const clock: Clock = this.clock;
     const replica: Replica<number> = new Replica<number>({
       id,
       core: new RaftCore({
@@ -415,8 +479,8 @@ export class FaultCluster {
         snapshotEntries: 20,
         keepEntries: 5,
       }),
-      clock,
-      defer: (run) => void setImmediate(run),
+      clock: process.clock(this.clock),
+      defer: (run) => void setImmediate(() => process.run(run)),
       events: {
         onFailed: (error) => {
           if (life.dead || seat.disk !== disk) return;
@@ -424,7 +488,7 @@ export class FaultCluster {
         },
       },
     });
-    const life: Life = { id, journal, replica, transport, disk, dead: false };
+    const life: Life = { id, journal, replica, transport, disk, process, dead: false };
     await replica.start();
     return life;
   }
