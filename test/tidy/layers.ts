@@ -46,7 +46,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'storage',
     paths: ['src/consensus/wal/'],
-    imports: ['core', 'contracts'],
+    imports: ['core', 'contracts', 'proto'],
   },
   { name: 'transport', paths: ['src/consensus/transport/'], imports: ['core', 'contracts'] },
   {

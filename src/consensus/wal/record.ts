@@ -12,6 +12,7 @@
  * place had been durable: damage then, not a write cut short by a crash. See `log-reader.ts`.
  */
 import { crc32c } from '../../core/crc32c.ts';
+import { varintSize, writeVarint } from '../../proto/wire.ts';
 import type { Identity } from '../storage.ts';
 import type { Entry, HardState, NodeId, SnapshotMetadata } from '../types.ts';
 
@@ -69,7 +70,7 @@ export class RecordEncoder {
     this.buffer[at] = 0x08;
     this.buffer[at + 1] = RecordType.crc;
     this.buffer[at + 2] = 0x10;
-    this.#frame(putVarint(this.buffer, at + 3, this.chain));
+    this.#frame(writeVarint(this.buffer, at + 3, this.chain));
   }
 
   /** `etcdserverpb.Metadata {1 NodeID, 2 ClusterID}`. */
@@ -90,11 +91,11 @@ export class RecordEncoder {
     const buffer = this.buffer;
     const start = this.#dataStart(RECORD_OVERHEAD_BYTES);
     buffer[start] = 0x08;
-    let at = putVarint(buffer, start + 1, state.term);
+    let at = writeVarint(buffer, start + 1, state.term);
     buffer[at] = 0x10;
     at = putId(buffer, at + 1, state.vote);
     buffer[at] = 0x18;
-    at = putVarint(buffer, at + 1, state.commit);
+    at = writeVarint(buffer, at + 1, state.commit);
     this.#finish(RecordType.state, start, at);
   }
 
@@ -108,12 +109,12 @@ export class RecordEncoder {
     buffer[start] = 0x08;
     buffer[start + 1] = entry.type;
     buffer[start + 2] = 0x10;
-    let at = putVarint(buffer, start + 3, entry.term);
+    let at = writeVarint(buffer, start + 3, entry.term);
     buffer[at] = 0x18;
-    at = putVarint(buffer, at + 1, entry.index);
+    at = writeVarint(buffer, at + 1, entry.index);
     if (data.length > 0) {
       buffer[at] = 0x22;
-      at = putVarint(buffer, at + 1, data.length);
+      at = writeVarint(buffer, at + 1, data.length);
       buffer.set(data, at);
       at += data.length;
     }
@@ -130,13 +131,13 @@ export class RecordEncoder {
     const buffer = this.buffer;
     const start = this.#dataStart(bound);
     buffer[start] = 0x08;
-    let at = putVarint(buffer, start + 1, metadata.index);
+    let at = writeVarint(buffer, start + 1, metadata.index);
     buffer[at] = 0x10;
-    at = putVarint(buffer, at + 1, metadata.term);
+    at = writeVarint(buffer, at + 1, metadata.term);
     if (metadata.index > 0) {
       const configuration = encodeConfiguration(metadata);
       buffer[at] = 0x1a;
-      at = putVarint(buffer, at + 1, configuration.length);
+      at = writeVarint(buffer, at + 1, configuration.length);
       buffer.set(configuration, at);
       at += configuration.length;
     }
@@ -145,7 +146,7 @@ export class RecordEncoder {
 
   /** Data is written behind the longest head it can get; `#finish` closes the gap. */
   #dataStart(bound: number): number {
-    return this.length + FRAME_BYTES + 3 + CRC_VARINT_BYTES + 1 + varintBytes(bound);
+    return this.length + FRAME_BYTES + 3 + CRC_VARINT_BYTES + 1 + varintSize(bound);
   }
 
   /** Puts the head before the data at `[start, end)`, which moves it where the head is shorter. */
@@ -156,9 +157,9 @@ export class RecordEncoder {
     buffer[at] = 0x08;
     buffer[at + 1] = type;
     buffer[at + 2] = 0x10;
-    at = putVarint(buffer, at + 3, this.chain);
+    at = writeVarint(buffer, at + 3, this.chain);
     buffer[at] = 0x1a;
-    at = putVarint(buffer, at + 1, end - start);
+    at = writeVarint(buffer, at + 1, end - start);
     if (at !== start) buffer.copyWithin(at, start, end);
     this.#frame(at + end - start);
   }
@@ -190,29 +191,6 @@ function encodeConfiguration(metadata: SnapshotMetadata): Buffer {
   }
   buffer[at] = 0x28;
   return buffer.subarray(0, at + 2);
-}
-
-/** Bytes of `value` as a varint. */
-function varintBytes(value: number): number {
-  let bytes = 1;
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++;
-  return bytes;
-}
-
-/** Writes a whole number below 2^53; returns where it ends. */
-function putVarint(buffer: Buffer, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest >= 0x8000_0000) {
-    buffer[at++] = (rest % 0x80) | 0x80;
-    rest = Math.floor(rest / 0x80);
-  }
-  while (rest >= 0x80) {
-    buffer[at++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  buffer[at] = rest;
-  return at + 1;
 }
 
 /** Writes a node id (64 bits; no node is 0) as a varint without a bigint; returns where it ends. */
