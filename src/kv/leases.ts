@@ -14,7 +14,7 @@ import { NO_LEASE } from './record.ts';
 import { MAX_LEASE_TTL_SECONDS } from './validate.ts';
 
 /** Leases that one scan lets go at most, so that a flood of expiries does not stop all else. */
-export const MAX_EXPIRED_PER_SCAN = 500;
+const MAX_EXPIRED_PER_SCAN = 500;
 /** A lease with more life left than this has it noted in the log this often. */
 const CHECKPOINT_INTERVAL_MS = 5 * 60_000;
 const MAX_CHECKPOINTS = 1000;

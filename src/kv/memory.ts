@@ -6,6 +6,7 @@ import { throwIfAborted, type WaitOptions } from '../core/abort.ts';
 import { type Cancel, type Clock, systemClock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
+import { InternalRaftRequest } from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
 import type { KvService, WatchSink, WatchStream } from './service.ts';
 import { type ApplyResult, KvStore } from './store.ts';
@@ -204,7 +205,7 @@ class MemoryKvService implements MemoryService {
   }
 
   #apply(request: Partial<pb.InternalRaftRequest>): ApplyResult {
-    const result = this.store.applyRequest({ ...EMPTY_REQUEST, ...request }, ++this.#index);
+    const result = this.store.applyRequest(InternalRaftRequest.create(request), ++this.#index);
     this.store.flushWatches();
     if (result.error !== undefined) throw result.error;
     return result;
@@ -233,17 +234,3 @@ class MemoryKvService implements MemoryService {
     });
   }
 }
-
-const EMPTY_REQUEST: pb.InternalRaftRequest = {
-  header: undefined,
-  put: undefined,
-  deleteRange: undefined,
-  txn: undefined,
-  compaction: undefined,
-  leaseGrant: undefined,
-  leaseRevoke: undefined,
-  alarm: undefined,
-  leaseCheckpoint: undefined,
-  clusterVersionSet: undefined,
-  clusterMemberAttrSet: undefined,
-};

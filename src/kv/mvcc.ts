@@ -15,7 +15,7 @@ import { isTombstone, NO_LEASE, tombstone, type VersionRecord } from './record.t
 import { type PinnedLog, RevisionLog } from './revision-log.ts';
 
 /** What etcd reports as the floor of a store that was never compacted. */
-export const NEVER_COMPACTED = -1;
+const NEVER_COMPACTED = -1;
 
 /** Versions that one step of the physical compaction looks at or removes at most. */
 const COMPACT_STEP_VERSIONS = 1000;

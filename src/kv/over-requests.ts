@@ -21,7 +21,7 @@ import type {
 } from './kv.ts';
 
 /** A range as the API has it: `rangeEnd` empty for one key, `'\0'` for no end. */
-export interface RangeBytes {
+interface RangeBytes {
   readonly key: Bytes;
   readonly rangeEnd: Bytes;
 }
@@ -46,7 +46,7 @@ export function describe(value: unknown): string {
 }
 
 /** The API's form of `range`. An empty prefix or `from` means all keys. */
-export function rangeOf(range: KeyRange, call: string): RangeBytes {
+function rangeOf(range: KeyRange, call: string): RangeBytes {
   if (typeof range === 'string' || range instanceof Uint8Array) {
     return { key: toBytes(range), rangeEnd: '' };
   }

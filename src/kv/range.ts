@@ -6,7 +6,7 @@ import type { Mvcc, UpperBound } from './mvcc.ts';
 import type { VersionRecord } from './record.ts';
 
 /** `rangeEnd` as an upper bound: `'\0'` means that there is none. Not for single keys. */
-export function upperBound(rangeEnd: Bytes): UpperBound {
+function upperBound(rangeEnd: Bytes): UpperBound {
   return rangeEnd === '\0' ? undefined : rangeEnd;
 }
 

@@ -22,7 +22,7 @@ const NO_WATCH = -1;
  * `synced`: has been given every event so far, and gets the next ones live. `behind`: is refilled
  * from history. `canceled`: compacted away; the id stays taken until the client cancels it too.
  */
-export type WatcherState = 'synced' | 'behind' | 'canceled';
+type WatcherState = 'synced' | 'behind' | 'canceled';
 
 /** One watch. */
 export interface Watcher extends Interest {

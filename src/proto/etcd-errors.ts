@@ -4,7 +4,7 @@
  *
  * Source: etcd 3.6 `api/v3rpc/rpctypes/error.go` (names and texts of the API).
  */
-import { type ErrorCode, isQuorateError, type Outcome, QuorateError } from '../core/errors.ts';
+import { type ErrorCode, isQuorateError, type Outcome } from '../core/errors.ts';
 
 /** gRPC status codes. */
 export const GrpcCode = {
@@ -212,13 +212,4 @@ export function statusOfError(error: unknown): GrpcStatus {
     return UNKNOWN_OUTCOME;
   }
   return { code: grpc, message: text ?? error.message };
-}
-
-/** The error of a status that a server sent; `context` names the call, the key and the address. */
-export function errorOfStatus(code: number, text: string, context: string): QuorateError {
-  const meaning = meaningOfStatus(code, text);
-  return new QuorateError(meaning.code, `${context}: ${text || `status ${code}`}`, {
-    outcome: meaning.outcome,
-    retryable: meaning.retryable,
-  });
 }

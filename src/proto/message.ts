@@ -79,7 +79,7 @@ export interface MessageType<T extends object> {
 export type AnyMessageType = MessageType<object>;
 
 /** What a field may say besides number, name and kind. */
-export interface FieldExtras {
+interface FieldExtras {
   readonly protoName?: string;
   readonly repeated?: boolean;
   readonly oneof?: boolean;

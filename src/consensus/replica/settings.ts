@@ -30,7 +30,7 @@ export interface ReplicaSettings {
   readonly maxWaitingBytes: number;
 }
 
-export const replicaDefaults: ReplicaSettings = {
+const replicaDefaults: ReplicaSettings = {
   heartbeatMs: 100,
   electionMs: 1000,
   requestTimeoutMs: 7000,

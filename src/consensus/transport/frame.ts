@@ -22,7 +22,7 @@ export const MAGIC: Buffer = Buffer.from([0x51, 0x52, 0x54, 0x50, 0x0d, 0x0a, 0x
 export const HEADER_BYTES = 8;
 
 /** Before the hello was checked nobody may make us collect more than this. */
-export const MAX_HELLO_BYTES = 1024;
+const MAX_HELLO_BYTES = 1024;
 
 export const FrameKind = {
   hello: 1,

@@ -29,7 +29,7 @@ const CHUNK_HEAD_BYTES = 8;
 const MAX_HEADER_BYTES = 1 << 20;
 
 /** The longest chunk: a reader holds one in memory. */
-export const MAX_CHUNK_BYTES = 64 << 20;
+const MAX_CHUNK_BYTES = 64 << 20;
 
 /** Small chunks are gathered into writes of this, */
 const WRITE_BYTES = 1 << 20;

@@ -24,7 +24,7 @@ const always = (): boolean => true;
 const never = (): boolean => false;
 
 /** Keys in messages: readable where they are, hex where not, and never long. */
-export function shownKey(key: Bytes): string {
+function shownKey(key: Bytes): string {
   const text = key.length > 64 ? `${key.slice(0, 64)}…` : key;
   return /^[\x20-\x7e…]*$/.test(text) ? JSON.stringify(text) : `0x${hexOf(key.slice(0, 32))}`;
 }

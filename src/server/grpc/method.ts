@@ -6,7 +6,7 @@ import type { Part } from '../http2/stream.ts';
 import { PREFIX_BYTES } from './message-reader.ts';
 
 /** Counts of one method, for `/metrics`. */
-export interface MethodCounts {
+interface MethodCounts {
   started: number;
   received: number;
   sent: number;

@@ -34,7 +34,7 @@ export class RequestHead {
 }
 
 /** Why a header list is no request. */
-export type BadHead = 'malformed' | 'too large';
+type BadHead = 'malformed' | 'too large';
 
 /** Reads the requests of one connection. */
 export class RequestHeadReader {
@@ -84,7 +84,7 @@ export class RequestHeadReader {
 const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 
 /** The request that these fields make; `undefined` where they break the rules. */
-export function requestHead(list: readonly string[]): RequestHead | undefined {
+function requestHead(list: readonly string[]): RequestHead | undefined {
   const pseudo: Record<string, string> = Object.create(null);
   const fields: string[] = [];
   let contentType = '';
