@@ -4,7 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type OpenReplicaOptions, openReplica } from './consensus/open-replica.ts';
+import type { StateMachine } from './consensus/state-machine.ts';
 import { type NodeOptions, openNode } from './node.ts';
+
+const machine: StateMachine<void> = {
+  apply: () => undefined,
+  snapshot: () => [],
+  restore: () => Promise.resolve(),
+};
 
 test('a node without name, folder or peers is refused by the name of what is missing', async () => {
   const whole = { name: 'a', dataDir: 'unused', peers: { a: 'http://127.0.0.1:1' } };
@@ -21,7 +28,14 @@ test('a node without name, folder or peers is refused by the name of what is mis
   for (const [options, message] of cases) {
     const refused = { code: 'ERR_INVALID_ARGUMENT', message };
     await assert.rejects(openNode(options as NodeOptions), refused);
-    await assert.rejects(openReplica(options as OpenReplicaOptions<void>), refused);
+    const withMachine = { ...(options as OpenReplicaOptions<void>), machine };
+    await assert.rejects(openReplica(withMachine), refused);
+  }
+  for (const wrong of [undefined, null, {}, { apply: () => undefined }]) {
+    await assert.rejects(openReplica({ ...whole, machine: wrong as unknown as typeof machine }), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /^machine: an object with apply, snapshot and restore is needed/,
+    });
   }
 });
 

@@ -95,6 +95,7 @@ export async function openReplica<Result>(
   options: OpenReplicaOptions<Result>,
 ): Promise<OpenedReplica<Result>> {
   requirePlace(options);
+  requireMachine(options.machine);
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
   const own = members.find((member) => member.name === options.name);
@@ -196,6 +197,12 @@ export function requirePlace(options: Partial<ReplicaPlace> | undefined): void {
   if (typeof peers !== 'object' || peers === null) {
     throw missing("peers: { NAME: 'http://HOST:PORT', … } of all nodes", peers);
   }
+}
+
+function requireMachine(machine: Partial<StateMachine<unknown>> | undefined | null): void {
+  const methods = ['apply', 'snapshot', 'restore'] as const;
+  if (methods.every((method) => typeof machine?.[method] === 'function')) return;
+  throw missing('machine: an object with apply, snapshot and restore', machine);
 }
 
 function missing(needed: string, given: unknown): QuorateError {

@@ -294,6 +294,19 @@ test('a closed node answers everything that was open', async () => {
   await cluster.close();
 });
 
+test('a proposal that is not of bytes, or of none, is refused before it is placed', async () => {
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    for (const wrong of ['text', undefined, [1], new Uint8Array()]) {
+      await assert.rejects(leader.replica.propose(wrong as Uint8Array), {
+        code: 'ERR_INVALID_ARGUMENT',
+        outcome: 'not-applied',
+      });
+    }
+    assert.deepEqual(leader.journal.commands, []);
+  });
+});
+
 test('closing twice at once is closing once', async () => {
   const cluster = new TestCluster();
   await cluster.openAll();

@@ -46,6 +46,10 @@ export class Submission<Result> {
   refusal(data: Uint8Array): QuorateError | undefined {
     const { maxProposalBytes, maxWaitingProposals, maxWaitingBytes } = this.#settings;
     const { waitingCount, waitingBytes } = this.#proposals;
+    // Text would be applied as it is here, and as bytes elsewhere.
+    if (!(data instanceof Uint8Array)) {
+      return new QuorateError('ERR_INVALID_ARGUMENT', 'a proposal must be a Uint8Array');
+    }
     if (data.length === 0) {
       return new QuorateError('ERR_INVALID_ARGUMENT', 'a proposal cannot be empty');
     }
