@@ -81,7 +81,7 @@ test('10,000 writes survive five kills of the leader, then a kill of all three',
       kills += 1;
       await cluster.awaitLeader(cluster.members.filter((member) => member.running));
       leader.start();
-      await until('the killed node answers again', () => cluster.leader([leader]).then(() => true));
+      await cluster.awaitAnswer(leader);
     }
     const tally = await writing;
     t.diagnostic(

@@ -51,14 +51,15 @@ export async function until<T>(
 export class Member {
   readonly name: string;
   readonly endpoint: string;
-  readonly #arguments: readonly string[];
+  /** Flags of `serve`; the last of several with one name counts. */
+  readonly flags: readonly string[];
   #child: ChildProcess | undefined;
   output = '';
 
-  constructor(name: string, endpoint: string, args: readonly string[]) {
+  constructor(name: string, endpoint: string, flags: readonly string[]) {
     this.name = name;
     this.endpoint = endpoint;
-    this.#arguments = args;
+    this.flags = flags;
   }
 
   get running(): boolean {
@@ -71,10 +72,15 @@ export class Member {
     return this.#child?.pid;
   }
 
+  /** Of the last run; `null` while it runs and where a signal ended it. */
+  get exitCode(): number | null {
+    return this.#child?.exitCode ?? null;
+  }
+
   start(): void {
     const child = spawn(
       process.execPath,
-      ['--conditions=quorate-source', MAIN, 'serve', ...this.#arguments],
+      ['--conditions=quorate-source', MAIN, 'serve', ...this.flags],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );
     this.#child = child;
@@ -97,11 +103,12 @@ export class Member {
 
 export class Cluster {
   readonly members: readonly Member[];
-  readonly #folder: string;
+  /** Holds a data folder for each member, by its name; removed with the cluster. */
+  readonly folder: string;
 
   constructor(members: readonly Member[], folder: string) {
     this.members = members;
-    this.#folder = folder;
+    this.folder = folder;
   }
 
   get endpoints(): string[] {
@@ -130,13 +137,23 @@ export class Cluster {
     return agreeing.length * 2 > this.members.length ? leading.member : undefined;
   }
 
+  /** Until the member answers, be there a leader or not. */
+  async awaitAnswer(member: Member): Promise<void> {
+    const service = etcdService({ endpoints: [member.endpoint], timeoutMs: 1000 });
+    try {
+      await until(`${member.name} answers`, () => service.status(member.endpoint));
+    } finally {
+      await service.close();
+    }
+  }
+
   awaitLeader(among: readonly Member[] = this.members): Promise<Member> {
     return until('the cluster has a leader', () => this.leader(among));
   }
 
   async close(): Promise<void> {
     await Promise.all(this.members.map((member) => member.kill('SIGKILL')));
-    await rm(this.#folder, { recursive: true, force: true });
+    await rm(this.folder, { recursive: true, force: true });
   }
 }
 

@@ -49,10 +49,14 @@ export interface LogEnd {
 export function corrupt(path: string, offset: number, what: string): QuorateError {
   return new QuorateError(
     'ERR_CORRUPT',
-    `${path} is corrupt at byte ${offset}: ${what}. Nothing was changed. ` +
-      'Restore this node from its peers: remove the member, delete its data directory, and add it again',
+    `${path} is corrupt at byte ${offset}: ${what}. ${RESTORE_ADVICE}`,
   );
 }
+
+/** Ends each error about damage that keeps the node from starting. */
+export const RESTORE_ADVICE =
+  'Nothing was changed. ' +
+  'Restore this node from its peers: remove the member, delete its data directory, and add it again';
 
 export class LogReader {
   readonly #disk: Disk;

@@ -11,7 +11,7 @@ import type { Disk } from '../../core/disk.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Identity } from '../storage.ts';
 import { LogImage } from './log-image.ts';
-import { type LogEnd, LogReader } from './log-reader.ts';
+import { type LogEnd, LogReader, RESTORE_ADVICE } from './log-reader.ts';
 import { hex16, type Segment } from './segment.ts';
 import { parseSnapshotName, type SnapshotFile, verifySnapshot } from './snapshot-file.ts';
 
@@ -68,7 +68,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     checkCommit(options, image);
     if ((candidate?.index ?? 0) < noted.index) {
       options.onWarning(
-        `${firstFault?.message ?? `the snapshot at index ${noted.index} is missing`} ` +
+        `${firstFault?.message.replace(RESTORE_ADVICE, '') ?? `the snapshot at index ${noted.index} is missing. `}` +
           `Started from ${candidate?.path ?? 'the beginning of the log'} instead, whose log is whole.`,
       );
     }
@@ -106,8 +106,7 @@ async function tryCandidate(
     return new QuorateError(
       'ERR_CORRUPT',
       `${options.snapFolder} lacks the snapshot of index ${noted}, term ${hex16(term)}, and the log in ` +
-        `${options.segments[0]!.path} follows index ${image.base}, not ${index}. Nothing was changed. ` +
-        'Restore this node from its peers: remove the member, delete its data directory, and add it again',
+        `${options.segments[0]!.path} follows index ${image.base}, not ${index}. ${RESTORE_ADVICE}`,
     );
   }
   if (candidate === undefined) return undefined;
@@ -125,8 +124,7 @@ function checkCommit(options: RecoveryOptions, image: LogImage): void {
   throw new QuorateError(
     'ERR_CORRUPT',
     `${options.segments.at(-1)!.path} is corrupt: entries up to ${commit} were committed, ` +
-      `but the log ends at ${image.last}. Nothing was changed. ` +
-      'Restore this node from its peers: remove the member, delete its data directory, and add it again',
+      `but the log ends at ${image.last}. ${RESTORE_ADVICE}`,
   );
 }
 
