@@ -4,7 +4,6 @@
  * virtual and every choice comes from one seed, so that a run can be repeated.
  */
 import assert from 'node:assert/strict';
-import type { Cancel, Clock } from '../../core/clock.ts';
 import type { Disk, DiskFile } from '../../core/disk.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { type Random, seededRandom } from '../../core/random.ts';
@@ -21,6 +20,7 @@ import { openDiskStorage } from '../wal/storage.ts';
 import { bootstrapEntries, clusterIdOf, Members, memberId } from './members.ts';
 import { Replica } from './replica.ts';
 import { replicaSettings } from './settings.ts';
+import { Process } from './test-process.ts';
 
 const FOLDER = '/data';
 const COMMANDS_PER_CHUNK = 7;
@@ -67,60 +67,6 @@ export class Journal implements StateMachine<number> {
     assert.ok(whole, 'a snapshot is restored only as a whole');
     for (const [place, command] of commands.entries()) this.#observe(place, command);
     this.commands = commands;
-  }
-}
-
-/** A process that can be stopped and continued, as by `SIGSTOP`: what happens to it meanwhile waits. */
-export class Process {
-  #waiting: (() => void)[] | undefined;
-
-  get stopped(): boolean {
-    return this.#waiting !== undefined;
-  }
-
-  stop(): void {
-    this.#waiting ??= [];
-  }
-
-  go(): void {
-    const waiting = this.#waiting ?? [];
-    this.#waiting = undefined;
-    for (const run of waiting) run();
-  }
-
-  run(what: () => void): void {
-    if (this.#waiting === undefined) what();
-    else this.#waiting.push(what);
-  }
-
-  runs(): Promise<void> {
-    return new Promise((resolve) => this.run(resolve));
-  }
-
-  /** Its timers: one that was due while it was stopped runs once, late. */
-  clock(clock: Clock): Clock {
-    const timer = (start: (run: () => void) => Cancel, run: () => void): Cancel => {
-      let due = false;
-      let cancelled = false;
-      const cancel = start(() => {
-        if (due) return;
-        due = true;
-        this.run(() => {
-          due = false;
-          if (!cancelled) run();
-        });
-      });
-      return () => {
-        cancelled = true;
-        cancel();
-      };
-    };
-    return {
-      now: () => clock.now(),
-      wallNow: () => clock.wallNow(),
-      after: (delayMs, run) => timer((due) => clock.after(delayMs, due), run),
-      every: (intervalMs, run) => timer((due) => clock.every(intervalMs, due), run),
-    };
   }
 }
 
@@ -480,7 +426,7 @@ export class FaultCluster {
         keepEntries: 5,
       }),
       clock: process.clock(this.clock),
-      defer: (run) => void setImmediate(() => process.run(run)),
+      defer: (run) => process.soon(run),
       events: {
         onFailed: (error) => {
           if (life.dead || seat.disk !== disk) return;
