@@ -7,11 +7,12 @@ import { orAborted, type WaitOptions } from './core/abort.ts';
 import type { Cancel, Clock } from './core/clock.ts';
 import { type Duration, durationMs } from './core/duration.ts';
 import { QuorateError } from './core/errors.ts';
+import { counter, gauge, type Metric } from './core/metric.ts';
 import type { EmbeddedKv } from './kv/embedded.ts';
 import type { KvService } from './kv/service.ts';
 import type { ApplyResult, KvStore } from './kv/store.ts';
 import type * as pb from './proto/messages.ts';
-import type { Metric, NodeBackend } from './server/backend.ts';
+import type { NodeBackend } from './server/backend.ts';
 import { ETCD_VERSION } from './version.ts';
 
 export interface NodeViewOptions {
@@ -167,29 +168,9 @@ export class NodeView implements NodeBackend {
     const { replica, store } = this.#options;
     const status = replica.status();
     const size = store.sizeBytes();
-    const gauge = (name: string, help: string, value: number): Metric => ({
-      name,
-      help,
-      type: 'gauge',
-      value,
-    });
-    const counter = (name: string, help: string, value: number): Metric => ({
-      name,
-      help,
-      type: 'counter',
-      value,
-    });
     return [
       gauge('etcd_server_has_leader', 'Whether a leader is known.', status.leader === '' ? 0 : 1),
       gauge('etcd_server_is_leader', 'Whether this node leads.', status.role === 'leader' ? 1 : 0),
-      {
-        ...gauge('etcd_server_id', 'Member id, as a label.', 1),
-        labels: { server_id: this.#memberId.toString(16) },
-      },
-      {
-        ...gauge('etcd_server_version', 'Version of the etcd API, as a label.', 1),
-        labels: { server_version: ETCD_VERSION },
-      },
       counter(
         'etcd_server_leader_changes_seen_total',
         'Changes of leader seen by this node.',

@@ -9,6 +9,7 @@ import type { StateMachine } from '../consensus/state-machine.ts';
 import { assert } from '../core/assert.ts';
 import type { Clock } from '../core/clock.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { counter, gauge, type Metric } from '../core/metric.ts';
 import { InternalRaftRequest } from '../proto/etcd.ts';
 import * as pb from '../proto/messages.ts';
 import { decodeSnapshot, encodeSnapshot, type MemberAttributes } from './kv-snapshot.ts';
@@ -46,14 +47,6 @@ export interface ApplyResult {
   leaseGrant: pb.LeaseGrantResponse | undefined;
   leaseRevoke: pb.LeaseRevokeResponse | undefined;
   alarm: pb.AlarmResponse | undefined;
-}
-
-/** One number for metrics, in Prometheus' terms. */
-export interface StoreMetric {
-  readonly name: string;
-  readonly help: string;
-  readonly type: 'counter' | 'gauge';
-  readonly value: number;
 }
 
 export class KvStore implements StateMachine<ApplyResult> {
@@ -245,7 +238,7 @@ export class KvStore implements StateMachine<ApplyResult> {
     return this.#alarms;
   }
 
-  metrics(): readonly StoreMetric[] {
+  metrics(): readonly Metric[] {
     const hub = this.#hub;
     return [
       gauge('etcd_debugging_mvcc_keys_total', 'Keys with retained history.', this.#mvcc.keyCount),
@@ -429,12 +422,4 @@ export class KvStore implements StateMachine<ApplyResult> {
       alarm: undefined,
     };
   }
-}
-
-function gauge(name: string, help: string, value: number): StoreMetric {
-  return { name, help, type: 'gauge', value };
-}
-
-function counter(name: string, help: string, value: number): StoreMetric {
-  return { name, help, type: 'counter', value };
 }

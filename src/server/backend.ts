@@ -1,16 +1,8 @@
 /** What the server needs of a node besides its store. `src/node.ts` implements it. */
 import type { WaitOptions } from '../core/abort.ts';
+import type { Metric } from '../core/metric.ts';
 import type { KvService } from '../kv/service.ts';
 import type * as pb from '../proto/messages.ts';
-
-/** One number for `/metrics`, in Prometheus' terms. */
-export interface Metric {
-  readonly name: string;
-  readonly help: string;
-  readonly type: 'counter' | 'gauge';
-  readonly value: number;
-  readonly labels?: Readonly<Record<string, string>>;
-}
 
 /**
  * A node as `serveEtcd` serves it. `QuorateNode.backend` is one; another implementation puts the

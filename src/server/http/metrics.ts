@@ -1,5 +1,6 @@
 /** `/metrics` in Prometheus' text format, under the names that etcd's tools and dashboards read. */
-import type { Metric, NodeBackend } from '../backend.ts';
+import { counter, gauge, type Metric } from '../../core/metric.ts';
+import type { NodeBackend } from '../backend.ts';
 import type { BoundMethod } from '../grpc/method.ts';
 
 /** gRPC status codes as the Go middleware spells them. */
@@ -17,13 +18,10 @@ export interface ServerCounts {
   readonly connections: number;
 }
 
-/** The page. What the node and the server both report, the node's word is taken. */
+/** The page. */
 export function metricsText(backend: NodeBackend, counts: ServerCounts): string {
   const families = new Map<string, Metric[]>();
-  const ofNode = backend.metrics();
-  const names = new Set(ofNode.map(({ name }) => name));
-  for (const metric of [...ofNode, ...serverMetrics(backend, counts)]) {
-    if (names.has(metric.name) && !ofNode.includes(metric)) continue;
+  for (const metric of [...backend.metrics(), ...serverMetrics(backend, counts)]) {
     const family = families.get(metric.name);
     if (family === undefined) families.set(metric.name, [metric]);
     else family.push(metric);
@@ -97,14 +95,6 @@ function methodMetrics({ method, counts }: BoundMethod): Metric[] {
     counter('grpc_server_msg_sent_total', 'Messages sent.', counts.sent, labels),
     ...handled,
   ];
-}
-
-function counter(name: string, help: string, value: number, labels?: Metric['labels']): Metric {
-  return { name, help, type: 'counter', value, ...(labels && { labels }) };
-}
-
-function gauge(name: string, help: string, value: number, labels?: Metric['labels']): Metric {
-  return { name, help, type: 'gauge', value, ...(labels && { labels }) };
 }
 
 function labelText({ labels }: Metric): string {
