@@ -180,6 +180,7 @@ function execute(node, args) {
   const child = spawn(node, [...flags, ...args], { env, stdio: 'inherit' });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of signals) process.on(signal, () => child.kill(signal));
+  if (process.env.npm_lifecycle_event) stopWithParent(child);
   child.on('error', (error) => fail(`${node} could not be started: ${error.message}`));
   child.on('exit', (code, signal) => {
     for (const name of signals) process.removeAllListeners(name);
@@ -188,6 +189,20 @@ function execute(node, args) {
     // A signal that does not end this process (a core limit, a container's pid 1) still ends it.
     setTimeout(() => process.exit(128 + (constants.signals[signal] ?? 0)), 100);
   });
+}
+
+/**
+ * A signal to npm ends the shell between npm and this process, which does not pass it on: without this
+ * `npm start & kill $!` would leave a cluster behind that nobody holds.
+ */
+function stopWithParent(child) {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    child.kill('SIGTERM');
+  }, 250);
+  timer.unref();
 }
 
 const args = process.argv.slice(2);
