@@ -408,6 +408,9 @@ describe('locks over a store', () => {
     for (const ttl of [0, -1, 500, 'soon', Number.NaN]) {
       assert.throws(() => kvLocks(store.kv, { ttl }), { code: 'ERR_INVALID_ARGUMENT' });
     }
+    assert.throws(() => kvLocks(undefined as unknown as typeof store.kv), {
+      code: 'ERR_INVALID_ARGUMENT',
+    });
     await assert.rejects(locks.acquire('n', { wait: -1 }), { code: 'ERR_INVALID_ARGUMENT' });
     const noWork = locks.run('n', undefined as unknown as () => void);
     await assert.rejects(noWork, { code: 'ERR_INVALID_ARGUMENT', message: /a function is needed/ });

@@ -45,6 +45,9 @@ export function kvElections(kv: Kv, options: OverKvOptions = {}): Elections {
 }
 
 function openSessions(kv: Kv, options: OverKvOptions): Sessions {
+  if (typeof (kv as Partial<Kv> | undefined)?.grantLease !== 'function') {
+    throw new QuorateError('ERR_INVALID_ARGUMENT', 'kv: a store is needed, such as node.kv');
+  }
   const ttlMs = durationMs(options.ttl ?? '10s', 'ttl');
   if (ttlMs >= 1000) return new Sessions(kv, options.clock ?? systemClock, ttlMs);
   throw new QuorateError('ERR_INVALID_ARGUMENT', `ttl: ${ttlMs} ms; at least one second is needed`);
