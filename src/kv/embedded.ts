@@ -6,9 +6,10 @@
  * which proposes the revocation of those that ran out. Other members ask the leader.
  */
 
+import { notLeading } from '../consensus/replica/errors.ts';
 import type { ProposeOptions, ReplicaEvents } from '../consensus/replica/options.ts';
 import type { Replica } from '../consensus/replica/replica.ts';
-import { orAborted, type WaitOptions } from '../core/abort.ts';
+import { orAborted, sleep, type WaitOptions } from '../core/abort.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
@@ -31,15 +32,18 @@ const LEASE_SCAN_MS = 500;
 const REVOKE_RETRY_MS = 3000;
 /** Largest time to live, in seconds, that etcd accepts. */
 const MAX_LEASE_TTL = 9_000_000_000;
-/** How often streams that asked for it hear that nothing happened. */
+/** Between two slices of a compaction, so that requests get their turn. */
 const COMPACT_SLICE_PAUSE_MS = 1;
+/** Between two attempts to reach a leader that is being elected. */
+const LEADER_RETRY_MS = 50;
+
+const AS_LEADER: ProposeOptions = { onlyAsLeader: true };
 
 export interface EmbeddedOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly clusterId: bigint;
   readonly memberId: bigint;
-  /** @defaultValue 128 */
   readonly maxTxnOperations: number;
   /** Bytes the store may hold before writes are refused with `ERR_NO_SPACE`; 0: no limit. */
   readonly quotaBytes: number;
@@ -143,7 +147,7 @@ export class EmbeddedKv implements KvService {
   ): Promise<pb.CompactionResponse> {
     await this.#propose({ compaction: request }, options);
     if (request.physical) {
-      while (this.#store.compactStep()) await pause(this.#options.clock);
+      while (this.#store.compactStep()) await sleep(this.#options.clock, COMPACT_SLICE_PAUSE_MS);
     }
     return { header: this.header(0) };
   }
@@ -326,9 +330,9 @@ export class EmbeddedKv implements KvService {
           (error.code === 'ERR_NO_LEADER' ||
             error.code === 'ERR_NOT_LEADER' ||
             error.code === 'ERR_UNAVAILABLE');
-        if (!again || left <= RETRY_MS) throw error;
+        if (!again || left <= LEADER_RETRY_MS) throw error;
       }
-      await orAborted(pause(this.#options.clock, RETRY_MS), options.signal);
+      await sleep(this.#options.clock, LEADER_RETRY_MS, options.signal);
     }
   }
 
@@ -398,17 +402,4 @@ export class EmbeddedKv implements KvService {
     };
     this.#options.clock.after(COMPACT_SLICE_PAUSE_MS, step);
   }
-}
-
-const AS_LEADER: ProposeOptions = { onlyAsLeader: true };
-
-/** Between two attempts to reach a leader that is being elected. */
-const RETRY_MS = 50;
-
-function pause(clock: Clock, delayMs = COMPACT_SLICE_PAUSE_MS): Promise<void> {
-  return new Promise((resolve) => clock.after(delayMs, resolve));
-}
-
-function notLeading(): QuorateError {
-  return new QuorateError('ERR_NOT_LEADER', 'this node no longer leads', { retryable: true });
 }

@@ -11,7 +11,7 @@ import * as codec from '../proto/etcd.ts';
 import { testAuthority } from '../testing/certificates.ts';
 import { type EtcdServer, serveEtcd } from './index.ts';
 import { testBackend } from './test-backend.ts';
-import { callUnary, openSession, RawClient } from './test-client.ts';
+import { callUnary, openSession, RawClient, until } from './test-client.ts';
 
 const kv = memoryService();
 const backend = testBackend(kv);
@@ -46,10 +46,6 @@ async function checkHealth(
   const { status } = await callUnary(session, '/grpc.health.v1.Health/Check', HEALTH, {});
   session.destroy();
   return status;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 test('TLS serves gRPC by h2 and pages by HTTP/1.1 on one port', async () => {

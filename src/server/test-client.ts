@@ -5,6 +5,11 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import type { MessageType } from '../proto/etcd.ts';
 import { FRAME_HEADER_BYTES, PREFACE, settingsFrame, writeFrameHeader } from './http2/frames.ts';
 
+/** Waits for a condition that the server will bring about. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** A message behind gRPC's prefix. */
 export function envelope(bytes: Buffer, flag = 0): Buffer {
   const prefix = Buffer.alloc(5);

@@ -5,7 +5,15 @@ import type { KvService, WatchSink } from '../../kv/service.ts';
 import * as codec from '../../proto/etcd.ts';
 import { type EtcdServer, serveEtcd } from '../index.ts';
 import { testBackend } from '../test-backend.ts';
-import { callUnary, envelope, openSession, RawClient, rawFrame, TestCall } from '../test-client.ts';
+import {
+  callUnary,
+  envelope,
+  openSession,
+  RawClient,
+  rawFrame,
+  TestCall,
+  until,
+} from '../test-client.ts';
 import { Flag, FrameType, PREFACE, settingsFrame, windowUpdateFrame } from './frames.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 import { fieldBlock, HpackEncoder } from './hpack-encoder.ts';
@@ -76,11 +84,6 @@ function rangeCall(streamId: number): Buffer {
     headers(streamId, RANGE),
     rawFrame(FrameType.data, Flag.endStream, streamId, rangeBody),
   ]);
-}
-
-/** Waits for a condition that the server will bring about. */
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 test('the server offers its settings and window, and acknowledges ours and pings', async () => {
