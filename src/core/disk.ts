@@ -16,7 +16,6 @@ export interface DiskFile {
   readonly writeDurably?: ((data: Uint8Array, offset: number) => Promise<void>) | undefined;
   /** Makes the data durable (`fdatasync`). */
   sync(): Promise<void>;
-  truncate(size: number): Promise<void>;
   size(): Promise<number>;
   close(): Promise<void>;
 }

@@ -103,12 +103,6 @@ class NodeFile implements DiskFile {
     });
   }
 
-  truncate(size: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fs.ftruncate(this.#fd, size, (error) => (error ? reject(error) : resolve()));
-    });
-  }
-
   size(): Promise<number> {
     return new Promise((resolve, reject) => {
       fs.fstat(this.#fd, (error, stats) => (error ? reject(error) : resolve(stats.size)));

@@ -107,12 +107,6 @@ export class CrashDisk implements Disk {
         inode.durable = Buffer.from(inode.data);
         inode.dirty.clear();
       },
-      truncate: async (size) => {
-        this.#change('truncate', path);
-        const data = Buffer.alloc(size);
-        inode.data.copy(data);
-        inode.data = data;
-      },
       size: async () => inode.data.length,
       close: async () => undefined,
     };

@@ -102,7 +102,6 @@ class SlowDisk implements Disk {
       write: (data, offset) => guarded(() => file.write(data, offset)),
       read: (offset, length) => guarded(() => file.read(offset, length)),
       sync: () => guarded(() => file.sync()),
-      truncate: (size) => guarded(() => file.truncate(size)),
       size: () => file.size(),
       close: async () => {
         // The descriptor may belong to another file before the write reaches the kernel.
