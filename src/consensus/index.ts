@@ -2,7 +2,7 @@
 import '../core/runtime.ts';
 
 export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
-export type { ReplicaEvents, ReplicaStatus } from './replica/options.ts';
+export type { ProposeOptions, ReplicaEvents, ReplicaStatus } from './replica/options.ts';
 export type { Replica } from './replica/replica.ts';
 export type { ReplicaSettings } from './replica/settings.ts';
 export type { StateMachine } from './state-machine.ts';

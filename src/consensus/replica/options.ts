@@ -23,6 +23,7 @@ export interface ReplicaOptions<Result> {
   readonly events?: ReplicaEvents;
 }
 
+/** How to propose. */
 export interface ProposeOptions extends WaitOptions {
   /**
    * Only as an entry of this node's present leadership. For what only a leader can know and what is
