@@ -261,7 +261,10 @@ export class Acceptor {
     });
     server.on('tlsClientError', (error, socket) => {
       const host = socket.remoteAddress ?? 'unknown address';
-      this.#context.warn(`tls ${host}`, `no TLS connection from ${host}: ${error.message}`);
+      // A certificate that does not verify is cut off without an error of its own.
+      const fault = socket.authorizationError as Error | string | null | undefined;
+      const why = fault ? `its certificate is not trusted (${String(fault)})` : error.message;
+      this.#context.warn(`tls ${host}`, `no TLS connection from ${host}: ${why}`);
     });
     // Bounds those in the TLS handshake too, which are not known here yet.
     server.maxConnections = settings.maxStrangers * 4;

@@ -57,7 +57,12 @@ export function dial(
   events: DialEvents,
 ): Connection {
   const remote = `node ${peer} at ${address.url}`;
-  const connection: Connection = new Connection(context, openSocket(context, address), remote, {
+  const socket = openSocket(context, address);
+  let secured = false;
+  socket.once('secureConnect', () => {
+    secured = true;
+  });
+  const connection: Connection = new Connection(context, socket, remote, {
     onFrame(content, owned) {
       if (connection.greeted) return events.onFrame(content, owned);
       const refusal = checkWelcome(context, peer, content);
@@ -70,7 +75,7 @@ export function dial(
       events.onOpen();
     },
     onClose(reason) {
-      if (!connection.greeted) explain(context, remote, reason);
+      if (!connection.greeted) explain(context, remote, reason, secured);
       events.onClose(reason);
     },
   });
@@ -119,13 +124,17 @@ function checkWelcome(
   return `it chose protocol version ${welcome.version}, we speak ${oldest} to ${newest}`;
 }
 
-/** A peer that is down is no news; one that speaks something else is. */
-function explain(context: TransportContext, remote: string, reason: Error): void {
+/** A peer that is down is no news; one that speaks something else, or refuses us, is. */
+function explain(context: TransportContext, remote: string, reason: Error, secured: boolean): void {
   const code = (reason as NodeJS.ErrnoException).code ?? '';
   if (code === 'ERR_PROTOCOL') context.warn(`protocol ${remote}`, `${remote}: ${reason.message}`);
   else if (
     /^(ERR_TLS|ERR_SSL|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|EPROTO|ENOTFOUND)/.test(code)
   ) {
     context.warn(`tls ${remote}`, `cannot connect to ${remote}: ${reason.message}`);
+  } else if (secured && code !== 'ERR_CLOSED') {
+    // In TLS 1.3 the client is done before the server looks at the client's certificate.
+    const hint = 'perhaps it does not trust our certificate; its log says more';
+    context.warn(`tls ${remote}`, `${remote} did not answer after the TLS handshake: ${hint}`);
   }
 }

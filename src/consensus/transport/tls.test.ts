@@ -64,9 +64,21 @@ describe('a transport with TLS', () => {
     a.transport.setPeers(new Map([[B, b.transport.listenUrls]]));
     b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
     while (!lines.some((line) => line.startsWith('cannot connect'))) await turn();
-    while (!lines.some((line) => line.startsWith('no TLS connection'))) await turn();
+    while (!lines.some((line) => /^no TLS connection.*certificate is not trusted/.test(line))) {
+      await turn();
+    }
     assert.equal(a.transport.peers()[0]!.connected, false);
     assert.equal(b.transport.peers()[0]!.connected, false);
+    await Promise.all([a.transport.close(), b.transport.close()]);
+  });
+
+  it('tells a node that its certificate is perhaps why it is refused', async () => {
+    const lines: string[] = [];
+    const a = await open(A, ours);
+    // Trusts us, and is not trusted.
+    const b = await open(B, { ...stranger, trustedCaFile: ours.trustedCaFile }, lines);
+    b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
+    while (!lines.some((line) => /does not trust our certificate/.test(line))) await turn();
     await Promise.all([a.transport.close(), b.transport.close()]);
   });
 
