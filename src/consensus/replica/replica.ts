@@ -13,14 +13,8 @@ import type { RaftMessage } from '../raft/messages.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
-import {
-  type Entry,
-  EntryType,
-  NO_NODE,
-  type NodeId,
-  type Role,
-  type SnapshotMetadata,
-} from '../types.ts';
+import type { Entry, NodeId, Role, SnapshotMetadata } from '../types.ts';
+import { EntryType, NO_NODE } from '../types.ts';
 import { notLeading, stopped } from './errors.ts';
 import type { Members } from './members.ts';
 import type { ProposeOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
@@ -320,7 +314,7 @@ export class Replica<Result> {
         this.#reads.applied(this.#applied);
         this.#events.onApplied?.();
       }
-      const keepFrom = this.#retention.dropBefore(this.#applied);
+      const keepFrom = this.#retention.dropBefore(this.#applied, this.#core);
       if (keepFrom !== undefined) this.#core.compact(this.#applied, keepFrom);
       if (!this.#installing && this.#snapshots.due(this.#clock.now())) void this.#takeSnapshot();
       if (this.#core.hasEffects()) this.#wake();
@@ -423,6 +417,7 @@ export class Replica<Result> {
 
   #sendSnapshot(wanted: RaftMessage): void {
     const sent = (ok: boolean): void => {
+      if (!ok) this.#retention.release(wanted.to);
       // Of another term's stream, the peer's progress knows nothing.
       if (wanted.term === this.#term) this.#drive(() => this.#core.snapshotSent(wanted.to, ok));
     };
@@ -434,11 +429,11 @@ export class Replica<Result> {
 
   /** Sends the newest snapshot, made now where that is older than the log we still hold. */
   async #snapshotFor(wanted: RaftMessage): Promise<void> {
-    const { firstIndex } = this.#core.status();
-    if (this.#snapshots.newestIndex < firstIndex - 1) {
-      if (this.#snapshots.busy || this.#installing || !(await this.#takeSnapshot())) {
-        throw new QuorateError('ERR_BUSY', 'another snapshot is under way', { retryable: true });
-      }
+    const { newestIndex } = this.#snapshots;
+    const isUsable = newestIndex >= this.#core.status().firstIndex - 1;
+    this.#retention.hold(wanted.to, isUsable ? newestIndex : this.#applied);
+    if (!isUsable && (this.#snapshots.busy || !(await this.#takeSnapshot()))) {
+      throw new QuorateError('ERR_BUSY', 'another snapshot is under way', { retryable: true });
     }
     const { message, metadata, chunks } = this.#snapshots.toSend(wanted);
     await this.#transport.sendSnapshot(message, metadata, chunks);

@@ -275,9 +275,11 @@ export class FaultCluster {
   readonly violations: string[] = [];
   readonly #places = new Map<string, number>();
   readonly #background = new Set<Promise<void>>();
+  readonly #keepEntries: number;
   weather: Weather;
 
-  constructor(seed: number, weather: Weather) {
+  constructor(seed: number, weather: Weather, keepEntries = 5) {
+    this.#keepEntries = keepEntries;
     this.random = seededRandom(seed);
     this.weather = weather;
     this.network = memoryNetwork({ clock: this.clock });
@@ -422,7 +424,7 @@ export class FaultCluster {
         electionMs: 60,
         requestTimeoutMs: 1000,
         snapshotEntries: 20,
-        keepEntries: 5,
+        keepEntries: this.#keepEntries,
       }),
       clock: process.clock(this.clock),
       defer: (run) => process.soon(run),
