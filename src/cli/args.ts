@@ -1,5 +1,6 @@
 /** Command lines: options by `node:util`, refused with one helpful line. */
 import { parseArgs } from 'node:util';
+import { durationMs } from '../core/duration.ts';
 import { UsageError } from './io.ts';
 
 export interface OptionSpec {
@@ -51,6 +52,15 @@ export function parse<const Specs extends OptionSpecs>(
     return { values: values as Values<Specs>, positionals };
   } catch (error) {
     throw new UsageError(explain(error as Error, specs), topic);
+  }
+}
+
+/** Milliseconds of an option such as `30s`. @throws UsageError */
+export function durationOf(topic: string, option: string, text: string): number {
+  try {
+    return durationMs(text, option);
+  } catch (error) {
+    throw new UsageError((error as Error).message, topic);
   }
 }
 

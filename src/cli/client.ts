@@ -1,8 +1,7 @@
 /** How the client commands reach a cluster: any etcd-compatible endpoints, with etcdctl's options and variables. */
 import { readFileSync } from 'node:fs';
-import { durationMs } from '../core/duration.ts';
 import type { EtcdOptions, EtcdTls } from '../drivers/etcd/options.ts';
-import { commonOptions, type OptionSpecs, type Values } from './args.ts';
+import { commonOptions, durationOf, type OptionSpecs, type Values } from './args.ts';
 import { CommandError, type Environment, UsageError } from './io.ts';
 
 export const clientOptions = {
@@ -26,13 +25,9 @@ export function connection(topic: string, values: ClientValues, env: Environment
   const given = values.endpoints?.join(',') ?? env['ETCDCTL_ENDPOINTS'];
   const endpoints = given === undefined || given === '' ? DEFAULT_ENDPOINT : given;
   const timeout = values['command-timeout'] ?? env['ETCDCTL_COMMAND_TIMEOUT'] ?? '5s';
-  let timeoutMs: number;
-  try {
-    // A bare number is seconds, as the option's default suggests.
-    timeoutMs = durationMs(/^\d+$/.test(timeout) ? `${timeout}s` : timeout, '--command-timeout');
-  } catch (error) {
-    throw new UsageError((error as Error).message, topic);
-  }
+  // A bare number is seconds, as the option's default suggests.
+  const duration = /^\d+$/.test(timeout) ? `${timeout}s` : timeout;
+  const timeoutMs = durationOf(topic, '--command-timeout', duration);
   const tls = tlsOf(values, env);
   const auth = authOf(topic, values, env);
   return {

@@ -109,3 +109,10 @@ test('certificate and key belong together', () => {
   assert.throws(() => settings('--cert-file=c'), /must be given together/);
   assert.throws(() => settings('--client-cert-auth'), /needs --cert-file and --key-file/);
 });
+
+test('times that contradict each other are named by their flags', () => {
+  assert.throws(
+    () => settings('--heartbeat-interval=500', '--election-timeout=1000'),
+    /--election-timeout: 1000 must be at least five times --heartbeat-interval \(500\)/,
+  );
+});

@@ -1,6 +1,7 @@
 /** From etcd's flags to the options of a node and its server, with etcd's defaults. */
-import { durationMs } from '../core/duration.ts';
+import { replicaSettings } from '../consensus/replica/settings.ts';
 import type { NodeOptions } from '../node.ts';
+import { durationOf } from './args.ts';
 import type { EtcdFlags, KnownFlag } from './etcd-flags.ts';
 import { UsageError } from './io.ts';
 
@@ -85,7 +86,22 @@ function timing(values: FlagValues): Partial<NodeOptions> {
     snapshotEntries: count(values, 'snapshot-count', 1),
     keepEntries: count(values, 'snapshot-catchup-entries'),
   };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const known = Object.entries(given).filter(([, value]) => value !== undefined);
+  try {
+    replicaSettings(Object.fromEntries(known));
+  } catch (error) {
+    throw usage(inFlags((error as Error).message));
+  }
+  return Object.fromEntries(known);
+}
+
+/** The rules for times are the replica's; who runs `serve` knows them by their flags. */
+function inFlags(message: string): string {
+  return message
+    .replaceAll('electionMs', '--election-timeout')
+    .replaceAll('heartbeatMs', '--heartbeat-interval')
+    .replaceAll('snapshotEntries', '--snapshot-count')
+    .replaceAll('keepEntries', '--snapshot-catchup-entries');
 }
 
 function urls(flag: string, text: string): string[] {
@@ -182,11 +198,7 @@ function count(values: FlagValues, flag: KnownFlag, least = 0): number | undefin
 function duration(values: FlagValues, flag: KnownFlag): number | undefined {
   const given = values.get(flag);
   if (given === undefined || given === '') return undefined;
-  try {
-    return durationMs(given, `--${flag}`);
-  } catch (error) {
-    throw usage((error as Error).message);
-  }
+  return durationOf('serve', `--${flag}`, given);
 }
 
 /** zap's levels above error make no difference here. */

@@ -1,9 +1,8 @@
 /** `quorate elect NAME -- COMMAND`: one of several runs the command; another takes over when it ends. */
 import { hostname } from 'node:os';
-import { durationMs } from '../../core/duration.ts';
 import { etcdKv } from '../../drivers/etcd/index.ts';
 import { type Elections, kvElections } from '../../locks/index.ts';
-import { parse, splitProgram } from '../args.ts';
+import { durationOf, parse, splitProgram } from '../args.ts';
 import { clientOptions, connection } from '../client.ts';
 import { holdWhile, lostError } from '../hold.ts';
 import { EXIT, type Io, jsonLine, line, UsageError } from '../io.ts';
@@ -32,8 +31,8 @@ export async function elect(argv: readonly string[], io: Io): Promise<number> {
     throw new UsageError('--listen only watches: it takes a NAME, no VALUE and no command', TOPIC);
   }
   if (program?.length === 0) throw new UsageError('there is no command after --', TOPIC);
-  const ttlMs = time('--ttl', values.ttl ?? '10s');
-  const killAfterMs = time('--kill-after', values['kill-after'] ?? '5s');
+  const ttlMs = durationOf(TOPIC, '--ttl', values.ttl ?? '10s');
+  const killAfterMs = durationOf(TOPIC, '--kill-after', values['kill-after'] ?? '5s');
   await using kv = etcdKv(connection(TOPIC, values, io.env));
   await using elections = kvElections(kv, { ttl: ttlMs });
   if (values.listen) return await listen(elections, name, values.json === true, io);
@@ -67,12 +66,4 @@ async function listen(elections: Elections, name: string, json: boolean, io: Io)
     else line(io, value);
   }
   return EXIT.ok;
-}
-
-function time(name: string, text: string): number {
-  try {
-    return durationMs(text, name);
-  } catch (error) {
-    throw new UsageError((error as Error).message, TOPIC);
-  }
 }

@@ -1,9 +1,8 @@
 /** `quorate lock NAME -- COMMAND`: a lock for shell scripts, jobs and deployments. */
-import { durationMs } from '../../core/duration.ts';
 import { isQuorateError } from '../../core/errors.ts';
 import { etcdKv } from '../../drivers/etcd/index.ts';
 import { kvLocks, type Lock, type Locks } from '../../locks/index.ts';
-import { parse, splitProgram } from '../args.ts';
+import { durationOf, parse, splitProgram } from '../args.ts';
 import { clientOptions, connection } from '../client.ts';
 import { holdWhile, lostError } from '../hold.ts';
 import { CommandError, type Io, jsonLine, line, UsageError } from '../io.ts';
@@ -30,13 +29,13 @@ export async function lock(argv: readonly string[], io: Io): Promise<number> {
     );
   }
   if (program?.length === 0) throw new UsageError('there is no command after --', TOPIC);
-  const ttlMs = time('--ttl', values.ttl ?? '10s');
-  const killAfterMs = time('--kill-after', values['kill-after'] ?? '5s');
+  const ttlMs = durationOf(TOPIC, '--ttl', values.ttl ?? '10s');
+  const killAfterMs = durationOf(TOPIC, '--kill-after', values['kill-after'] ?? '5s');
   if (values['no-wait'] && values.wait !== undefined) {
     throw new UsageError('--wait and --no-wait exclude each other', TOPIC);
   }
   const given = values['no-wait'] ? '0s' : values.wait;
-  const waitMs = given === undefined ? undefined : time('--wait', given);
+  const waitMs = given === undefined ? undefined : durationOf(TOPIC, '--wait', given);
   await using kv = etcdKv(connection(TOPIC, values, io.env));
   await using locks = kvLocks(kv, { ttl: ttlMs });
   await using held = await acquire(locks, name, waitMs, io);
@@ -54,14 +53,6 @@ export async function lock(argv: readonly string[], io: Io): Promise<number> {
   });
   if (end.lost) throw lostError(`the lock '${name}' was lost`, program !== undefined);
   return end.code;
-}
-
-function time(name: string, text: string): number {
-  try {
-    return durationMs(text, name);
-  } catch (error) {
-    throw new UsageError((error as Error).message, TOPIC);
-  }
 }
 
 /** @throws CommandError where it is not free in time */

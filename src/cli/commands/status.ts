@@ -1,11 +1,10 @@
 /** `quorate status`: what every member says of itself, in one table. */
 import { sleep } from '../../core/abort.ts';
 import { systemClock } from '../../core/clock.ts';
-import { durationMs } from '../../core/duration.ts';
 import { type EtcdExtras, etcdService } from '../../drivers/etcd/index.ts';
 import type { KvService } from '../../kv/service.ts';
 import type { Member, StatusResponse } from '../../proto/messages.ts';
-import { parse } from '../args.ts';
+import { durationOf, parse } from '../args.ts';
 import { clientOptions, connection } from '../client.ts';
 import {
   CommandError,
@@ -49,7 +48,7 @@ export async function status(argv: readonly string[], io: Io): Promise<number> {
   if (positionals.length > 0) {
     throw new UsageError(`status takes no argument '${positionals[0]}'`, TOPIC);
   }
-  const intervalMs = interval(values.interval);
+  const intervalMs = Math.max(50, durationOf(TOPIC, '--interval', values.interval ?? '1s'));
   const client = etcdService(connection(TOPIC, values, io.env));
   try {
     for (;;) {
@@ -64,14 +63,6 @@ export async function status(argv: readonly string[], io: Io): Promise<number> {
     throw error;
   } finally {
     await client.close();
-  }
-}
-
-function interval(text: string | undefined): number {
-  try {
-    return Math.max(50, durationMs(text ?? '1s', '--interval'));
-  } catch (error) {
-    throw new UsageError((error as Error).message, TOPIC);
   }
 }
 
