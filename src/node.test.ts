@@ -23,6 +23,9 @@ test('a node without name, folder or peers is refused by the name of what is mis
     [{ ...whole, peers: 'http://127.0.0.1:1' }, /^peers: .* is needed, not string/],
     [{ ...whole, peers: {} }, /^peers: name at least/],
     [{ ...whole, name: 'b' }, /^name: 'b' is not among peers \(a\)/],
+    // A scheme's own port is a port as others are: what is wrong is the name.
+    [{ ...whole, name: 'b', peers: { a: 'https://h:443', c: 'http://h:80' } }, /^name: 'b' is not/],
+    [{ ...whole, peers: { a: 'http://h' } }, /^peers: 'http:\/\/h' of a is no peer URL/],
     [{ ...whole, peers: { a: '127.0.0.1:1' } }, /^peers: '127.0.0.1:1' of a is no peer URL/],
   ];
   for (const [options, message] of cases) {

@@ -229,7 +229,8 @@ function initialMembers(place: ReplicaPlace): MemberInfo[] {
 function requirePeerUrl(name: string, url: string): void {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   const plain = parsed?.protocol === 'http:' || parsed?.protocol === 'https:';
-  if (parsed !== undefined && plain && parsed.port !== '' && parsed.pathname === '/') return;
+  // The parser drops a port that is its scheme's own, such as 443: the text tells.
+  if (parsed?.pathname === '/' && plain && /:\d+\/?$/.test(url)) return;
   throw new QuorateError(
     'ERR_INVALID_ARGUMENT',
     `peers: '${url}' of ${name} is no peer URL; use http://HOST:PORT or https://HOST:PORT`,
