@@ -1,21 +1,15 @@
 /** From etcd's flags to the options of a node and its server, with etcd's defaults. */
 import { replicaSettings } from '../consensus/replica/settings.ts';
 import type { NodeOptions } from '../node.ts';
+import type { TlsFiles } from '../server/index.ts';
 import { durationOf } from './args.ts';
 import type { EtcdFlags, KnownFlag } from './etcd-flags.ts';
 import { UsageError } from './io.ts';
 
-export interface ServerTls {
-  readonly certFile: string;
-  readonly keyFile: string;
-  readonly trustedCaFile?: string;
-  readonly clientCertAuth?: boolean;
-}
-
 export interface ServeSettings {
   readonly node: NodeOptions;
   readonly listenClientUrls: readonly string[];
-  readonly tls: ServerTls | undefined;
+  readonly tls: TlsFiles | undefined;
   readonly maxRequestBytes: number;
   readonly logLevel: LogLevel;
   readonly logFormat: 'json' | 'console';
@@ -151,7 +145,7 @@ function cluster(
   );
 }
 
-function tlsFiles(values: FlagValues, prefix: '' | 'peer-'): ServerTls | undefined {
+function tlsFiles(values: FlagValues, prefix: '' | 'peer-'): TlsFiles | undefined {
   const certFile = values.get(`${prefix}cert-file`);
   const keyFile = values.get(`${prefix}key-file`);
   const trustedCaFile = values.get(`${prefix}trusted-ca-file`);

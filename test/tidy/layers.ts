@@ -112,6 +112,16 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'cli',
     paths: ['src/cli/'],
-    imports: ['core', 'contracts', 'proto', 'kv', 'locks', 'embedded', 'server', 'drivers'],
+    imports: [
+      'core',
+      'contracts',
+      'proto',
+      'kv',
+      'locks',
+      'replica',
+      'embedded',
+      'server',
+      'drivers',
+    ],
   },
 ];
