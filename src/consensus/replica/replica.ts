@@ -16,6 +16,7 @@ import type { Transport } from '../transport.ts';
 import type { Entry, NodeId, Role, SnapshotMetadata } from '../types.ts';
 import { EntryType, NO_NODE } from '../types.ts';
 import { notLeading, stopped } from './errors.ts';
+import { decodeForward } from './forwarding.ts';
 import type { Members } from './members.ts';
 import type { ProposeOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
 import { Proposals } from './proposals.ts';
@@ -264,9 +265,13 @@ export class Replica<Result> {
   async #answer(_from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array> {
     if (this.#stopped !== undefined) throw this.#stopped;
     if (method === FORWARD) {
-      const placements = this.#submission.forPeer(payload);
-      this.#wake();
-      return placements;
+      const proposals = decodeForward(payload);
+      let placements: Uint8Array | undefined;
+      this.#drive(() => {
+        placements = this.#submission.forPeer(proposals);
+      });
+      // The core broke halfway: some may be in the log.
+      return placements ?? Promise.reject(stopped(this.#stopped!, 'unknown'));
     }
     if (this.#events.onCall === undefined) {
       throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);

@@ -7,13 +7,7 @@ import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Core } from '../core.ts';
 import type { Transport } from '../transport.ts';
 import { NO_NODE, type NodeId, type Role } from '../types.ts';
-import {
-  decodeForward,
-  decodePlacements,
-  encodeForward,
-  encodePlacements,
-  type Placement,
-} from './forwarding.ts';
+import { decodePlacements, encodeForward, encodePlacements, type Placement } from './forwarding.ts';
 import type { Forward, Proposal, Proposals } from './proposals.ts';
 import type { ReplicaSettings } from './settings.ts';
 
@@ -76,8 +70,8 @@ export class Submission<Result> {
   }
 
   /** Proposals of a follower: answers where each went, or why it did not. */
-  forPeer(payload: Uint8Array): Uint8Array {
-    return encodePlacements(this.#placeAll(decodeForward(payload)));
+  forPeer(proposals: readonly Uint8Array[]): Uint8Array {
+    return encodePlacements(this.#placeAll(proposals));
   }
 
   #place(): void {
