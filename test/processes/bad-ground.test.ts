@@ -170,6 +170,27 @@ describe('a node', () => {
     for (const one of files) flip(one, statSync(one).size >> 1);
     await assertComesBack(second);
   });
+
+  test('whose data are removed under it stops, and does not join again with nothing', {
+    timeout,
+  }, async () => {
+    const leader = await cluster.awaitLeader();
+    const victim = cluster.members.find((member) => member !== leader)!;
+    await rm(join(folderOf(cluster, victim), 'member'), { recursive: true });
+    await until('it has stopped', async () => {
+      // By way of the others: what the dying node was asked for could be unknown.
+      await kv.put('k/2', 'v'.repeat(40_000)).catch(() => undefined);
+      return !victim.running;
+    });
+    assert.equal(victim.exitCode, 1);
+    assert.match(victim.output, /the node stops: \w+ \/\S+ failed \(ENOENT\)/);
+    victim.output = '';
+    victim.start();
+    await until('it refuses', () => !victim.running);
+    assert.equal(victim.exitCode, 1);
+    assert.match(victim.output, /data directory was lost or replaced/);
+    await kv.put('k/2', 'the others serve');
+  });
 });
 
 function newest(folder: string, ending: string): string {
