@@ -3,7 +3,7 @@
  * disturbed, nothing is lost.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
@@ -91,9 +91,14 @@ class Raw {
 
 const clientPort = (member: Member): number => Number(member.endpoint.split(':')[1]);
 
-function residentBytes(member: Member): number {
-  const status = readFileSync(`/proc/${member.pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)![1]) * 1024;
+function residentBytes({ pid }: Member): number {
+  return Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) * 1024;
+}
+
+/** Files that a process may have open, as far as the system lets it be raised. */
+function mostOpenFiles(): number {
+  const limit = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }));
+  return Number.isNaN(limit) ? Number.POSITIVE_INFINITY : limit;
 }
 
 const leaderAndTerm = async (): Promise<string> => {
@@ -135,6 +140,7 @@ describe('peers that speak something else', () => {
 
   test('are named in the log and cut off; writes go on and the leader stays', {
     timeout: 60_000,
+    skip: process.platform !== 'linux' && 'it takes many addresses on loopback',
   }, async () => {
     const stable = await leaderAndTerm();
     const victim = cluster.members[0]!;
@@ -407,9 +413,7 @@ describe('connections', () => {
   });
 
   test('10,000 idle ones cost little memory and nobody’s time', { timeout: 60_000 }, async (t) => {
-    const hard = Number(
-      /Max open files\s+\d+\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? 10_000,
-    );
+    const hard = mostOpenFiles();
     const count = Math.min(10_000, hard - 1000);
     if (count < 10_000) t.diagnostic(`only ${count}: the system allows ${hard} open files`);
     const target = await cluster.awaitLeader();
