@@ -95,6 +95,8 @@ class Comparison {
       await this.both(request, (service) => service.range(request));
     } else if (kind < 91) await this.#lease();
     else if (kind < 93) {
+      // etcd refills watches that are behind from time to time; what is compacted first, it cancels.
+      await this.#delivered();
       const request = { revision: Math.max(1, gen.revision(around)), physical: gen.oneIn(2) };
       await this.both(request, (service) => service.compact(request));
     } else if (kind < 96) await this.#watch(gen.revision(around));
@@ -117,9 +119,13 @@ class Comparison {
 
   async end(): Promise<void> {
     await this.#compareHash();
+    await this.#delivered();
+    for (const [theirs, ours] of this.#watches) assert.deepEqual(ours.log, theirs.log);
+  }
+
+  async #delivered(): Promise<void> {
     for (const [theirs, ours] of this.#watches) {
-      await until('etcd has sent as many events', () => theirs.count >= ours.count, 5000);
-      assert.deepEqual(ours.log, theirs.log);
+      await until('etcd has sent as many events', () => theirs.count >= ours.count);
     }
   }
 
