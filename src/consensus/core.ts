@@ -82,6 +82,8 @@ export interface Core {
   campaign(): void;
   /** A message to `peer` was dropped. */
   unreachable(peer: NodeId): void;
+  /** `peer` lost its log: what it acknowledged before counts no more. */
+  lost(peer: NodeId): void;
   /** The snapshot stream to `peer` ended. */
   snapshotSent(peer: NodeId, ok: boolean): void;
   /** A received snapshot is durable and restored. */

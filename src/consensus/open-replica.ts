@@ -1,9 +1,12 @@
 /** Puts a replica together: storage, transport, Raft core and the one loop that drives them. */
+import { join } from 'node:path';
+import { sleep } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
 import { QuorateError } from '../core/errors.ts';
 import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
+import type { Core } from './core.ts';
 import { RaftCore } from './raft/raft.ts';
 import {
   bootstrapEntries,
@@ -13,6 +16,7 @@ import {
   memberId,
 } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
+import { IS_NEW, type ProbationContext, ProbationCore, probation } from './replica/probation.ts';
 import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import type { StateMachine } from './state-machine.ts';
@@ -125,9 +129,14 @@ export async function openReplica<Result>(
     transport.setPeers(
       new Map(members.filter((m) => m.id !== own.id).map((m) => [m.id, m.peerUrls] as const)),
     );
+    const peers = members.filter((member) => member.id !== own.id).map((member) => member.id);
+    const newLength = bootstrap.length;
+    const marker = await joiningMarker(options, storage, peers.length > 0 ? newLength : undefined);
+    const raft = raftCore(own.id, storage, settings, random);
+    const core = marker === undefined ? raft : new ProbationCore(raft, own.id);
     const replica = new Replica<Result>({
       id: own.id,
-      core: raftCore(own.id, storage, settings, random),
+      core,
       storage,
       transport,
       machine: options.machine,
@@ -135,15 +144,92 @@ export async function openReplica<Result>(
       settings,
       clock,
       defer: options.defer ?? ((run) => void setImmediate(run)),
-      ...(options.events === undefined ? {} : { events: options.events }),
+      events: answeringIsNew(options.events ?? {}, core, newLength),
     });
     await replica.start();
+    if (core instanceof ProbationCore && marker !== undefined) {
+      const sent = transport;
+      const onProbation = endProbation(core, marker, options.log, {
+        peers,
+        ask: async (peer) => {
+          const question = Buffer.from(core.isMissed ? `!${own.id}` : own.id, 'latin1');
+          return (await sent.call(peer, IS_NEW, question, settings.electionMs))[0] === 1;
+        },
+        caughtUp: () => replica.readBarrier(),
+        pause: () => sleep(clock, settings.heartbeatMs),
+      });
+      onProbation.catch((error) => options.log?.('error', `still without a vote: ${error}`));
+    }
     return { replica, nodeId: own.id, clusterId };
   } catch (error) {
     await transport?.close();
     await storage.close();
     throw error;
   }
+}
+
+/** Answers peers on probation; `core` is the one that hears of it where a peer lost its log. */
+function answeringIsNew(events: ReplicaEvents, core: Core, newLength: number): ReplicaEvents {
+  return {
+    ...events,
+    onCall: (method, payload) => {
+      if (method === IS_NEW) {
+        const text = Buffer.from(payload).toString('latin1');
+        if (text.startsWith('!')) core.lost(text.slice(1));
+        return Promise.resolve(Buffer.of(core.status().lastIndex === newLength ? 1 : 0));
+      }
+      if (events.onCall !== undefined) return events.onCall(method, payload);
+      throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);
+    },
+  };
+}
+
+/** A file that stands for a probation which is not over; `undefined` where there is none to serve. */
+interface JoiningMarker {
+  remove(): Promise<void>;
+}
+
+/** A node is on probation from the first start in its folder until it is told otherwise. */
+async function joiningMarker(
+  { dataDir, disk = nodeDisk }: ReplicaPlace & ReplicaSurroundings,
+  { recovered }: Storage,
+  newLength: number | undefined,
+): Promise<JoiningMarker | undefined> {
+  if (newLength === undefined) return undefined;
+  const folder = join(dataDir, 'member');
+  const path = join(folder, 'joining');
+  const isMarked = await disk.exists(path);
+  // Also where a crash came between the first record of the log and the marker.
+  const isNew =
+    recovered.snapshot === undefined &&
+    recovered.entries.length === newLength &&
+    recovered.hardState.term === 1;
+  if (!isMarked && !isNew) return undefined;
+  if (!isMarked) {
+    await (await disk.open(path, 'create')).close();
+    await disk.syncFolder(folder);
+  }
+  return {
+    async remove() {
+      await disk.remove(path);
+      await disk.syncFolder(folder);
+    },
+  };
+}
+
+async function endProbation(
+  core: ProbationCore,
+  marker: JoiningMarker,
+  log: Log | undefined,
+  context: ProbationContext,
+): Promise<void> {
+  const reason = await probation(context);
+  if (reason === 'closed') return;
+  // First on the disk: what is voted from now on must not be forgotten by another probation.
+  await marker.remove();
+  core.end();
+  if (reason === 'caught-up')
+    log?.('info', 'came with an empty folder; has caught up, votes from now on');
 }
 
 function openTransport(

@@ -85,6 +85,19 @@ describe('batches, windows and bounds', () => {
     assert.equal(sent.filter(({ to, type }) => to === '3' && type === append).length, 1);
   });
 
+  test('what a peer acknowledged before it lost its log counts no more', () => {
+    const node = leading();
+    node.core.propose([bytes('x')]);
+    node.run();
+    node.core.step(message(appendReply, '2', '1', 1, { index: 1 }));
+    assert.equal(node.status.peers[0]!.match, 1);
+    node.core.lost('2');
+    assert.equal(node.status.peers[0]!.match, 0);
+    assert.equal(node.status.peers[0]!.state, 'probe');
+    const probe = node.run().find(({ to, type }) => to === '2' && type === append);
+    assert.equal(probe?.index, node.status.lastIndex);
+  });
+
   test('an acknowledgement of more than the log holds is not believed', () => {
     const node = leading();
     node.core.propose([bytes('x')]);

@@ -417,6 +417,10 @@ export class RaftCore implements Core {
     if (this.#self.role === 'leader') this.#replication.onUnreachable(peer);
   }
 
+  lost(peer: NodeId): void {
+    if (this.#self.role === 'leader') this.#replication.onLost(peer);
+  }
+
   snapshotSent(peer: NodeId, ok: boolean): void {
     if (this.#self.role === 'leader') this.#replication.onSnapshotSent(peer, ok);
   }

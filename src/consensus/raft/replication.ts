@@ -246,6 +246,15 @@ export class Replication {
     peer.waiting = true;
   }
 
+  /** The peer's log is gone: it starts as after an election. */
+  onLost(id: NodeId): void {
+    const peer = this.#byId.get(id);
+    if (peer === undefined) return;
+    peer.reset(this.#log.lastIndex + 1);
+    peer.active = true;
+    this.isDue = true;
+  }
+
   onSnapshotSent(id: NodeId, isInstalled: boolean): void {
     const peer = this.#byId.get(id);
     if (peer?.state !== 'snapshot') return;
