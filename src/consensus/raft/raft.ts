@@ -401,14 +401,12 @@ export class RaftCore implements Core {
     this.#configuration = configuration;
     this.#isVoter = configuration.voters.includes(this.#id);
     this.#replication.configure(configuration);
-    if (this.#self.role === 'leader') {
-      if (!this.#isVoter) {
-        this.#becomeFollower(this.#self.term, NO_NODE);
-        return;
-      }
+    const { role, term } = this.#self;
+    if (role === 'leader' && !this.#isVoter) this.#becomeFollower(term, NO_NODE);
+    else if (role === 'leader') {
       this.#leadership.onConfigured();
-      this.#reads.completeRound(this.#self.term);
-    } else if (!this.#isVoter || this.#self.role === 'learner') {
+      this.#reads.completeRound(term);
+    } else if (!this.#isVoter || role === 'learner') {
       this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
     }
   }
