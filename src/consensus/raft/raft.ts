@@ -8,8 +8,7 @@
  * network (see `durability.ts`, `outbox.ts`).
  *
  * Entries may be handed out as committed before this node's own disk has them: a quorum's disks do.
- * A commit index alone is no reason to write: it rides along with the next entries. What that
- * loses in a crash is learned again from the leader.
+ * A commit index alone is not written: it rides along with entries, and is learned again after a crash.
  */
 import { assert, unreachable } from '../../core/assert.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
