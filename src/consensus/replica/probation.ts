@@ -1,15 +1,18 @@
 /**
  * A node that starts with an empty folder may have been here before and have lost its disk: it has
  * forgotten what it voted for and what it acknowledged (Raft §5: both are durable, or nothing holds).
- * So it gives no vote and does not campaign until one of two things is certain:
+ * So it takes no part until one of two things is certain:
  *
  * - the cluster is new: a majority, itself included, has nothing in its log but the first members;
- * - it has caught up with a leader that the others elected without it. What it may once have
- *   acknowledged and was committed is then in its log again; and it votes in later terms only, since
- *   it may have voted in this one.
+ * - it has caught up with a leader that the others confirmed without it.
  *
- * Until then it takes in the log like a learner. With too few of the others up there is no leader: no
- * answer rather than a wrong one.
+ * The second goes in steps. *Silent*: it hears the leader and answers nothing that counts, since it may
+ * have promised a later term, and a deposed leader must not find a quorum with its help. A read index
+ * granted now was confirmed by a majority of others. *Confirmed*: it acknowledges, like a learner, and
+ * gives no vote yet. When it holds all that the read index stands for it votes again, in later terms
+ * only, since it may have voted in this one.
+ *
+ * With too few of the others up there is no leader: no answer rather than a wrong one.
  */
 import { isQuorateError } from '../../core/errors.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
@@ -22,12 +25,28 @@ import type { Configuration, NodeId, SnapshotMetadata } from '../types.ts';
  */
 export const IS_NEW = 'is-new';
 
-/** A core whose node does not take part in elections until `end`. */
+/** What a leader or a candidate counts. */
+function isCounted({ type }: RaftMessage): boolean {
+  return (
+    type === MessageType.appendReply ||
+    type === MessageType.heartbeatReply ||
+    type === MessageType.voteReply ||
+    type === MessageType.preVoteReply
+  );
+}
+
+function withoutCounted(messages: readonly RaftMessage[]): readonly RaftMessage[] {
+  return messages.filter((message) => !isCounted(message));
+}
+
+/** A core whose node answers nothing that counts until a leader is confirmed, and gives no vote until `end`. */
 export class ProbationCore implements Core {
   readonly #core: Core;
   readonly #id: NodeId;
   #configuration: Configuration | undefined;
   #isOver = false;
+  /** A majority of others confirmed the leader since this node came back. */
+  #isConfirmed = false;
   /** No vote in terms up to this. */
   #silentUpTo = 0;
   /** The leader counts on entries that this node had in an earlier life. */
@@ -55,7 +74,7 @@ export class ProbationCore implements Core {
 
   /** Whether the leader is to be told that it counts on what is gone. */
   get isMissed(): boolean {
-    return this.#isMissed;
+    return this.#isConfirmed && this.#isMissed;
   }
 
   /** A leader that has not noticed yet takes what was lost for ours, and for committed here. */
@@ -123,7 +142,15 @@ export class ProbationCore implements Core {
     return this.#core.hasEffects();
   }
   take(): Effects {
-    return this.#core.take();
+    const effects = this.#core.take();
+    if (this.#isOver || this.#isConfirmed) return effects;
+    // What this node said so far had no part in it: nothing of it was sent.
+    this.#isConfirmed = effects.reads.length > 0;
+    return {
+      ...effects,
+      messages: withoutCounted(effects.messages),
+      messagesAfterPersist: withoutCounted(effects.messagesAfterPersist),
+    };
   }
   status(): CoreStatus {
     return this.#core.status();
