@@ -225,7 +225,7 @@ async function endProbation(
 ): Promise<void> {
   const reason = await probation(context);
   if (reason === 'closed') return;
-  // First on the disk: what is voted from now on must not be forgotten by another probation.
+  // In this order a crash between the two leaves a full member that has not voted yet.
   await marker.remove();
   core.end();
   if (reason === 'caught-up')

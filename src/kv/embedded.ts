@@ -263,7 +263,7 @@ export class EmbeddedKv implements KvService {
     return result;
   }
 
-  /** Unique among the requests of this member's life; only etcd's tools look at it. */
+  /** Unique among the requests of this process; only etcd's tools look at it. */
   #nextRequestId(): bigint {
     return ((this.#options.memberId & 0xffffn) << 47n) | BigInt(this.#requests);
   }
