@@ -2,7 +2,7 @@
  * The Raft core alone: three nodes in one thread, no disk, no network, a write is durable at once.
  * What is left is the cost of deciding, per committed proposal.
  */
-import type { RaftMessage } from '../src/consensus/raft/messages.ts';
+import type { PeerMessage } from '../src/consensus/messages.ts';
 import { RaftCore } from '../src/consensus/raft/raft.ts';
 import { seededRandom } from '../src/core/random.ts';
 import type { Report } from './report.ts';
@@ -32,7 +32,7 @@ class LocalCluster {
     while (this.turn());
   }
 
-  #deliver(messages: readonly RaftMessage[]): void {
+  #deliver(messages: readonly PeerMessage[]): void {
     for (const message of messages) this.cores[IDS.indexOf(message.to)]!.step(message);
   }
 

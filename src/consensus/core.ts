@@ -2,11 +2,22 @@
  * The interface between a replica and a consensus core. A core decides and does nothing else: no
  * I/O, no timer, no clock. Inputs are method calls, outputs are collected and taken with `take`.
  */
-import type { RaftMessage } from './raft/messages.ts';
-import type { Configuration, Entry, NodeId, Persist, Role, SnapshotMetadata } from './types.ts';
+import type { PeerMessage } from './messages.ts';
+import type {
+  Configuration,
+  Entry,
+  EntryType,
+  NodeId,
+  Persist,
+  Role,
+  SnapshotMetadata,
+} from './types.ts';
 
-/** Why a proposal was not taken. It never entered the log. */
-export type Refusal = 'no-leader' | 'not-leader' | 'busy' | 'transferring';
+/**
+ * Why a proposal was not taken. It never entered the log. `changing`: another change of the
+ * configuration is under way, or this core cannot change it.
+ */
+export type Refusal = 'no-leader' | 'not-leader' | 'busy' | 'transferring' | 'changing';
 
 /** A linearizable read may be served once the state machine has applied `index`. */
 export interface ReadState {
@@ -19,9 +30,9 @@ export interface Effects {
   /** To be made durable in order; report `persisted(sequence)` when it is. */
   readonly persist: (Persist & { readonly sequence: number }) | undefined;
   /** May be sent at once: they promise nothing that is not durable yet. */
-  readonly messages: readonly RaftMessage[];
+  readonly messages: readonly PeerMessage[];
   /** May be sent only when `persist` of this very object is durable (at once if there is none pending). */
-  readonly messagesAfterPersist: readonly RaftMessage[];
+  readonly messagesAfterPersist: readonly PeerMessage[];
   /** Committed entries not handed out before, in order: apply them. */
   readonly committed: readonly Entry[];
   readonly reads: readonly ReadState[];
@@ -30,7 +41,7 @@ export interface Effects {
   /** A received snapshot was accepted: restore the state machine from it, then call `snapshotInstalled`. */
   readonly install: SnapshotMetadata | undefined;
   /** Peers that need the snapshot instead of entries: send it, then call `snapshotSent`. */
-  readonly snapshotsWanted: readonly RaftMessage[];
+  readonly snapshotsWanted: readonly PeerMessage[];
   /** Role, term or leader changed since the last `take`. */
   readonly stateChanged: boolean;
 }
@@ -62,12 +73,20 @@ export interface Core {
   /** One heartbeat interval has passed. */
   tick(): void;
   /** A message of a peer. */
-  step(message: RaftMessage): void;
+  step(message: PeerMessage): void;
   /**
    * Appends to the log if this node leads. All of `data` or none.
    * @returns the index of the first one and the term, or why not.
    */
   propose(data: readonly Uint8Array[]): { readonly index: number; readonly term: number } | Refusal;
+  /**
+   * Appends a configuration change if this node leads and none is under way: at most one may be in the
+   * log and not applied. `type` is one of the two of `EntryType`.
+   */
+  proposeChange(
+    type: EntryType,
+    data: Uint8Array,
+  ): { readonly index: number; readonly term: number } | Refusal;
   /** Asks for a linearizable read point; answered in `reads` or `droppedReads` under `context`. */
   readIndex(context: number): void;
   /** The `persist` with this sequence number, and all before it, are durable. */

@@ -57,6 +57,8 @@ export interface ReplicaSurroundings {
   readonly disk?: Disk;
   readonly transport?: Transport;
   readonly defer?: (run: () => void) => void;
+  /** Wraps the consensus core, so that all that goes in and out can be watched. */
+  readonly wrapCore?: (core: Core) => Core;
 }
 
 /** Who a replica is, where its log lives, how it behaves, and what it replicates. */
@@ -132,7 +134,7 @@ export async function openReplica<Result>(
     const peers = members.filter((member) => member.id !== own.id).map((member) => member.id);
     const newLength = bootstrap.length;
     const marker = await joiningMarker(options, storage, peers.length > 0 ? newLength : undefined);
-    const raft = raftCore(own.id, storage, settings, random);
+    const raft = (options.wrapCore ?? unchanged)(raftCore(own.id, storage, settings, random));
     const core = marker === undefined ? raft : new ProbationCore(raft, own.id);
     const replica = new Replica<Result>({
       id: own.id,
@@ -166,6 +168,10 @@ export async function openReplica<Result>(
     await storage.close();
     throw error;
   }
+}
+
+function unchanged(core: Core): Core {
+  return core;
 }
 
 /** Answers peers on probation; `core` is the one that hears of it where a peer lost its log. */

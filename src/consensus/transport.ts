@@ -2,18 +2,18 @@
  * How nodes reach each other, as the replica sees it. `transport/` implements it on TCP;
  * the simulator has one of its own.
  */
-import type { RaftMessage } from './raft/messages.ts';
+import type { PeerMessage } from './messages.ts';
 import type { NodeId, SnapshotMetadata } from './types.ts';
 
 /** What the replica does with what arrives. */
 export interface TransportHandlers {
   /** A protocol message, in the order sent per peer and channel. */
-  onMessage(message: RaftMessage): void;
+  onMessage(message: PeerMessage): void;
   /** A request of a peer; the reply is sent back to it. A rejection reaches the caller as an error. */
   onCall(from: NodeId, method: string, payload: Uint8Array): Promise<Uint8Array>;
   /** A snapshot that a leader sends: resolves when the chunks were taken and it is installed. */
   onSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void>;
@@ -34,7 +34,7 @@ export interface Transport {
    * Sends and forgets. Messages to one peer arrive in order or not at all. Beyond the queue limit,
    * and while there is no connection, they are dropped and `onUnreachable` is called.
    */
-  send(message: RaftMessage): void;
+  send(message: PeerMessage): void;
 
   /** Hands what was sent so far to the network now, not at the end of the turn. Saves a round of the loop. */
   flush(): void;
@@ -48,7 +48,7 @@ export interface Transport {
 
   /** Streams a snapshot on the bulk connection; resolves when the peer has installed it. */
   sendSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void>;

@@ -9,8 +9,11 @@ export type NodeId = string;
 /** No node: the vote not given, the leader not known. */
 export const NO_NODE: NodeId = '';
 
-/** Kinds of log entry, numbered as in etcd's raft so that its tools read our log. */
-export const EntryType = { normal: 0, configChange: 1 } as const;
+/**
+ * Kinds of log entry, numbered as in etcd's raft so that its tools read our log: `configChange` holds one
+ * change, `configChangeV2` several at once, or the end of a joint configuration.
+ */
+export const EntryType = { normal: 0, configChange: 1, configChangeV2: 2 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
 
 /** One entry of the replicated log. Terms and indexes are whole numbers below 2^53. */
@@ -35,6 +38,18 @@ export interface Configuration {
   readonly voters: readonly NodeId[];
   /** Receive the log and do not vote. */
   readonly learners: readonly NodeId[];
+  /** Between two sets of voters: elections and commits need a majority of each (Raft §6). */
+  readonly joint?: JointConfiguration | undefined;
+}
+
+/** The part of a joint configuration that is being left. */
+export interface JointConfiguration {
+  /** The voters of the old configuration, sorted by id; `voters` are those of the new one. */
+  readonly outgoing: readonly NodeId[];
+  /** Of `outgoing`: become learners when the joint configuration ends. */
+  readonly learnersNext: readonly NodeId[];
+  /** The leader ends it by itself as soon as it is applied. */
+  readonly autoLeave: boolean;
 }
 
 /** What a snapshot stands for: the log up to and including `index`. */

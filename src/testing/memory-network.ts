@@ -3,7 +3,7 @@
  * messages to a peer arrive in order, later than the call that sent them, or not at all.
  */
 
-import type { RaftMessage } from '../consensus/raft/messages.ts';
+import type { PeerMessage } from '../consensus/messages.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../consensus/transport.ts';
 import type { NodeId, SnapshotMetadata } from '../consensus/types.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
@@ -54,7 +54,7 @@ class MemoryTransport implements Transport {
   readonly #shared: Shared;
   #handlers: TransportHandlers | undefined;
   #peers: Set<NodeId>;
-  #inbox: RaftMessage[];
+  #inbox: PeerMessage[];
   readonly #pending: Set<(error: Error) => void>;
 
   constructor(shared: Shared, id: NodeId) {
@@ -83,7 +83,7 @@ class MemoryTransport implements Transport {
     return [...this.#peers].map((id) => ({ id, connected: this.#reach(id) !== undefined }));
   }
 
-  send(message: RaftMessage): void {
+  send(message: PeerMessage): void {
     if (!this.#peers.has(message.to)) return;
     const peer = this.#reach(message.to);
     if (peer !== undefined) peer.#receive(message);
@@ -117,7 +117,7 @@ class MemoryTransport implements Transport {
   }
 
   async sendSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {
@@ -147,7 +147,7 @@ class MemoryTransport implements Transport {
     return peer.#peers.has(this.id) ? peer : undefined;
   }
 
-  #receive(message: RaftMessage): void {
+  #receive(message: PeerMessage): void {
     this.#inbox.push(message);
     if (this.#inbox.length === 1) setImmediate(() => this.#deliver());
   }

@@ -32,7 +32,7 @@ export const LAYERS: readonly Layer[] = [
       'src/consensus/storage.ts',
       'src/consensus/transport.ts',
       'src/consensus/state-machine.ts',
-      'src/consensus/raft/messages.ts',
+      'src/consensus/messages.ts',
       'src/locks/locks.ts',
       'src/locks/elections.ts',
       'src/server/backend.ts',

@@ -1,9 +1,9 @@
 /** An election from the candidate's side (Raft §5.2): who was asked, who answered, how long to wait. */
 import type { Random } from '../../core/random.ts';
+import type { MessageType } from '../messages.ts';
 import type { NodeId } from '../types.ts';
 import { draft } from './draft.ts';
 import type { RaftLog } from './log.ts';
-import type { MessageType } from './messages.ts';
 import type { Outbox } from './outbox.ts';
 import { type Verdict, verdict } from './quorum.ts';
 

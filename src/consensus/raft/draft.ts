@@ -1,9 +1,10 @@
 /** The one place that makes messages, so that all of them share one hidden class. */
+
+import type { MessageType, PeerMessage } from '../messages.ts';
 import type { Entry, NodeId } from '../types.ts';
-import type { MessageType, RaftMessage } from './messages.ts';
 
 /** A message that is still being filled in. */
-export type Draft = { -readonly [Field in keyof RaftMessage]: RaftMessage[Field] };
+export type Draft = { -readonly [Field in keyof PeerMessage]: PeerMessage[Field] };
 
 const NO_ENTRIES: readonly Entry[] = Object.freeze([]);
 

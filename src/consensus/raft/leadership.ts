@@ -4,11 +4,11 @@
  */
 import { assert } from '../../core/assert.ts';
 import type { Refusal } from '../core.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import { EntryType, NO_NODE, type NodeId } from '../types.ts';
 import { draft } from './draft.ts';
 import type { Durability } from './durability.ts';
 import type { RaftLog } from './log.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import type { Outbox } from './outbox.ts';
 import type { Progress } from './progress.ts';
 import type { Replication } from './replication.ts';
@@ -102,7 +102,7 @@ export class Leadership {
     this.#replication.isDue = true;
   }
 
-  onAppendReply(peer: Progress, reply: RaftMessage): void {
+  onAppendReply(peer: Progress, reply: PeerMessage): void {
     if (this.#replication.onAppendReply(peer, reply)) this.advanceCommit();
     if (peer.id === this.#transferee && peer.match === this.#log.lastIndex) this.#sendTimeoutNow();
   }

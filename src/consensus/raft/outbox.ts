@@ -3,22 +3,23 @@
  * "persist before promise" (Raft §5, figure 2): no message leaves before the term and vote it was
  * made under are on the disk, and no acknowledgement before the entries it acknowledges.
  */
+
+import { MessageType, type PeerMessage } from '../messages.ts';
 import { type Durability, NEXT_WRITE } from './durability.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 
 /** Held messages beyond this are lost, oldest first: Raft tolerates loss, memory does not. */
 const MAX_HELD = 4096;
 
-const NONE: readonly RaftMessage[] = Object.freeze([]);
+const NONE: readonly PeerMessage[] = Object.freeze([]);
 
 export class Outbox {
   readonly #durability: Durability;
   /** Wait for nothing. */
-  #ready: RaftMessage[];
+  #ready: PeerMessage[];
   /** Wait for the write of the next `take`. */
-  #next: RaftMessage[];
+  #next: PeerMessage[];
   /** Wait for a write under way: message and sequence, side by side. */
-  #held: RaftMessage[];
+  #held: PeerMessage[];
   #heldFor: number[];
 
   constructor(durability: Durability) {
@@ -34,16 +35,16 @@ export class Outbox {
   }
 
   /** Queues a message that promises nothing but the term it was made in. */
-  send(message: RaftMessage): void {
+  send(message: PeerMessage): void {
     this.#queue(message, this.#durability.dependency(0));
   }
 
   /** Queues a message that promises the log up to `index`. */
-  sendDurable(message: RaftMessage, index: number): void {
+  sendDurable(message: PeerMessage, index: number): void {
     this.#queue(message, this.#durability.dependency(index));
   }
 
-  #queue(message: RaftMessage, waitsFor: number): void {
+  #queue(message: PeerMessage, waitsFor: number): void {
     if (waitsFor === 0) {
       this.#ready.push(message);
     } else if (waitsFor === NEXT_WRITE) {
@@ -77,7 +78,7 @@ export class Outbox {
     this.#heldFor.length = kept;
   }
 
-  takeReady(): readonly RaftMessage[] {
+  takeReady(): readonly PeerMessage[] {
     if (this.#ready.length === 0) return NONE;
     const messages = this.#ready;
     this.#ready = [];
@@ -85,7 +86,7 @@ export class Outbox {
   }
 
   /** What waits for the write of this `take`. */
-  takeAfterWrite(): readonly RaftMessage[] {
+  takeAfterWrite(): readonly PeerMessage[] {
     if (this.#next.length === 0) return NONE;
     const messages = this.#next;
     this.#next = [];
@@ -94,7 +95,7 @@ export class Outbox {
 }
 
 /** An acknowledgement says "up to": a later one to the same leader makes the earlier one needless. */
-function supersedes(message: RaftMessage, earlier: RaftMessage): boolean {
+function supersedes(message: PeerMessage, earlier: PeerMessage): boolean {
   return (
     message.type === MessageType.appendReply &&
     earlier.type === MessageType.appendReply &&

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isQuorateError } from '../../core/errors.ts';
 import { seededRandom } from '../../core/random.ts';
-import { MessageType } from './messages.ts';
+import { MessageType } from '../messages.ts';
 import { RaftCore } from './raft.ts';
 import { bytes, entriesOf, entryAt, leading, message, Node } from './test-cluster.ts';
 

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { MessageType } from './messages.ts';
+import { MessageType } from '../messages.ts';
 import { bytes, Cluster, leading, message, Node } from './test-cluster.ts';
 
 const { appendReply, heartbeat, vote, preVote, preVoteReply } = MessageType;

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isQuorateError } from '../../core/errors.ts';
+import { MessageType } from '../messages.ts';
 import type { Entry } from '../types.ts';
-import { MessageType } from './messages.ts';
 import type { RaftSettings } from './settings.ts';
 import { bytes, Cluster, entryAt, leading, message, Node } from './test-cluster.ts';
 

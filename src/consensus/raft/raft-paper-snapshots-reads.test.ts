@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { MessageType } from './messages.ts';
+import { MessageType } from '../messages.ts';
 import { Cluster, entryAt, message, Node, only, win } from './test-cluster.ts';
 
 const { append, appendReply, heartbeat } = MessageType;

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { seededRandom } from '../../core/random.ts';
-import { MessageType } from './messages.ts';
+import { MessageType } from '../messages.ts';
 import { RaftCore } from './raft.ts';
 import { Cluster, leading, message, Node } from './test-cluster.ts';
 

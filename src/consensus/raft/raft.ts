@@ -12,6 +12,7 @@
  */
 import { assert, unreachable } from '../../core/assert.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import {
   type Configuration,
   type Entry,
@@ -24,7 +25,6 @@ import { draft } from './draft.ts';
 import { Durability } from './durability.ts';
 import { Leadership } from './leadership.ts';
 import { RaftLog } from './log.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import { Reads } from './reads.ts';
 import { Receiver } from './receiver.ts';
@@ -122,7 +122,7 @@ export class RaftCore implements Core {
 
   // Messages
 
-  step(message: RaftMessage): void {
+  step(message: PeerMessage): void {
     if (message.to !== this.#id || message.from === this.#id) return;
     if (message.term < this.#self.term) {
       this.#answerStale(message);
@@ -171,7 +171,7 @@ export class RaftCore implements Core {
   }
 
   /** Raft §5.1: a newer term makes a follower of anyone. Returns whether the message still matters. */
-  #meetNewerTerm(message: RaftMessage): boolean {
+  #meetNewerTerm(message: PeerMessage): boolean {
     const { type } = message;
     if (type === MessageType.vote || type === MessageType.preVote) {
       // Thesis §4.2.3: whoever hears a leader is not to be disturbed, unless the leader asked for it.
@@ -195,7 +195,7 @@ export class RaftCore implements Core {
    * receives: else a node that came back with a newer term, and whose pre-votes are refused because
    * the leader is well, would never follow it.
    */
-  #answerStale(message: RaftMessage): void {
+  #answerStale(message: PeerMessage): void {
     switch (message.type) {
       case MessageType.append:
       case MessageType.heartbeat:
@@ -261,7 +261,7 @@ export class RaftCore implements Core {
     this.#ballot.request(MessageType.vote, this.#configuration.voters, this.#self.term, force);
   }
 
-  #onVoteRequest(request: RaftMessage): void {
+  #onVoteRequest(request: PeerMessage): void {
     const isPre = request.type === MessageType.preVote;
     const isFree =
       this.#self.vote === request.from ||
@@ -280,7 +280,7 @@ export class RaftCore implements Core {
     this.#outbox.send(draft(replyType, this.#id, request.from, request.term));
   }
 
-  #onPreVoteReply(reply: RaftMessage): void {
+  #onPreVoteReply(reply: PeerMessage): void {
     if (this.#self.role !== 'pre-candidate') return;
     // A grant of an earlier attempt names an earlier term.
     if (reply.reject) this.#onVote(reply.from, false);
@@ -320,7 +320,7 @@ export class RaftCore implements Core {
 
   // Following a leader (Raft §5.3, §7)
 
-  #followLeader(message: RaftMessage): void {
+  #followLeader(message: PeerMessage): void {
     assert(this.#self.role !== 'leader', 'a term has one leader');
     assert(
       this.#self.leader === NO_NODE || this.#self.leader === message.from,
@@ -348,7 +348,11 @@ export class RaftCore implements Core {
     return this.#leadership.propose(data);
   }
 
-  #onFollowerReply(reply: RaftMessage): void {
+  proposeChange(): Refusal {
+    return 'changing';
+  }
+
+  #onFollowerReply(reply: PeerMessage): void {
     const peer = this.#replication.progressOf(reply.from);
     if (peer === undefined) return;
     if (reply.type === MessageType.heartbeatReply) {
@@ -449,7 +453,7 @@ export class RaftCore implements Core {
   }
 
   take(): Effects {
-    let snapshotsWanted: readonly RaftMessage[] = NOTHING;
+    let snapshotsWanted: readonly PeerMessage[] = NOTHING;
     if (this.#self.role === 'leader') {
       if (this.#mayBeginRound() && this.#reads.beginRound(this.#log.commit, this.#self.term)) {
         this.#heartbeatElapsed = 0;

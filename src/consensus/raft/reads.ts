@@ -1,9 +1,9 @@
 /** Linearizable reads of one node, in whichever role it is: where they wait and what answers them. */
 import type { Random } from '../../core/random.ts';
 import type { ReadState } from '../core.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import { NO_NODE, type NodeId } from '../types.ts';
 import { draft } from './draft.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import type { Outbox } from './outbox.ts';
 import { ForwardedReads, type ReadBatch, ReadRounds } from './read-index.ts';
 import type { Replication } from './replication.ts';
@@ -139,7 +139,7 @@ export class Reads {
     this.#outbox.send(request);
   }
 
-  onReply(reply: RaftMessage): void {
+  onReply(reply: PeerMessage): void {
     const contexts = this.#forwarded.complete(reply.context);
     if (contexts === undefined) return;
     for (const context of contexts) this.#answered.push({ context, index: reply.index });

@@ -4,11 +4,11 @@
  */
 import { assert } from '../../core/assert.ts';
 import { QuorateError } from '../../core/errors.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import type { Configuration, Entry, NodeId, SnapshotMetadata } from '../types.ts';
 import { draft } from './draft.ts';
 import type { Durability } from './durability.ts';
 import type { RaftLog } from './log.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import type { Outbox } from './outbox.ts';
 
 export class Receiver {
@@ -45,7 +45,7 @@ export class Receiver {
     return this.#installing;
   }
 
-  onAppend(append: RaftMessage): void {
+  onAppend(append: PeerMessage): void {
     // The leader will send again what is needed after the snapshot.
     if (this.#installing !== undefined) return;
     const log = this.#log;
@@ -65,7 +65,7 @@ export class Receiver {
     this.acknowledge(append.from, lastNew, append.term);
   }
 
-  #refuse(append: RaftMessage): void {
+  #refuse(append: PeerMessage): void {
     const reply = draft(MessageType.appendReply, this.#id, append.from, append.term);
     reply.reject = true;
     reply.index = append.index;
@@ -98,7 +98,7 @@ export class Receiver {
     this.#outbox.sendDurable(reply, index);
   }
 
-  onHeartbeat(heartbeat: RaftMessage): void {
+  onHeartbeat(heartbeat: PeerMessage): void {
     if (this.#installing === undefined) {
       // A leader tells us only of commits that we have acknowledged.
       if (heartbeat.commit > this.#log.lastIndex) {
@@ -119,7 +119,7 @@ export class Receiver {
    * The whole of a snapshot has arrived. Where our log agrees with it, it only says what is
    * committed. `configuration` stands in `install` until the snapshot's own is read.
    */
-  onSnapshot(message: RaftMessage, configuration: Configuration): void {
+  onSnapshot(message: PeerMessage, configuration: Configuration): void {
     if (this.#installing !== undefined) return;
     const log = this.#log;
     const { index, logTerm } = message;
@@ -144,7 +144,7 @@ export class Receiver {
 }
 
 /** Never trust the wire: entries follow each other and none is of a term that has not begun. */
-function isWellFormed(append: RaftMessage): boolean {
+function isWellFormed(append: PeerMessage): boolean {
   let index = append.index;
   let term = append.logTerm;
   for (const entry of append.entries) {

@@ -4,10 +4,10 @@
  * that has gathered into one append message a peer.
  */
 import type { PeerProgress } from '../core.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import type { Configuration, Entry, NodeId } from '../types.ts';
 import { draft } from './draft.ts';
 import { entryBytes, type RaftLog } from './log.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import type { Outbox } from './outbox.ts';
 import { InflightWindow, Progress } from './progress.ts';
 import { majority, reachedByMajority } from './quorum.ts';
@@ -32,7 +32,7 @@ export class Replication {
   readonly #scratch: number[];
   /** Something changed that may allow to send. */
   isDue: boolean;
-  #snapshotsWanted: RaftMessage[];
+  #snapshotsWanted: PeerMessage[];
   /** Peers in step get the same entries: the last slice, shared between their messages. */
   #slice: readonly Entry[];
   #sliceBytes: number;
@@ -206,7 +206,7 @@ export class Replication {
     this.#snapshotsWanted.push(message);
   }
 
-  takeSnapshotsWanted(): readonly RaftMessage[] {
+  takeSnapshotsWanted(): readonly PeerMessage[] {
     if (this.#snapshotsWanted.length === 0) return NOTHING;
     const wanted = this.#snapshotsWanted;
     this.#snapshotsWanted = [];
@@ -216,7 +216,7 @@ export class Replication {
   // Answers
 
   /** Returns whether the peer's match moved: a commit may follow. */
-  onAppendReply(peer: Progress, reply: RaftMessage): boolean {
+  onAppendReply(peer: Progress, reply: PeerMessage): boolean {
     peer.active = true;
     if (reply.reject) {
       const { hintIndex, hintTerm } = reply;
@@ -230,7 +230,7 @@ export class Replication {
     return peer.acknowledge(reply.index, this.#log.firstIndex);
   }
 
-  onHeartbeatReply(peer: Progress, reply: RaftMessage): void {
+  onHeartbeatReply(peer: Progress, reply: PeerMessage): void {
     peer.active = true;
     peer.waiting = false;
     if (reply.context > peer.readRound) peer.readRound = reply.context;

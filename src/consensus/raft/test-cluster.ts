@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { seededRandom } from '../../core/random.ts';
 import type { Effects } from '../core.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import {
   type Configuration,
   type Entry,
@@ -15,7 +16,6 @@ import {
   type SnapshotMetadata,
 } from '../types.ts';
 import { type Draft, draft } from './draft.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import { RaftCore } from './raft.ts';
 import type { RaftSettings } from './settings.ts';
 
@@ -49,12 +49,12 @@ export function message(
   to: NodeId,
   term: number,
   fields: Partial<Draft> = {},
-): RaftMessage {
+): PeerMessage {
   return Object.assign(draft(type, from, to, term), fields);
 }
 
 /** Lets `node` win: the others' votes are invented. */
-export function win(node: Node, voters: readonly string[]): RaftMessage[] {
+export function win(node: Node, voters: readonly string[]): PeerMessage[] {
   node.core.campaign();
   node.run();
   const { term } = node.status;
@@ -64,7 +64,7 @@ export function win(node: Node, voters: readonly string[]): RaftMessage[] {
 }
 
 /** The messages of one kind. */
-export function only(messages: readonly RaftMessage[], type: number): RaftMessage[] {
+export function only(messages: readonly PeerMessage[], type: number): PeerMessage[] {
   return messages.filter((sent) => sent.type === type);
 }
 
@@ -98,7 +98,7 @@ export class Node {
   readonly applied: string[];
   reads: { context: number; index: number }[];
   droppedReads: number[];
-  snapshotsWanted: RaftMessage[];
+  snapshotsWanted: PeerMessage[];
   install: SnapshotMetadata | undefined;
   persists: Persist[];
 
@@ -160,8 +160,8 @@ export class Node {
   }
 
   /** Takes all effects. Returns what may be sent now. */
-  run(): RaftMessage[] {
-    const sent: RaftMessage[] = [];
+  run(): PeerMessage[] {
+    const sent: PeerMessage[] = [];
     while (this.core.hasEffects()) {
       const effects = this.core.take();
       sent.push(...effects.messages);
@@ -185,8 +185,8 @@ export class Node {
   }
 
   /** The disk finishes its oldest writes. Returns the messages that had waited for them. */
-  completeWrites(count = this.#waiting.length): RaftMessage[] {
-    const sent: RaftMessage[] = [];
+  completeWrites(count = this.#waiting.length): PeerMessage[] {
+    const sent: PeerMessage[] = [];
     for (const { persist, messagesAfterPersist } of this.#waiting.splice(0, count)) {
       if (persist !== undefined) {
         this.#write(persist);
@@ -221,7 +221,7 @@ export class Node {
   }
 
   /** One message in, everything that may leave at once out. */
-  answer(input: RaftMessage): RaftMessage[] {
+  answer(input: PeerMessage): PeerMessage[] {
     this.core.step(input);
     return this.run();
   }
@@ -237,7 +237,7 @@ export class Cluster {
   /** Ways, as `from>to`, on which everything is lost. */
   readonly cut: Set<string>;
   /** Everything that was delivered since it was last emptied. */
-  delivered: RaftMessage[];
+  delivered: PeerMessage[];
 
   constructor(starts: readonly Start[]) {
     const voters = starts.map((_, at) => String(at + 1));
@@ -277,7 +277,7 @@ export class Cluster {
     assert.fail('the cluster does not come to rest');
   }
 
-  deliver(sent: RaftMessage): void {
+  deliver(sent: PeerMessage): void {
     if (this.cut.has(`${sent.from}>${sent.to}`)) return;
     this.delivered.push(sent);
     this.node(sent.to).core.step(sent);

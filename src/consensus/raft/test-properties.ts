@@ -3,6 +3,7 @@
  * promise, and that nothing a node knew durably is ever taken back.
  */
 import assert from 'node:assert/strict';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import type {
   Configuration,
   Entry,
@@ -11,7 +12,6 @@ import type {
   Persist,
   SnapshotMetadata,
 } from '../types.ts';
-import { MessageType, type RaftMessage } from './messages.ts';
 import type { RaftCore } from './raft.ts';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -31,11 +31,11 @@ export interface Disk {
 export interface PendingWrite {
   readonly write: Persist;
   readonly sequence: number;
-  readonly messages: readonly RaftMessage[];
+  readonly messages: readonly PeerMessage[];
 }
 
 export interface Transfer {
-  readonly message: RaftMessage;
+  readonly message: PeerMessage;
   readonly snapshot: Snapshot;
 }
 
@@ -124,7 +124,7 @@ export class Properties {
   }
 
   /** Persist before promise. */
-  checkPromise(node: SimulatedNode, message: RaftMessage): void {
+  checkPromise(node: SimulatedNode, message: PeerMessage): void {
     const { hardState } = node.disk;
     const { type, term, reject } = message;
     if (type === MessageType.preVote) return;

@@ -7,8 +7,8 @@
 import assert from 'node:assert/strict';
 import { type Random, seededRandom } from '../../core/random.ts';
 import type { Effects } from '../core.ts';
+import type { PeerMessage } from '../messages.ts';
 import type { Configuration, NodeId } from '../types.ts';
-import type { RaftMessage } from './messages.ts';
 import { RaftCore } from './raft.ts';
 import type { RaftSettings } from './settings.ts';
 import { mix, Properties, type SimulatedNode, type Transfer, writeTo } from './test-properties.ts';
@@ -43,7 +43,7 @@ export class Simulation {
   readonly configuration: Configuration;
   readonly nodes: SimulatedNode[];
   readonly weights: Weights;
-  wire: RaftMessage[];
+  wire: PeerMessage[];
   streams: Transfer[];
   /** Pairs `from>to` that lose everything: partitions may be one-way. */
   readonly cut: Set<string>;
@@ -218,7 +218,7 @@ export class Simulation {
     if (!isSlow || this.random.below(10) === 0) core.tick();
   }
 
-  #takeFromWire(): RaftMessage | undefined {
+  #takeFromWire(): PeerMessage | undefined {
     if (this.wire.length === 0) return undefined;
     // Mostly in order, sometimes not.
     const near = Math.min(this.wire.length, this.random.below(8) === 0 ? MAX_ON_THE_WIRE : 4);
@@ -317,7 +317,7 @@ export class Simulation {
     this.properties.check(node);
   }
 
-  #send(node: SimulatedNode, messages: readonly RaftMessage[]): void {
+  #send(node: SimulatedNode, messages: readonly PeerMessage[]): void {
     for (const message of messages) {
       this.properties.checkPromise(node, message);
       if (this.wire.length < MAX_ON_THE_WIRE) this.wire.push(message);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '../../core/random.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
-import { MessageType, type RaftMessage } from '../raft/messages.ts';
 import { RaftCore } from '../raft/raft.ts';
 import { ProbationCore } from './probation.ts';
 
@@ -30,8 +30,8 @@ function onProbation(): ProbationCore {
 }
 
 /** All that leaves, with every write durable at once. */
-function run(core: ProbationCore): RaftMessage[] {
-  const sent: RaftMessage[] = [];
+function run(core: ProbationCore): PeerMessage[] {
+  const sent: PeerMessage[] = [];
   while (core.hasEffects()) {
     const effects = core.take();
     sent.push(...effects.messages, ...effects.messagesAfterPersist);
@@ -40,7 +40,7 @@ function run(core: ProbationCore): RaftMessage[] {
   return sent;
 }
 
-function from(leader: string, term: number, type: MessageType): RaftMessage {
+function from(leader: string, term: number, type: MessageType): PeerMessage {
   const message = draft(type, leader, 'c', term);
   if (type === MessageType.append) {
     message.entries = [{ type: 0, term, index: 1, data: Buffer.from('x') }];
@@ -48,7 +48,7 @@ function from(leader: string, term: number, type: MessageType): RaftMessage {
   return message;
 }
 
-const promises = (sent: readonly RaftMessage[]): RaftMessage[] =>
+const promises = (sent: readonly PeerMessage[]): PeerMessage[] =>
   sent.filter(({ type }) => REPLIES.includes(type));
 
 test('a leader that only the forgetful node follows gets nothing from it to count', () => {

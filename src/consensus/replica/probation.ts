@@ -16,8 +16,8 @@
  */
 import { isQuorateError } from '../../core/errors.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
-import { MessageType, type RaftMessage } from '../raft/messages.ts';
-import type { Configuration, NodeId, SnapshotMetadata } from '../types.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
+import type { Configuration, EntryType, NodeId, SnapshotMetadata } from '../types.ts';
 
 /**
  * The call that asks a peer whether its log is new: the asking node's id, after a `!` where the leader
@@ -26,7 +26,7 @@ import type { Configuration, NodeId, SnapshotMetadata } from '../types.ts';
 export const IS_NEW = 'is-new';
 
 /** What a leader or a candidate counts. */
-function isCounted({ type }: RaftMessage): boolean {
+function isCounted({ type }: PeerMessage): boolean {
   return (
     type === MessageType.appendReply ||
     type === MessageType.heartbeatReply ||
@@ -35,7 +35,7 @@ function isCounted({ type }: RaftMessage): boolean {
   );
 }
 
-function withoutCounted(messages: readonly RaftMessage[]): readonly RaftMessage[] {
+function withoutCounted(messages: readonly PeerMessage[]): readonly PeerMessage[] {
   return messages.filter((message) => !isCounted(message));
 }
 
@@ -64,7 +64,7 @@ export class ProbationCore implements Core {
     if (this.#configuration !== undefined) this.#core.configure(this.#configuration);
   }
 
-  step(message: RaftMessage): void {
+  step(message: PeerMessage): void {
     const isVote = message.type === MessageType.vote || message.type === MessageType.preVote;
     if (isVote && (!this.#isOver || message.term <= this.#silentUpTo)) return;
     if (message.type === MessageType.heartbeat && !this.#isOver) {
@@ -78,7 +78,7 @@ export class ProbationCore implements Core {
   }
 
   /** A leader that has not noticed yet takes what was lost for ours, and for committed here. */
-  #withinOurLog(heartbeat: RaftMessage): RaftMessage {
+  #withinOurLog(heartbeat: PeerMessage): PeerMessage {
     const { lastIndex } = this.#core.status();
     this.#isMissed = heartbeat.commit > lastIndex;
     return this.#isMissed ? { ...heartbeat, commit: lastIndex } : heartbeat;
@@ -104,6 +104,12 @@ export class ProbationCore implements Core {
     data: readonly Uint8Array[],
   ): { readonly index: number; readonly term: number } | Refusal {
     return this.#core.propose(data);
+  }
+  proposeChange(
+    type: EntryType,
+    data: Uint8Array,
+  ): { readonly index: number; readonly term: number } | Refusal {
+    return this.#core.proposeChange(type, data);
   }
   readIndex(context: number): void {
     this.#core.readIndex(context);

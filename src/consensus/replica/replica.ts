@@ -9,7 +9,7 @@ import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/a
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { Core, Effects } from '../core.ts';
-import type { RaftMessage } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
@@ -241,7 +241,7 @@ export class Replica<Result> {
     this.#reads.expire(now, noLeader);
   }
 
-  #receive(message: RaftMessage): void {
+  #receive(message: PeerMessage): void {
     if (this.#stopped !== undefined) return;
     try {
       this.#core.step(message);
@@ -280,7 +280,7 @@ export class Replica<Result> {
   }
 
   async #receiveSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {
@@ -343,7 +343,7 @@ export class Replica<Result> {
   }
 
   /** On their way before this turn does anything else: the followers' disks work while ours does. */
-  #send(messages: readonly RaftMessage[]): void {
+  #send(messages: readonly PeerMessage[]): void {
     if (messages.length === 0) return;
     for (const message of messages) this.#transport.send(message);
     this.#transport.flush();
@@ -420,7 +420,7 @@ export class Replica<Result> {
     }
   }
 
-  #sendSnapshot(wanted: RaftMessage): void {
+  #sendSnapshot(wanted: PeerMessage): void {
     const sent = (ok: boolean): void => {
       if (!ok) this.#retention.release(wanted.to);
       // Of another term's stream, the peer's progress knows nothing.
@@ -433,7 +433,7 @@ export class Replica<Result> {
   }
 
   /** Sends the newest snapshot, made now where that is older than the log we still hold. */
-  async #snapshotFor(wanted: RaftMessage): Promise<void> {
+  async #snapshotFor(wanted: PeerMessage): Promise<void> {
     const { newestIndex } = this.#snapshots;
     const isUsable = newestIndex >= this.#core.status().firstIndex - 1;
     this.#retention.hold(wanted.to, isUsable ? newestIndex : this.#applied);

@@ -5,7 +5,7 @@
  * In the file, the state machine's chunks follow one chunk of the replica's own: the members.
  */
 import { QuorateError } from '../../core/errors.ts';
-import type { RaftMessage } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { SnapshotWriter, Storage } from '../storage.ts';
 import type { SnapshotMetadata } from '../types.ts';
@@ -177,8 +177,8 @@ export class Snapshots<Result> {
   }
 
   /** The stream to send to a peer that needs entries we no longer have. */
-  toSend(wanted: RaftMessage): {
-    message: RaftMessage;
+  toSend(wanted: PeerMessage): {
+    message: PeerMessage;
     metadata: SnapshotMetadata;
     chunks: AsyncIterable<Uint8Array>;
   } {

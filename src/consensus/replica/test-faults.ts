@@ -10,7 +10,7 @@ import { type Random, seededRandom } from '../../core/random.ts';
 import { CrashDisk } from '../../testing/crash-disk.ts';
 import { type MemoryNetwork, memoryNetwork } from '../../testing/memory-network.ts';
 import { VirtualClock } from '../../testing/virtual-clock.ts';
-import { MessageType, type RaftMessage } from '../raft/messages.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import { RaftCore } from '../raft/raft.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
@@ -168,7 +168,7 @@ class LateTransport implements Transport {
     });
   }
 
-  #arrive(message: RaftMessage): void {
+  #arrive(message: PeerMessage): void {
     const { clock, random, weather } = this.#cluster;
     if (weather.lossOneIn > 0 && random.below(weather.lossOneIn) === 0) return;
     const channel = `${message.from}/${message.type === MessageType.append}`;
@@ -192,7 +192,7 @@ class LateTransport implements Transport {
     await this.#process.runs();
   }
 
-  send(message: RaftMessage): void {
+  send(message: PeerMessage): void {
     this.#inner.send(message);
   }
 
@@ -217,7 +217,7 @@ class LateTransport implements Transport {
   }
 
   sendSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import { seededRandom } from '../../core/random.ts';
-import type { RaftMessage } from '../raft/messages.ts';
-import { MessageType } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
+import { MessageType } from '../messages.ts';
 import type { Entry } from '../types.ts';
 import {
   Channel,
@@ -29,7 +29,7 @@ const B = 'ffffffffffffffff';
 const random = seededRandom(11);
 const anyNumber = (): number => random.below(2 ** 21) * 2 ** 32 + random.below(2 ** 32);
 
-function anyMessage(): RaftMessage {
+function anyMessage(): PeerMessage {
   const entries: Entry[] = Array.from({ length: random.below(4) }, () => ({
     type: random.below(2) === 0 ? 0 : 1,
     term: anyNumber(),
@@ -53,7 +53,7 @@ function anyMessage(): RaftMessage {
   };
 }
 
-function encode(message: RaftMessage): Buffer {
+function encode(message: PeerMessage): Buffer {
   const out = Buffer.alloc(messageBytes(message));
   assert.equal(writeMessage(out, 0, message), out.length);
   return out;
@@ -87,11 +87,11 @@ describe('the codec', () => {
       [1, 4],
       [62, 2],
     ] as const) {
-      const bytes = encode(message as RaftMessage);
+      const bytes = encode(message as PeerMessage);
       bytes[at] = value;
       assert.throws(() => readMessage(bytes, 0, A, B), { code: 'ERR_PROTOCOL' }, `byte ${at}`);
     }
-    const longer = Buffer.concat([encode(message as RaftMessage), Buffer.of(0)]);
+    const longer = Buffer.concat([encode(message as PeerMessage), Buffer.of(0)]);
     assert.throws(() => readMessage(longer, 0, A, B), { code: 'ERR_PROTOCOL' });
   });
 

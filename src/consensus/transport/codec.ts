@@ -6,8 +6,8 @@
  * no message can claim another sender.
  */
 import { type ErrorCode, isQuorateError, QuorateError } from '../../core/errors.ts';
-import type { RaftMessage } from '../raft/messages.ts';
-import { MessageType } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
+import { MessageType } from '../messages.ts';
 import type { Entry, NodeId, SnapshotMetadata } from '../types.ts';
 import { EntryType, NO_NODE } from '../types.ts';
 
@@ -80,7 +80,7 @@ function readId(from: Buffer, at: number): NodeId {
 }
 
 /** Bytes of `message` without the frame's header. */
-export function messageBytes(message: RaftMessage): number {
+export function messageBytes(message: PeerMessage): number {
   const entries = message.entries;
   let bytes = MESSAGE_BYTES + entries.length * ENTRY_BYTES;
   for (let i = 0; i < entries.length; i++) bytes += entries[i]!.data.length;
@@ -88,7 +88,7 @@ export function messageBytes(message: RaftMessage): number {
 }
 
 /** Encodes `message` at `at`; returns where it ends. */
-export function writeMessage(out: Buffer, at: number, message: RaftMessage): number {
+export function writeMessage(out: Buffer, at: number, message: PeerMessage): number {
   out[at] = message.type;
   out[at + 1] = (message.reject ? REJECT : 0) | (message.force ? FORCE : 0);
   let position = writeNumber(out, at + 2, message.term);
@@ -121,7 +121,7 @@ export function carriesEntries(from: Buffer, at: number): boolean {
  * Decodes the message that fills `content` from `at` on. The entries' data are views of `content`,
  * which must be memory of its own: nothing is copied here.
  */
-export function readMessage(content: Buffer, at: number, from: NodeId, to: NodeId): RaftMessage {
+export function readMessage(content: Buffer, at: number, from: NodeId, to: NodeId): PeerMessage {
   if (content.length < at + MESSAGE_BYTES) throw malformed('cut off within a message');
   const type = content[at]!;
   const flags = content[at + 1]!;
@@ -280,7 +280,7 @@ export function decodeError(content: Buffer, at: number): QuorateError {
   });
 }
 
-export function encodeSnapshotBegin(message: RaftMessage, metadata: SnapshotMetadata): Buffer {
+export function encodeSnapshotBegin(message: PeerMessage, metadata: SnapshotMetadata): Buffer {
   const { voters, learners } = metadata.configuration;
   const out = Buffer.alloc(16 + 4 + 8 * (voters.length + learners.length) + messageBytes(message));
   let at = writeNumber(out, 0, metadata.index);
@@ -298,7 +298,7 @@ export function decodeSnapshotBegin(
   at: number,
   from: NodeId,
   to: NodeId,
-): { readonly message: RaftMessage; readonly metadata: SnapshotMetadata } {
+): { readonly message: PeerMessage; readonly metadata: SnapshotMetadata } {
   if (content.length < at + 20) throw malformed('cut off within the begin of a snapshot');
   const index = readNumber(content, at);
   const term = readNumber(content, at + 8);

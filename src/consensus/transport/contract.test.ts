@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import { memoryNetwork } from '../../testing/memory-network.ts';
-import { MessageType } from '../raft/messages.ts';
+import { MessageType } from '../messages.ts';
 import type { Transport } from '../transport.ts';
 import type { SnapshotMetadata } from '../types.ts';
 import { tcpTransport } from './tcp.ts';

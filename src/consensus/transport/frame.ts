@@ -12,7 +12,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { QuorateError } from '../../core/errors.ts';
-import type { RaftMessage } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
 import { messageBytes, writeMessage } from './codec.ts';
 
 /** Begins every connection. The line feeds break when something translates text; see PNG. */
@@ -51,7 +51,7 @@ export class OutFrame {
   readonly kind: FrameKind;
   /** On the wire, header included. */
   readonly bytes: number;
-  readonly message: RaftMessage | undefined;
+  readonly message: PeerMessage | undefined;
   readonly head: Uint8Array | undefined;
   readonly body: Uint8Array | undefined;
   /** Handed to the socket: from here on the peer may have seen it. */
@@ -61,7 +61,7 @@ export class OutFrame {
 
   constructor(
     kind: FrameKind,
-    message: RaftMessage | undefined,
+    message: PeerMessage | undefined,
     head: Uint8Array | undefined,
     body: Uint8Array | undefined,
   ) {

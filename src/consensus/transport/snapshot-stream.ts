@@ -9,7 +9,7 @@
 import type { Cancel } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import { Fifo } from '../../core/fifo.ts';
-import type { RaftMessage } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 import {
   Channel,
@@ -116,7 +116,7 @@ class SnapshotSender {
 
   /** Sends all of it and waits until the receiver has installed it. */
   async run(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {
@@ -176,7 +176,7 @@ export async function sendSnapshot(
   context: TransportContext,
   peer: NodeId,
   address: PeerAddress,
-  message: RaftMessage,
+  message: PeerMessage,
   metadata: SnapshotMetadata,
   chunks: AsyncIterable<Uint8Array>,
 ): Promise<void> {
@@ -255,7 +255,7 @@ export class SnapshotReceiver implements AsyncIterable<Uint8Array> {
     void this.#run(begin.message, begin.metadata);
   }
 
-  async #run(message: RaftMessage, metadata: SnapshotMetadata): Promise<void> {
+  async #run(message: PeerMessage, metadata: SnapshotMetadata): Promise<void> {
     const ended = new QuorateError('ERR_CLOSED', 'the snapshot stream has ended');
     try {
       await this.#context.handlers.onSnapshot(message, metadata, this);

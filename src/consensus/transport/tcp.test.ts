@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { isQuorateError } from '../../core/errors.ts';
-import { MessageType } from '../raft/messages.ts';
+import { MessageType } from '../messages.ts';
 import type { NodeId } from '../types.ts';
 import { Channel, encodeHello, encodeWelcome, type Hello } from './codec.ts';
 import { FrameKind, FrameReader, MAGIC, OutFrame, writeFrame } from './frame.ts';

@@ -11,7 +11,7 @@
 import { type Cancel, systemClock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { systemRandom } from '../../core/random.ts';
-import { MessageType, type RaftMessage } from '../raft/messages.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 import { Acceptor } from './acceptor.ts';
@@ -132,7 +132,7 @@ class TcpNode implements TcpTransport {
     this.#acceptor.dropUnknown();
   }
 
-  send(message: RaftMessage): void {
+  send(message: PeerMessage): void {
     const peer = this.#peers.get(message.to);
     if (peer === undefined) return;
     const link = message.type === MessageType.append ? peer.bulk : peer.control;
@@ -165,7 +165,7 @@ class TcpNode implements TcpTransport {
   }
 
   async sendSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {

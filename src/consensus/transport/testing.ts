@@ -1,6 +1,6 @@
 /** What the tests of the transport share. */
-import type { RaftMessage } from '../raft/messages.ts';
-import { MessageType } from '../raft/messages.ts';
+import type { PeerMessage } from '../messages.ts';
+import { MessageType } from '../messages.ts';
 import type { TransportHandlers } from '../transport.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 
@@ -14,7 +14,7 @@ export const B: NodeId = 'bbbbbbbbbbbbbbbb';
 export const CLUSTER: NodeId = 'cccccccccccccccc';
 
 /** A heartbeat from A to B, but for `fields`. */
-export function raftMessage(fields: Partial<RaftMessage>): RaftMessage {
+export function raftMessage(fields: Partial<PeerMessage>): PeerMessage {
   return {
     type: MessageType.heartbeat,
     from: A,
@@ -35,7 +35,7 @@ export function raftMessage(fields: Partial<RaftMessage>): RaftMessage {
 
 /** Keeps what arrives, and answers as it is told. */
 export class Recorder implements TransportHandlers {
-  readonly messages: RaftMessage[] = [];
+  readonly messages: PeerMessage[] = [];
   readonly unreachable: NodeId[] = [];
   answer: (method: string, payload: Uint8Array) => Promise<Uint8Array> = async (_, payload) =>
     payload;
@@ -44,7 +44,7 @@ export class Recorder implements TransportHandlers {
   };
   #waiters: (() => void)[] = [];
 
-  onMessage(message: RaftMessage): void {
+  onMessage(message: PeerMessage): void {
     this.messages.push(message);
     this.#changed();
   }
@@ -52,7 +52,7 @@ export class Recorder implements TransportHandlers {
     return this.answer(method, payload);
   }
   onSnapshot(
-    message: RaftMessage,
+    message: PeerMessage,
     metadata: SnapshotMetadata,
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {

@@ -1,5 +1,5 @@
 /** The messages of the protocol. One shape for all, so that V8 keeps one hidden class. */
-import type { Entry, NodeId } from '../types.ts';
+import type { Entry, NodeId } from './types.ts';
 
 /**
  * Kinds of message. Names follow the paper and etcd's raft: append is AppendEntries, vote is
@@ -22,7 +22,7 @@ export const MessageType = {
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
 /** A message between two nodes. Fields a kind does not use are zero, empty or false. */
-export interface RaftMessage {
+export interface PeerMessage {
   readonly type: MessageType;
   readonly from: NodeId;
   readonly to: NodeId;
