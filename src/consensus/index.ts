@@ -2,6 +2,8 @@
 import '../core/runtime.ts';
 
 export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
+export type { MemberChange, NewMember } from './replica/member-change.ts';
+export type { MemberInfo } from './replica/members.ts';
 export type { ProposeOptions, ReplicaEvents, ReplicaStatus } from './replica/options.ts';
 export type { Replica } from './replica/replica.ts';
 export type { ReplicaSettings } from './replica/settings.ts';

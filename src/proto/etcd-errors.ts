@@ -72,6 +72,20 @@ export const etcdErrors: Readonly<Record<ErrorCode, EtcdError>> = {
   ERR_PERMISSION_DENIED: { grpc: 7, text: 'etcdserver: permission denied' },
   ERR_UNAUTHENTICATED: { grpc: 16, text: 'etcdserver: invalid auth token' },
   ERR_BAD_TRANSFEREE: { grpc: 9, text: 'etcdserver: bad leader transferee' },
+  ERR_MEMBER_EXISTS: { grpc: 9, text: 'etcdserver: member ID already exist' },
+  ERR_PEER_URL_EXISTS: { grpc: 9, text: 'etcdserver: Peer URLs already exists' },
+  ERR_BAD_PEER_URLS: { grpc: 3, text: 'etcdserver: given member URLs are invalid' },
+  ERR_NOT_LEARNER: { grpc: 9, text: 'etcdserver: can only promote a learner member' },
+  ERR_LEARNER_NOT_READY: {
+    grpc: 9,
+    text: 'etcdserver: can only promote a learner member which is in sync with leader',
+  },
+  ERR_TOO_MANY_LEARNERS: { grpc: 9, text: 'etcdserver: too many learner members in cluster' },
+  // etcd itself sends this one as UNKNOWN, and clients know it by its text.
+  ERR_NOT_ENOUGH_STARTED: {
+    grpc: 2,
+    text: 'etcdserver: re-configuration failed due to not enough started members',
+  },
   ERR_NO_LEADER: { grpc: 14, text: 'etcdserver: no leader' },
   ERR_NOT_LEADER: { grpc: 9, text: 'etcdserver: not leader' },
   ERR_LEADER_CHANGED: { grpc: 14, text: 'etcdserver: leader changed' },

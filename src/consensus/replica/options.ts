@@ -42,6 +42,10 @@ export interface ReplicaEvents {
   readonly onChange?: (status: ReplicaStatus) => void;
   /** The node stops itself: the disk failed, or an invariant broke. */
   readonly onFailed?: (error: Error) => void;
+  /** This node was removed from the cluster: it has stopped, and its data are of no more use. */
+  readonly onRemoved?: () => void;
+  /** Whether a member has ever run: its name is known. @defaultValue true for members with a name in the log */
+  readonly isStarted?: (member: NodeId) => boolean;
   /** A request of a peer by `call`. */
   readonly onCall?: (method: string, payload: Uint8Array) => Promise<Uint8Array>;
 }

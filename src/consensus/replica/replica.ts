@@ -5,7 +5,7 @@
  * Persist before promise: a message that depends on a write is queued behind that write, in
  * `#persist` and nowhere else.
  */
-import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
+import { orAborted, type WaitOptions } from '../../core/abort.ts';
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { Core, Effects } from '../core.ts';
@@ -17,7 +17,9 @@ import type { Entry, NodeId, Role, SnapshotMetadata } from '../types.ts';
 import { EntryType, NO_NODE } from '../types.ts';
 import { notLeading, stopped } from './errors.ts';
 import { decodeForward } from './forwarding.ts';
-import type { Members } from './members.ts';
+import { HandOver } from './hand-over.ts';
+import type { MemberChange } from './member-change.ts';
+import type { MemberInfo, Members } from './members.ts';
 import type { ProposeOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
@@ -50,6 +52,7 @@ export class Replica<Result> {
   readonly #reads = new Reads();
   readonly #snapshots: Snapshots<Result>;
   readonly #retention: Retention;
+  readonly #handOver: HandOver;
   #cancelTick: Cancel | undefined;
   #scheduled = false;
   #applied = 0;
@@ -77,10 +80,18 @@ export class Replica<Result> {
     this.#events = options.events ?? {};
     this.#applied = options.storage.recovered.snapshot?.index ?? 0;
     this.#proposals = new Proposals(this.#applied);
-    const { core, transport, settings, storage, machine, members } = options;
+    const { id, core, transport, settings, storage, machine, members, clock } = options;
     this.#submission = new Submission({ core, transport, settings }, this.#proposals);
     this.#retention = new Retention(settings);
     this.#snapshots = new Snapshots(storage, machine, members, settings);
+    this.#handOver = new HandOver({
+      ...{ id, core, transport, clock, settings },
+      leader: () => this.#leader,
+      wake: () => this.#wake(),
+      requireRunning: () => {
+        if (this.#stopped !== undefined) throw this.#stopped;
+      },
+    });
   }
 
   /** Applies what was known to be committed, then listens and takes part. */
@@ -171,31 +182,24 @@ export class Replica<Result> {
 
   /** Hands leadership to `to`; resolves when it leads. */
   async transferLeadership(to: NodeId, options: WaitOptions = {}): Promise<void> {
-    throwIfAborted(options.signal);
-    if (this.#role !== 'leader') throw notLeading();
-    if (to === this.id) return;
-    if (!this.#core.transferLeadership(to)) {
-      throw new QuorateError('ERR_BAD_TRANSFEREE', `${to} is no voting member of this cluster`);
-    }
-    this.#wake();
-    const moved = await this.#leaderBecomes(to, this.settings.electionMs * 2, options);
-    if (!moved) {
-      throw new QuorateError('ERR_TIMEOUT', `leadership did not move to ${to} in time`, {
-        outcome: 'unknown',
-      });
-    }
+    return this.#handOver.to(to, options);
   }
 
-  /** Whether leadership moved to `to` in time; `false` at once when that node is gone. */
-  async #leaderBecomes(to: NodeId, timeoutMs: number, options: WaitOptions): Promise<boolean> {
-    const deadline = this.#clock.now() + timeoutMs;
-    while (this.#leader !== to) {
-      const isGone = !this.#transport.peers().some((peer) => peer.id === to && peer.connected);
-      if (isGone || this.#clock.now() > deadline) return false;
-      await sleep(this.#clock, this.settings.heartbeatMs / 4, options.signal);
-      if (this.#stopped !== undefined) throw this.#stopped;
-    }
-    return true;
+  /**
+   * Changes who belongs to the cluster, as etcd does: one change in one step, several at once by joint
+   * consensus. On a follower it goes to the leader. Resolves with all members once it is applied here.
+   *
+   * Rejects (not applied) with `ERR_MEMBER_EXISTS`, `ERR_PEER_URL_EXISTS`, `ERR_BAD_PEER_URLS`,
+   * `ERR_MEMBER_NOT_FOUND`, `ERR_NOT_LEARNER`, `ERR_LEARNER_NOT_READY`, `ERR_TOO_MANY_LEARNERS`,
+   * `ERR_NOT_ENOUGH_STARTED`, `ERR_UNAVAILABLE` (voters that it needs are not connected),
+   * `ERR_BUSY` (another change is under way), `ERR_NO_LEADER`; with `ERR_TIMEOUT` (unknown),
+   * `ERR_CLOSED`, or the signal's reason.
+   */
+  changeMembers(
+    _changes: readonly MemberChange[],
+    _options: WaitOptions = {},
+  ): Promise<readonly MemberInfo[]> {
+    return Promise.reject(new QuorateError('ERR_UNSUPPORTED', 'members cannot be changed yet'));
   }
 
   /** How this replica stands now. No I/O. */
@@ -224,7 +228,7 @@ export class Replica<Result> {
 
   async #close(): Promise<void> {
     // Where the node stops by itself meanwhile, there is still all to let go of.
-    if (this.#stopped === undefined) await this.#handOver().catch(() => undefined);
+    if (this.#stopped === undefined) await this.#handOver.toBest().catch(() => undefined);
     this.#stop(new QuorateError('ERR_CLOSED', 'the node was closed'));
     await this.#snapshots.abandon();
     await this.#transport.close().finally(() => this.#snapshots.ended());
@@ -466,18 +470,6 @@ export class Replica<Result> {
   }
 
   // ---- the end -----------------------------------------------------------------------------
-
-  /** Leadership goes to the peer with the longest log, so that a planned stop costs no election. */
-  async #handOver(): Promise<void> {
-    if (this.#role !== 'leader') return;
-    const best = this.#core
-      .status()
-      .peers.filter((peer) => peer.active && peer.id !== this.id)
-      .sort((a, b) => b.match - a.match)[0];
-    if (best === undefined || !this.#core.transferLeadership(best.id)) return;
-    this.#wake();
-    await this.#leaderBecomes(best.id, this.settings.electionMs, {});
-  }
 
   #fail(cause: unknown): void {
     if (this.#stopped !== undefined) return;
