@@ -1,7 +1,6 @@
 /** Listens for peers, checks who they say they are, and takes what they send. */
-import { createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { PeerAddress } from './address.ts';
 import {
   Channel,
   carriesEntries,
@@ -15,10 +14,10 @@ import {
   readMessage,
 } from './codec.ts';
 import { Connection } from './connection.ts';
-import type { PeerAddress } from './dial.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import type { TransportContext } from './settings.ts';
 import { SnapshotReceiver } from './snapshot-stream.ts';
+import type { PeerListener, PeerSocket } from './sockets.ts';
 
 /** A connection that a peer opened to us. */
 class Inbound {
@@ -29,7 +28,7 @@ class Inbound {
   #snapshot: SnapshotReceiver | undefined;
   #callsUnderWay: number;
 
-  constructor(acceptor: Acceptor, context: TransportContext, socket: Socket) {
+  constructor(acceptor: Acceptor, context: TransportContext, socket: PeerSocket) {
     const remote = `${socket.remoteAddress ?? 'unknown address'}:${socket.remotePort ?? 0}`;
     this.#acceptor = acceptor;
     this.#context = context;
@@ -145,7 +144,7 @@ class Inbound {
 
 export class Acceptor {
   readonly #context: TransportContext;
-  readonly #servers: Server[];
+  readonly #listeners: PeerListener[];
   readonly #urls: string[];
   /** Connections whose hello was taken, by peer and channel: one each. */
   readonly #peers: Map<string, Inbound>;
@@ -155,7 +154,7 @@ export class Acceptor {
 
   constructor(context: TransportContext) {
     this.#context = context;
-    this.#servers = [];
+    this.#listeners = [];
     this.#urls = [];
     this.#peers = new Map();
     this.#strangers = new Set();
@@ -168,29 +167,38 @@ export class Acceptor {
   }
 
   async listen(address: PeerAddress): Promise<void> {
-    const server = address.secure ? this.#secureServer(address) : createServer();
-    server.on(address.secure ? 'secureConnection' : 'connection', (socket) => this.#accept(socket));
-    this.#servers.push(server);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) => reject(listenError(address, error)));
-      server.listen({ host: address.host, port: address.port }, resolve);
-    });
+    const { sockets, tls, settings } = this.#context;
+    if (address.secure && tls === undefined) {
+      throw new QuorateError(
+        'ERR_INVALID_ARGUMENT',
+        `listening on ${address.url} needs a certificate and a key for peers`,
+      );
+    }
+    let listener: PeerListener;
+    try {
+      listener = await sockets.listen(address, {
+        tls,
+        handshakeTimeoutMs: settings.handshakeTimeoutMs,
+        // Bounds those in the TLS handshake too, which are not known here yet.
+        maxConnections: settings.maxStrangers * 4,
+        onSocket: (socket) => this.#accept(socket),
+        onWarning: (kind, text) => this.#context.warn(kind, text),
+      });
+    } catch (error) {
+      throw listenError(address, error as NodeJS.ErrnoException);
+    }
     if (this.#closed) {
-      server.close();
+      await listener.close();
       throw new QuorateError('ERR_CLOSED', 'the transport was closed while it started');
     }
-    server.on('error', (error) => this.#context.warn(`listen ${address.url}`, String(error)));
-    const bound = server.address();
-    const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
+    this.#listeners.push(listener);
     const host = address.host.includes(':') ? `[${address.host}]` : address.host;
-    this.#urls.push(`${address.secure ? 'https' : 'http'}://${host}:${port}`);
+    this.#urls.push(`${address.secure ? 'https' : 'http'}://${host}:${listener.port}`);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(
-      this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
-    );
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
   }
 
   /** Why `hello` cannot be accepted; empty where it can. */
@@ -242,36 +250,7 @@ export class Acceptor {
     }
   }
 
-  #secureServer(address: PeerAddress): Server {
-    const { tls, settings } = this.#context;
-    if (tls === undefined) {
-      throw new QuorateError(
-        'ERR_INVALID_ARGUMENT',
-        `listening on ${address.url} needs a certificate and a key for peers`,
-      );
-    }
-    const server = createTlsServer({
-      cert: tls.cert,
-      key: tls.key,
-      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-      requestCert: tls.clientCertAuth,
-      rejectUnauthorized: tls.clientCertAuth,
-      handshakeTimeout: settings.handshakeTimeoutMs,
-      minVersion: 'TLSv1.2',
-    });
-    server.on('tlsClientError', (error, socket) => {
-      const host = socket.remoteAddress ?? 'unknown address';
-      // A certificate that does not verify is cut off without an error of its own.
-      const fault = socket.authorizationError as Error | string | null | undefined;
-      const why = fault ? `its certificate is not trusted (${String(fault)})` : error.message;
-      this.#context.warn(`tls ${host}`, `no TLS connection from ${host}: ${why}`);
-    });
-    // Bounds those in the TLS handshake too, which are not known here yet.
-    server.maxConnections = settings.maxStrangers * 4;
-    return server;
-  }
-
-  #accept(socket: Socket): void {
+  #accept(socket: PeerSocket): void {
     const inbound = new Inbound(this, this.#context, socket);
     this.#strangers.add(inbound);
     if (this.#strangers.size <= this.#context.settings.maxStrangers) return;

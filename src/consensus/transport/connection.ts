@@ -5,11 +5,11 @@
  * of the event loop. While the socket is full nothing is encoded, so what waits can still be
  * withdrawn. Reads: see `FrameReader`. Who is on the other side is not decided here.
  */
-import type { Socket } from 'node:net';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import { Fifo } from '../../core/fifo.ts';
 import { FrameKind, FrameReader, MAGIC, OutFrame, writeFrame } from './frame.ts';
 import type { Swept, TransportContext } from './settings.ts';
+import type { PeerSocket } from './sockets.ts';
 
 /** One write takes at most about this much, so that a queue cannot become one huge buffer. */
 const MAX_WRITE_BYTES = 1024 * 1024;
@@ -25,7 +25,7 @@ export class Connection implements Swept {
   /** Address of the other side, for log lines. */
   readonly remote: string;
   readonly #context: TransportContext;
-  readonly #socket: Socket;
+  readonly #socket: PeerSocket;
   readonly #events: ConnectionEvents;
   readonly #reader: FrameReader;
   readonly #queue: Fifo<OutFrame>;
@@ -45,7 +45,12 @@ export class Connection implements Swept {
   #lastReceivedMs: number;
   #lastSentMs: number;
 
-  constructor(context: TransportContext, socket: Socket, remote: string, events: ConnectionEvents) {
+  constructor(
+    context: TransportContext,
+    socket: PeerSocket,
+    remote: string,
+    events: ConnectionEvents,
+  ) {
     const now = context.clock.now();
     this.remote = remote;
     this.#context = context;
@@ -106,7 +111,7 @@ export class Connection implements Swept {
     if (!this.#turnScheduled && !this.#blocked) {
       this.#turnScheduled = true;
       this.#context.unflushed.push(this);
-      if (this.#context.unflushed.length === 1) setImmediate(this.#context.flushAll);
+      if (this.#context.unflushed.length === 1) this.#context.defer(this.#context.flushAll);
     }
     return true;
   }

@@ -1,43 +1,11 @@
 /** Connects to a peer and exchanges the hello: the side that begins. */
-import { connect, isIP, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import { QuorateError } from '../../core/errors.ts';
 import type { NodeId } from '../types.ts';
+import type { PeerAddress } from './address.ts';
 import { type Channel, decodeWelcome, encodeHello, PROTOCOL_VERSION } from './codec.ts';
 import { Connection } from './connection.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import type { TransportContext } from './settings.ts';
-
-/** Where a node listens. */
-export interface PeerAddress {
-  readonly url: string;
-  readonly host: string;
-  readonly port: number;
-  readonly secure: boolean;
-}
-
-/** Parses a peer URL. Throws `ERR_INVALID_ARGUMENT`. */
-export function parsePeerUrl(url: string): PeerAddress {
-  let parsed: URL;
-  try {
-    parsed = new URL(url);
-  } catch {
-    throw invalidUrl(url, 'it is no URL');
-  }
-  const secure = parsed.protocol === 'https:';
-  if (!secure && parsed.protocol !== 'http:') throw invalidUrl(url, 'the scheme is unknown');
-  if (parsed.pathname !== '/' || parsed.search !== '') throw invalidUrl(url, 'it has a path');
-  // The URL parser drops a port that is the scheme's default one.
-  const port = parsed.port === '' ? (secure ? 443 : 80) : Number(parsed.port);
-  return { url, host: parsed.hostname.replace(/^\[|\]$/g, ''), port, secure };
-}
-
-function invalidUrl(url: string, why: string): QuorateError {
-  return new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `peer URL ${JSON.stringify(url)}: ${why}; use http://host:port or https://host:port`,
-  );
-}
 
 export interface DialEvents {
   /** The peer has accepted us: frames may be sent. */
@@ -57,7 +25,7 @@ export function dial(
   events: DialEvents,
 ): Connection {
   const remote = `node ${peer} at ${address.url}`;
-  const socket = openSocket(context, address);
+  const socket = context.sockets.connect(address, context.tls);
   let secured = false;
   socket.once('secureConnect', () => {
     secured = true;
@@ -90,20 +58,6 @@ export function dial(
   });
   connection.send(new OutFrame(FrameKind.hello, undefined, hello, undefined));
   return connection;
-}
-
-function openSocket(context: TransportContext, address: PeerAddress): Socket {
-  const { host, port, secure } = address;
-  if (!secure) return connect({ host, port });
-  const tls = context.tls;
-  return connectTls({
-    host,
-    port,
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-    ...(tls === undefined ? {} : { cert: tls.cert, key: tls.key }),
-    ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-    minVersion: 'TLSv1.2',
-  });
 }
 
 /** Why the answer to our hello is no welcome, or nothing. */

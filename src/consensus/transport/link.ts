@@ -5,9 +5,10 @@
 import type { Cancel } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { NodeId } from '../types.ts';
+import type { PeerAddress } from './address.ts';
 import { type Channel, decodeCallId, decodeError, encodeCallHead } from './codec.ts';
 import type { Connection } from './connection.ts';
-import { dial, type PeerAddress } from './dial.ts';
+import { dial } from './dial.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import type { TransportContext } from './settings.ts';
 

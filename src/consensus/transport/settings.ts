@@ -5,6 +5,7 @@ import { QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import type { TransportHandlers } from '../transport.ts';
 import type { NodeId } from '../types.ts';
+import type { PeerSockets, PeerTls } from './sockets.ts';
 
 /** Certificates between nodes: PEM files, by the names of etcd's `--peer-…` flags. */
 export interface TlsFiles {
@@ -15,14 +16,6 @@ export interface TlsFiles {
   readonly trustedCaFile?: string | undefined;
   /** Refuse peers without a certificate that verifies. @defaultValue as in etcd: with `trustedCaFile` */
   readonly clientCertAuth?: boolean | undefined;
-}
-
-/** The files, read. */
-export interface PeerTls {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-  readonly ca: Buffer | undefined;
-  readonly clientCertAuth: boolean;
 }
 
 /** Reads the files. Throws `ERR_INVALID_ARGUMENT` where one cannot be read. */
@@ -113,6 +106,10 @@ export interface TcpTransportOptions {
   /** @defaultValue says nothing */
   readonly log?: TransportLog;
   readonly settings?: Partial<TransportSettings>;
+  /** @defaultValue TCP and TLS of this machine */
+  readonly sockets?: PeerSockets;
+  /** Runs a function at the end of this turn of the event loop. @defaultValue `setImmediate` */
+  readonly defer?: (run: () => void) => void;
 }
 
 /** A connection, as the sweep over all of them sees it. */
@@ -136,6 +133,8 @@ export interface TransportContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly settings: TransportSettings;
+  readonly sockets: PeerSockets;
+  readonly defer: (run: () => void) => void;
   /** All open connections, for the sweep. */
   readonly connections: Set<Swept>;
   /** Those with frames that wait for the end of the turn. */

@@ -11,6 +11,7 @@ import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import { Fifo } from '../../core/fifo.ts';
 import type { PeerMessage } from '../messages.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
+import type { PeerAddress } from './address.ts';
 import {
   Channel,
   decodeError,
@@ -19,7 +20,7 @@ import {
   encodeSnapshotBegin,
 } from './codec.ts';
 import type { Connection } from './connection.ts';
-import { dial, type PeerAddress } from './dial.ts';
+import { dial } from './dial.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import type { TransportContext } from './settings.ts';
 

@@ -15,8 +15,8 @@ import { MessageType, type PeerMessage } from '../messages.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 import { Acceptor } from './acceptor.ts';
+import { type PeerAddress, parsePeerUrl } from './address.ts';
 import { Channel } from './codec.ts';
-import { type PeerAddress, parsePeerUrl } from './dial.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import { Link } from './link.ts';
 import {
@@ -28,6 +28,7 @@ import {
   type TransportLog,
 } from './settings.ts';
 import { sendSnapshot } from './snapshot-stream.ts';
+import { nodeSockets } from './sockets.ts';
 
 export type { TcpTransportOptions, TlsFiles, TransportLog } from './settings.ts';
 
@@ -268,6 +269,8 @@ function createContext(
     clock,
     random,
     settings: { ...DEFAULT_TRANSPORT_SETTINGS, ...options.settings },
+    sockets: options.sockets ?? nodeSockets,
+    defer: options.defer ?? ((run) => void setImmediate(run)),
     connections: new Set(),
     unflushed,
     flushAll: () => {
