@@ -11,6 +11,7 @@ import { counter, gauge, type Metric } from './core/metric.ts';
 import type { EmbeddedKv } from './kv/embedded.ts';
 import type { KvService } from './kv/service.ts';
 import type { ApplyResult, KvStore } from './kv/store.ts';
+import { NodeMembers, nodeIdOf } from './node-members.ts';
 import type * as pb from './proto/messages.ts';
 import type { NodeBackend } from './server/backend.ts';
 import { ETCD_VERSION } from './version.ts';
@@ -38,6 +39,7 @@ export class NodeView implements NodeBackend {
   readonly kv: KvService;
   readonly #options: NodeViewOptions;
   readonly #memberId: bigint;
+  readonly #members: NodeMembers;
   #leaderChanges = 0;
   #lastLeader = '';
   #cancelCompaction: Cancel | undefined;
@@ -47,6 +49,7 @@ export class NodeView implements NodeBackend {
     this.#options = options;
     this.kv = options.service;
     this.#memberId = BigInt(`0x${options.replica.id}`);
+    this.#members = new NodeMembers(options.replica, options.store, () => this.header());
   }
 
   start(): void {
@@ -99,25 +102,33 @@ export class NodeView implements NodeBackend {
     };
   }
 
-  async memberList(
-    request: pb.MemberListRequest,
+  memberList(request: pb.MemberListRequest, options?: WaitOptions): Promise<pb.MemberListResponse> {
+    return this.#members.list(request, options);
+  }
+
+  memberAdd(request: pb.MemberAddRequest, options?: WaitOptions): Promise<pb.MemberAddResponse> {
+    return this.#members.add(request, options);
+  }
+
+  memberRemove(
+    request: pb.MemberRemoveRequest,
     options?: WaitOptions,
-  ): Promise<pb.MemberListResponse> {
-    const { replica, store } = this.#options;
-    if (request.linearizable) await replica.readBarrier(options);
-    const members = replica.members.list().map((member) => {
-      const id = BigInt(`0x${member.id}`);
-      const attributes = store.members.get(id);
-      // A member that never started has told nobody its name: empty, as etcd shows it.
-      return {
-        id,
-        name: attributes?.name ?? '',
-        peerUrls: [...member.peerUrls],
-        clientUrls: [...(attributes?.clientUrls ?? [])],
-        isLearner: member.learner,
-      };
-    });
-    return { header: { ...this.header(), revision: 0 }, members };
+  ): Promise<pb.MemberRemoveResponse> {
+    return this.#members.remove(request, options);
+  }
+
+  memberUpdate(
+    request: pb.MemberUpdateRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberUpdateResponse> {
+    return this.#members.update(request, options);
+  }
+
+  memberPromote(
+    request: pb.MemberPromoteRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberPromoteResponse> {
+    return this.#members.promote(request, options);
   }
 
   async alarm(request: pb.AlarmRequest, options?: WaitOptions): Promise<pb.AlarmResponse> {
@@ -147,8 +158,7 @@ export class NodeView implements NodeBackend {
     request: pb.MoveLeaderRequest,
     options?: WaitOptions,
   ): Promise<pb.MoveLeaderResponse> {
-    const target = request.targetId.toString(16).padStart(16, '0');
-    await this.#options.replica.transferLeadership(target, options);
+    await this.#options.replica.transferLeadership(nodeIdOf(request.targetId), options);
     return {};
   }
 

@@ -1,5 +1,5 @@
 /**
- * Codecs of the services Cluster and Maintenance, and of gRPC's health check.
+ * Codecs of the service Maintenance, and of gRPC's health check.
  *
  * Source: etcd 3.6 `rpc.proto` (Apache-2.0), `grpc/health/v1/health.proto`.
  */
@@ -10,33 +10,6 @@ import type * as pb from './messages.ts';
 const ALARM_ACTIONS = ['GET', 'ACTIVATE', 'DEACTIVATE'];
 const ALARM_TYPES = ['NONE', 'NOSPACE', 'CORRUPT'];
 const SERVING_STATUSES = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
-
-export const Member: MessageType<pb.Member> = messageType(
-  'etcdserverpb.Member',
-  [
-    field(1, 'id', 'id', { protoName: 'ID' }),
-    field(2, 'name', 'string'),
-    field(3, 'peerUrls', 'string', { protoName: 'peerURLs', repeated: true }),
-    field(4, 'clientUrls', 'string', { protoName: 'clientURLs', repeated: true }),
-    field(5, 'isLearner', 'bool', { protoName: 'isLearner' }),
-  ],
-  () => ({ id: 0n, name: '', peerUrls: [], clientUrls: [], isLearner: false }),
-);
-
-export const MemberListRequest: MessageType<pb.MemberListRequest> = messageType(
-  'etcdserverpb.MemberListRequest',
-  [field(1, 'linearizable', 'bool')],
-  () => ({ linearizable: false }),
-);
-
-export const MemberListResponse: MessageType<pb.MemberListResponse> = messageType(
-  'etcdserverpb.MemberListResponse',
-  [
-    field(1, 'header', 'message', { message: () => ResponseHeader }),
-    field(2, 'members', 'message', { repeated: true, message: () => Member }),
-  ],
-  () => ({ header: undefined, members: [] }),
-);
 
 export const StatusRequest: MessageType<pb.StatusRequest> = messageType(
   'etcdserverpb.StatusRequest',

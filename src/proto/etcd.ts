@@ -3,6 +3,7 @@
  *
  * No field number has ever changed there; `etcd 3.6` is the level spoken.
  */
+export * from './etcd-cluster.ts';
 export * from './etcd-kv.ts';
 export * from './etcd-lease.ts';
 export * from './etcd-maintenance.ts';

@@ -226,6 +226,33 @@ export interface MemberListResponse {
   members: Member[];
 }
 
+export interface MemberAddRequest {
+  peerUrls: string[];
+  isLearner: boolean;
+}
+export interface MemberAddResponse {
+  header: ResponseHeader | undefined;
+  member: Member | undefined;
+  members: Member[];
+}
+export interface MemberRemoveRequest {
+  id: bigint;
+}
+export interface MemberUpdateRequest {
+  id: bigint;
+  peerUrls: string[];
+}
+export interface MemberPromoteRequest {
+  id: bigint;
+}
+/** Of a change: all members after it. */
+export interface MemberRemoveResponse {
+  header: ResponseHeader | undefined;
+  members: Member[];
+}
+export interface MemberUpdateResponse extends MemberRemoveResponse {}
+export interface MemberPromoteResponse extends MemberRemoveResponse {}
+
 export interface StatusRequest {
   readonly _?: never;
 }

@@ -19,6 +19,19 @@ export interface NodeBackend {
   /** Of this member, as `etcdctl endpoint status` shows it. */
   status(): pb.StatusResponse;
   memberList(request: pb.MemberListRequest, options?: WaitOptions): Promise<pb.MemberListResponse>;
+  memberAdd(request: pb.MemberAddRequest, options?: WaitOptions): Promise<pb.MemberAddResponse>;
+  memberRemove(
+    request: pb.MemberRemoveRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberRemoveResponse>;
+  memberUpdate(
+    request: pb.MemberUpdateRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberUpdateResponse>;
+  memberPromote(
+    request: pb.MemberPromoteRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberPromoteResponse>;
   alarm(request: pb.AlarmRequest, options?: WaitOptions): Promise<pb.AlarmResponse>;
   hashKv(request: pb.HashKvRequest): Promise<pb.HashKvResponse>;
   moveLeader(request: pb.MoveLeaderRequest, options?: WaitOptions): Promise<pb.MoveLeaderResponse>;

@@ -52,6 +52,13 @@ export function testBackend(kv: KvService = memoryService()): TestBackend {
         },
       ],
     }),
+    memberAdd: async ({ peerUrls, isLearner }) => {
+      const member = { id: 5n, name: '', peerUrls, clientUrls: [], isLearner };
+      return { header: header(), member, members: [member] };
+    },
+    memberRemove: async () => ({ header: header(), members: [] }),
+    memberUpdate: async () => ({ header: header(), members: [] }),
+    memberPromote: async () => ({ header: header(), members: [] }),
     alarm: async () => ({ header: header(), alarms: backend.alarms }),
     hashKv: async () => ({ header: header(), hash: 7, compactRevision: -1, hashRevision: 1 }),
     moveLeader: async () => ({}),

@@ -61,7 +61,7 @@ export const LAYERS: readonly Layer[] = [
   },
   {
     name: 'embedded',
-    paths: ['src/node.ts', 'src/node-view.ts', 'src/kv/embedded.ts'],
+    paths: ['src/node.ts', 'src/node-members.ts', 'src/node-view.ts', 'src/kv/embedded.ts'],
     imports: [
       'core',
       'contracts',

@@ -13,7 +13,7 @@ const CLUSTER = 'etcdserverpb.Cluster';
 const HEALTH = 'grpc.health.v1.Health';
 
 export function nodeMethods(backend: NodeBackend): GrpcMethod[] {
-  return [...maintenanceMethods(backend), ...healthMethods()];
+  return [...maintenanceMethods(backend), ...clusterMethods(backend), ...healthMethods()];
 }
 
 function maintenanceMethods(backend: NodeBackend): GrpcMethod[] {
@@ -36,8 +36,25 @@ function maintenanceMethods(backend: NodeBackend): GrpcMethod[] {
         return { header: undefined };
       },
     ),
+  ];
+}
+
+function clusterMethods(backend: NodeBackend): GrpcMethod[] {
+  return [
     unary(CLUSTER, 'MemberList', codec.MemberListRequest, codec.MemberListResponse, (q) =>
       backend.memberList(q),
+    ),
+    unary(CLUSTER, 'MemberAdd', codec.MemberAddRequest, codec.MemberAddResponse, (q) =>
+      backend.memberAdd(q),
+    ),
+    unary(CLUSTER, 'MemberRemove', codec.MemberRemoveRequest, codec.MemberRemoveResponse, (q) =>
+      backend.memberRemove(q),
+    ),
+    unary(CLUSTER, 'MemberUpdate', codec.MemberUpdateRequest, codec.MemberUpdateResponse, (q) =>
+      backend.memberUpdate(q),
+    ),
+    unary(CLUSTER, 'MemberPromote', codec.MemberPromoteRequest, codec.MemberPromoteResponse, (q) =>
+      backend.memberPromote(q),
     ),
   ];
 }
