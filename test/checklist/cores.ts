@@ -1,0 +1,28 @@
+/** The consensus cores that the checklist is run on: every test is written once, against `Core`. */
+import type { Core } from '../../src/consensus/core.ts';
+import { RaftCore } from '../../src/consensus/raft/raft.ts';
+import type { Configuration, Entry, HardState, NodeId } from '../../src/consensus/types.ts';
+import type { Random } from '../../src/core/random.ts';
+
+/** What a core starts from, as it was found on the disk. */
+export interface CoreStart {
+  readonly id: NodeId;
+  readonly random: Random;
+  readonly hardState: HardState;
+  readonly configuration: Configuration;
+  readonly snapshot: { readonly index: number; readonly term: number };
+  readonly entries: readonly Entry[];
+}
+
+export interface CoreUnderTest {
+  /** As `openNode({ consensus })` calls it. */
+  readonly consensus: 'raft' | 'paxos';
+  readonly create: (start: CoreStart) => Core;
+}
+
+export const cores: readonly CoreUnderTest[] = [
+  {
+    consensus: 'raft',
+    create: (start) => new RaftCore({ ...start, applied: start.snapshot.index }),
+  },
+];

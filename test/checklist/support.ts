@@ -1,0 +1,19 @@
+/** What the files of the checklist share. */
+import { test } from 'node:test';
+import { type ClusterOptions, CoreCluster } from './core-cluster.ts';
+import { cores } from './cores.ts';
+
+/** One test for each core, over `seeds` seeds. Its name says the item of the lab. */
+export function onEveryCore(
+  name: string,
+  options: Omit<ClusterOptions, 'seed'> & { readonly seeds?: number },
+  run: (cluster: CoreCluster) => void,
+): void {
+  for (const core of cores) {
+    test(`${core.consensus}: ${name}`, () => {
+      for (let seed = 1; seed <= (options.seeds ?? 2); seed++) {
+        run(new CoreCluster(core, { ...options, seed }));
+      }
+    });
+  }
+}
