@@ -117,7 +117,7 @@ onEveryCore(
   (cluster) => {
     cluster.one('first', 1, true);
     for (let round = 0; round < 3000; round++) {
-      if (round === 100) cluster.longReordering = true;
+      if (round === 1500) cluster.longReordering = true;
       const leaders = cluster.seats.filter((seat) => {
         return cluster.propose(seat, `${round}`) !== undefined && seat.connected;
       });
