@@ -175,6 +175,47 @@ Examples:
   quorate status --watch
   quorate status --json --endpoints 10.0.0.1:2379,10.0.0.2:2379`,
   },
+  member: {
+    summary: 'who belongs to the cluster: list, add, promote, remove',
+    text: `quorate member list
+quorate member add NAME --peer-urls URL,… [--learner]
+quorate member promote ID
+quorate member update ID --peer-urls URL,…
+quorate member remove ID
+
+Add tells the cluster of a new member and prints how to start it: with quorate serve, an empty data
+folder, and --initial-cluster-state existing. As a learner it gets all data and counts in no majority
+until it is promoted: the safe way, since a voter that does not start yet makes the majority larger.
+To replace a member that is gone: remove it, add another with --learner, start that, promote it. A
+removed member stops by itself and never comes back under its ID.
+
+Refused, and nothing changed: an ID or an address that is in use, an unknown ID, a second learner,
+promotion of a learner that has not caught up, and what would leave no majority of running members.
+
+Options:
+  --learner               add: without a vote, until it is promoted
+  --peer-urls URL,…       add, update: where the other members reach it
+  --json                  one JSON object
+
+${CONNECTION}
+
+Examples:
+  quorate member list
+  quorate member add d --learner --peer-urls http://10.0.0.4:2380
+  quorate member promote 8e9e05c52164694d`,
+  },
+  'move-leader': {
+    summary: 'hand the leadership to another member',
+    text: `quorate move-leader ID
+
+Waits until the member leads, so that the old leader can be stopped without an election. The ID is
+one of quorate member list.
+
+${CONNECTION}
+
+Examples:
+  quorate move-leader 8e9e05c52164694d`,
+  },
 };
 
 const OVERVIEW = `Exit codes: ${EXIT.ok} done · ${EXIT.failed} failed · ${EXIT.usage} wrong command line · ${EXIT.notFound} key not found, or not healthy ·
@@ -190,14 +231,14 @@ export function helpPage(io: Io, topic?: string): string {
       .replace(/^quorate .*$/gm, (usage) => bold(usage))}\n`;
   }
   const commands = Object.entries(TOPICS).map(
-    ([name, { summary }]) => `  ${paint(io, 'cyan', name.padEnd(8))} ${summary}`,
+    ([name, { summary }]) => `  ${paint(io, 'cyan', name.padEnd(11))} ${summary}`,
   );
   return `${bold('quorate')}: coordination for services that run as several instances
 
 ${bold('Commands:')}
 ${commands.join('\n')}
-  ${paint(io, 'cyan', 'help'.padEnd(8))} more about a command: quorate help kv
-  ${paint(io, 'cyan', 'version'.padEnd(8))} version numbers
+  ${paint(io, 'cyan', 'help'.padEnd(11))} more about a command: quorate help kv
+  ${paint(io, 'cyan', 'version'.padEnd(11))} version numbers
 
 ${bold('For a start:')}
   quorate start                              three nodes on this machine

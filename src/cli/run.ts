@@ -14,6 +14,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   lock: async () => (await import('./commands/lock.ts')).lock,
   elect: async () => (await import('./commands/elect.ts')).elect,
   status: async () => (await import('./commands/status.ts')).status,
+  member: async () => (await import('./commands/member.ts')).member,
+  'move-leader': async () => (await import('./commands/move-leader.ts')).moveLeader,
 };
 
 /** Runs one command line and returns the exit code; whatever goes wrong is one line on stderr. */

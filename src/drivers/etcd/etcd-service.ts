@@ -33,6 +33,16 @@ export interface EtcdExtras {
   /** The endpoints given, as `host:port`. */
   readonly endpoints: readonly string[];
   memberList(options?: WaitOptions): Promise<pb.MemberListResponse>;
+  /** Adds a member that is to be reached at `peerUrls` once it is started. */
+  memberAdd(request: pb.MemberAddRequest, options?: WaitOptions): Promise<pb.MemberAddResponse>;
+  memberRemove(id: bigint, options?: WaitOptions): Promise<pb.MemberRemoveResponse>;
+  /** Replaces the peer URLs of a member. */
+  memberUpdate(
+    request: pb.MemberUpdateRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberUpdateResponse>;
+  /** Makes a voter of a learner that has caught up. */
+  memberPromote(id: bigint, options?: WaitOptions): Promise<pb.MemberPromoteResponse>;
   status(endpoint: string, options?: WaitOptions): Promise<pb.StatusResponse>;
   hashKv(
     endpoint: string,
@@ -146,6 +156,21 @@ class EtcdService implements KvService, EtcdExtras {
 
   memberList(options?: WaitOptions): Promise<pb.MemberListResponse> {
     return this.#calls.run(methods.MEMBER_LIST, { linearizable: true }, options);
+  }
+  memberAdd(request: pb.MemberAddRequest, options?: WaitOptions): Promise<pb.MemberAddResponse> {
+    return this.#calls.run(methods.MEMBER_ADD, request, options);
+  }
+  memberRemove(id: bigint, options?: WaitOptions): Promise<pb.MemberRemoveResponse> {
+    return this.#calls.run(methods.MEMBER_REMOVE, { id }, options);
+  }
+  memberUpdate(
+    request: pb.MemberUpdateRequest,
+    options?: WaitOptions,
+  ): Promise<pb.MemberUpdateResponse> {
+    return this.#calls.run(methods.MEMBER_UPDATE, request, options);
+  }
+  memberPromote(id: bigint, options?: WaitOptions): Promise<pb.MemberPromoteResponse> {
+    return this.#calls.run(methods.MEMBER_PROMOTE, { id }, options);
   }
   alarm(request: pb.AlarmRequest, options?: WaitOptions): Promise<pb.AlarmResponse> {
     return this.#calls.run(methods.ALARM, request, options);

@@ -145,6 +145,38 @@ export const MEMBER_LIST: Method<pb.MemberListRequest, pb.MemberListResponse> = 
   needsLeader: (request) => request.linearizable,
   describe: () => 'list of members',
 };
+export const MEMBER_ADD: Method<pb.MemberAddRequest, pb.MemberAddResponse> = {
+  path: '/etcdserverpb.Cluster/MemberAdd',
+  request: codec.MemberAddRequest,
+  response: codec.MemberAddResponse,
+  writes: always,
+  needsLeader: always,
+  describe: ({ peerUrls }) => `addition of a member at ${peerUrls.join()}`,
+};
+export const MEMBER_REMOVE: Method<pb.MemberRemoveRequest, pb.MemberRemoveResponse> = {
+  path: '/etcdserverpb.Cluster/MemberRemove',
+  request: codec.MemberRemoveRequest,
+  response: codec.MemberRemoveResponse,
+  writes: always,
+  needsLeader: always,
+  describe: ({ id }) => `removal of member ${id.toString(16)}`,
+};
+export const MEMBER_UPDATE: Method<pb.MemberUpdateRequest, pb.MemberUpdateResponse> = {
+  path: '/etcdserverpb.Cluster/MemberUpdate',
+  request: codec.MemberUpdateRequest,
+  response: codec.MemberUpdateResponse,
+  writes: always,
+  needsLeader: always,
+  describe: ({ id }) => `update of member ${id.toString(16)}`,
+};
+export const MEMBER_PROMOTE: Method<pb.MemberPromoteRequest, pb.MemberPromoteResponse> = {
+  path: '/etcdserverpb.Cluster/MemberPromote',
+  request: codec.MemberPromoteRequest,
+  response: codec.MemberPromoteResponse,
+  writes: always,
+  needsLeader: always,
+  describe: ({ id }) => `promotion of member ${id.toString(16)}`,
+};
 export const STATUS: Method<pb.StatusRequest, pb.StatusResponse> = {
   path: '/etcdserverpb.Maintenance/Status',
   request: codec.StatusRequest,
