@@ -2,6 +2,19 @@
 import '../core/runtime.ts';
 
 export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
+export {
+  type Accepted,
+  type AcceptorState,
+  answerAsAcceptor,
+  backOff,
+  Learner,
+  newAcceptor,
+  type PaxosReply,
+  type PaxosRequest,
+  Proposer,
+  type ProposerOptions,
+  type SingleBallot,
+} from './paxos/single-decree.ts';
 export type { MemberChange, NewMember } from './replica/member-change.ts';
 export type { MemberInfo } from './replica/members.ts';
 export type { ProposeOptions, ReplicaEvents, ReplicaStatus } from './replica/options.ts';

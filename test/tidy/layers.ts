@@ -44,6 +44,12 @@ export const LAYERS: readonly Layer[] = [
   { name: 'proto', paths: ['src/proto/'], imports: ['core', 'contracts'], pure: true },
   { name: 'raft', paths: ['src/consensus/raft/'], imports: ['core', 'contracts'], pure: true },
   {
+    name: 'paxos',
+    paths: ['src/consensus/paxos/'],
+    imports: ['core', 'contracts', 'raft'],
+    pure: true,
+  },
+  {
     name: 'storage',
     paths: ['src/consensus/wal/'],
     imports: ['core', 'contracts', 'proto'],
@@ -57,7 +63,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'consensus',
     paths: ['src/consensus/'],
-    imports: ['core', 'contracts', 'raft', 'storage', 'transport', 'replica'],
+    imports: ['core', 'contracts', 'raft', 'paxos', 'storage', 'transport', 'replica'],
   },
   {
     name: 'embedded',
