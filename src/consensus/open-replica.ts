@@ -21,6 +21,7 @@ import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import type { StateMachine } from './state-machine.ts';
 import type { Storage } from './storage.ts';
+import type { PeerSockets } from './transport/sockets.ts';
 import { type TlsFiles, tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
 import type { NodeId } from './types.ts';
@@ -59,6 +60,12 @@ export interface ReplicaSurroundings {
   readonly defer?: (run: () => void) => void;
   /** Wraps the consensus core, so that all that goes in and out can be watched. */
   readonly wrapCore?: (core: Core) => Core;
+  /** Beneath the transport, where none is given. */
+  readonly sockets?: PeerSockets;
+  /** Wraps the transport, so that all that is sent and received can be watched. */
+  readonly wrapTransport?: (transport: Transport) => Transport;
+  /** Small log segments, so that they change often. */
+  readonly segmentBytes?: number;
 }
 
 /** Who a replica is, where its log lives, how it behaves, and what it replicates. */
@@ -121,6 +128,9 @@ export async function openReplica<Result>(
     identity: { clusterId, nodeId: own.id },
     bootstrap: { entries: bootstrap, hardState: { term: 1, vote: '', commit: bootstrap.length } },
     fsync: options.fsync ?? true,
+    ...(options.segmentBytes === undefined
+      ? {}
+      : { settings: { segmentBytes: options.segmentBytes } }),
     onWarning: (text) => options.log?.('warn', text),
   });
   let transport: Transport | undefined;
@@ -128,6 +138,7 @@ export async function openReplica<Result>(
     transport =
       options.transport ??
       openTransport(options, own.id, clusterId, clock, random, settings.electionMs);
+    if (options.wrapTransport !== undefined) transport = options.wrapTransport(transport);
     transport.setPeers(
       new Map(members.filter((m) => m.id !== own.id).map((m) => [m.id, m.peerUrls] as const)),
     );
@@ -239,7 +250,7 @@ async function endProbation(
 }
 
 function openTransport(
-  options: ReplicaPlace & Partial<ReplicaSettings>,
+  options: ReplicaPlace & ReplicaSurroundings,
   id: NodeId,
   clusterId: NodeId,
   clock: Clock,
@@ -256,6 +267,8 @@ function openTransport(
     random,
     log: (level, text) => options.log?.(level, text),
     settings: { deadAfterMs: 2 * electionMs },
+    ...(options.sockets === undefined ? {} : { sockets: options.sockets }),
+    ...(options.defer === undefined ? {} : { defer: options.defer }),
   });
 }
 
