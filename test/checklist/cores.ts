@@ -15,14 +15,16 @@ export interface CoreStart {
 }
 
 export interface CoreUnderTest {
-  /** As `openNode({ consensus })` calls it. */
   readonly consensus: 'raft' | 'paxos';
   readonly create: (start: CoreStart) => Core;
+  /** What makes `openReplica` and `openNode` use it. */
+  readonly options: { readonly consensus?: 'raft' | 'paxos' };
 }
 
 export const cores: readonly CoreUnderTest[] = [
   {
     consensus: 'raft',
     create: (start) => new RaftCore({ ...start, applied: start.snapshot.index }),
+    options: {},
   },
 ];

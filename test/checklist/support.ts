@@ -2,6 +2,7 @@
 import { test } from 'node:test';
 import { type ClusterOptions, CoreCluster } from './core-cluster.ts';
 import { cores } from './cores.ts';
+import { JournalCluster, type JournalClusterOptions } from './journal-cluster.ts';
 
 /** One test for each core, over `seeds` seeds. Its name says the item of the lab. */
 export function onEveryCore(
@@ -13,6 +14,24 @@ export function onEveryCore(
     test(`${core.consensus}: ${name}`, () => {
       for (let seed = 1; seed <= (options.seeds ?? 2); seed++) {
         run(new CoreCluster(core, { ...options, seed }));
+      }
+    });
+  }
+}
+
+/** The same with replicas of a journal. At the end everything is healed, must agree and is closed. */
+export function withReplicas(
+  name: string,
+  options: Omit<JournalClusterOptions, 'seed'> & { readonly seeds?: number },
+  run: (cluster: JournalCluster) => Promise<void>,
+): void {
+  for (const core of cores) {
+    test(`${core.consensus}: ${name}`, async () => {
+      for (let seed = 1; seed <= (options.seeds ?? 2); seed++) {
+        const cluster = new JournalCluster(core, { ...options, seed });
+        await cluster.start(...cluster.seats);
+        await run(cluster);
+        await cluster.finish();
       }
     });
   }
