@@ -1,0 +1,191 @@
+/**
+ * The properties that must hold after every event: Raft's own (figure 3 of the paper), and what a
+ * disk, a quorum and a change of members must keep. Observers only: they see what cores take in and
+ * put out, what is sent and what a start finds, and never change anything.
+ *
+ * The cost is that of what is new: a log is never walked but at a start.
+ */
+import type { Core } from '../../../consensus/core.ts';
+import { MessageType, type PeerMessage } from '../../../consensus/messages.ts';
+import type { RecoveredState } from '../../../consensus/storage.ts';
+import type { Entry, NodeId } from '../../../consensus/types.ts';
+import type { World } from '../types.ts';
+import { Chosen } from './chosen.ts';
+import { EntryNames } from './entry-names.ts';
+import { LifeCheck } from './life-check.ts';
+import { ObservedCore } from './observed-core.ts';
+import type { Oracle } from './oracle.ts';
+import { RarePaths } from './rare-paths.ts';
+import { SeatLog } from './seat-log.ts';
+
+/** States are compared at every so many entries. */
+const HASH_EVERY = 32;
+
+export class Checks {
+  readonly world: World;
+  readonly consensus: 'raft' | 'paxos';
+  readonly chosen: Chosen;
+  readonly names: EntryNames;
+  readonly oracle: Oracle;
+  readonly paths: RarePaths;
+  readonly #seats: Map<NodeId, SeatLog>;
+  readonly #lives: Map<NodeId, LifeCheck>;
+  readonly #leaders: Map<number, NodeId>;
+  /** What the state hashed to at some indexes, for whoever gets there later. */
+  readonly #hashes: Map<number, number>;
+
+  constructor(world: World, consensus: 'raft' | 'paxos', oracle: Oracle) {
+    this.world = world;
+    this.consensus = consensus;
+    this.chosen = new Chosen();
+    this.names = new EntryNames();
+    this.oracle = oracle;
+    this.paths = new RarePaths(world);
+    this.#seats = new Map();
+    this.#lives = new Map();
+    this.#leaders = new Map();
+    this.#hashes = new Map();
+  }
+
+  // ---- what the cluster tells ------------------------------------------------------------------
+
+  /** A process opens its storage: for `wrapCore`. */
+  started(id: NodeId, core: Core, found: RecoveredState): Core {
+    const seat = this.seat(id);
+    this.#require(seat, found, 'a restart');
+    this.paths.started(seat, found);
+    seat.start(found, this.chosen);
+    this.ended(id);
+    return new ObservedCore(core, (inner) => {
+      const life = new LifeCheck(this, seat, inner, found.snapshot?.index ?? 0);
+      this.#lives.set(id, life);
+      return life;
+    });
+  }
+
+  /** The process is gone: what its code still does, nobody sees. */
+  ended(id: NodeId): void {
+    const life = this.#lives.get(id);
+    if (life !== undefined) life.isOver = true;
+    this.#lives.delete(id);
+  }
+
+  /** The disk of a seat that is down was wiped, or any disk was damaged. */
+  damaged(id: NodeId): void {
+    this.seat(id).damage();
+  }
+
+  /** What would be found if power failed now and all that was not synced were lost. */
+  worstCase(id: NodeId, found: RecoveredState): void {
+    this.#require(this.seat(id), found, 'a power failure now');
+  }
+
+  /** The network takes a message from `from`: from here on it is a promise. */
+  sent(from: NodeId, message: PeerMessage): void {
+    this.paths.sent(message);
+    const life = this.#lives.get(from);
+    if (life === undefined || this.consensus !== 'raft') return;
+    const { type, term, reject } = message;
+    if (type === MessageType.preVote) return;
+    if (type === MessageType.preVoteReply && !reject) return;
+    const { seat } = life;
+    const durableTerm = seat.hardState?.term ?? 0;
+    if (term > durableTerm) {
+      this.violate(
+        'durable-before-promise',
+        `${from} sent a message of term ${term} to ${message.to}, but only term ${durableTerm} is durable there`,
+      );
+    }
+    if (type === MessageType.voteReply && !reject) this.#checkVote(seat, message);
+    if (type === MessageType.appendReply && !reject) this.#checkAcknowledgement(seat, message);
+  }
+
+  #checkVote(seat: SeatLog, { term, to }: PeerMessage): void {
+    const vote = seat.votes.get(term);
+    if (vote === to) return;
+    this.violate(
+      vote === undefined ? 'durable-before-promise' : 'one-vote',
+      `${seat.id} granted ${to} its vote in term ${term}, but what is durable is ${vote ?? 'no vote'}`,
+    );
+  }
+
+  #checkAcknowledgement(seat: SeatLog, { index, term, to }: PeerMessage): void {
+    if (index >= seat.durable.length) {
+      this.violate(
+        'durable-before-promise',
+        `${seat.id} acknowledged entry ${index} to ${to} in term ${term}, but its durable log ends at ${seat.durable.length - 1}`,
+      );
+      return;
+    }
+    const leader = this.#lives.get(to);
+    if (leader === undefined || leader.leaderTerm !== term) return;
+    const expected = leader.seat.terms[index];
+    if (expected === seat.durable[index] || index <= leader.seat.snapshotIndex) return;
+    this.violate(
+      'log-matching',
+      `${seat.id} acknowledged entry ${index} to ${to}, where it is of term ${expected}; here it is of term ${seat.durable[index]}`,
+    );
+  }
+
+  // ---- what lives tell -------------------------------------------------------------------------
+
+  seat(id: NodeId): SeatLog {
+    let seat = this.#seats.get(id);
+    if (seat === undefined) {
+      seat = new SeatLog(id);
+      this.#seats.set(id, seat);
+    }
+    return seat;
+  }
+
+  violate(property: string, message: string): void {
+    this.world.violate(property, message);
+  }
+
+  leads(id: NodeId, term: number): void {
+    const known = this.#leaders.get(term);
+    if (known === undefined) this.#leaders.set(term, id);
+    else if (known !== id) {
+      this.violate('election-safety', `both ${known} and ${id} lead in term ${term}`);
+    }
+  }
+
+  /** A node hands out an entry. Returns whether it is the first one. */
+  handedOut(id: NodeId, entry: Entry): boolean {
+    const added = this.chosen.add(entry);
+    if (typeof added === 'string') {
+      this.violate('state-machine-safety', `${id}: ${added}`);
+      return false;
+    }
+    if (!added) return false;
+    this.oracle.apply(entry);
+    this.paths.chosen(entry);
+    if (entry.index % HASH_EVERY === 0) this.#hashes.set(entry.index, this.oracle.hash());
+    for (const life of this.#lives.values()) life.newlyChosen(entry);
+    return true;
+  }
+
+  /** Compares the state of a node that has applied exactly `index`; `hash` is called where that is due. */
+  applied(id: NodeId, index: number, hash: () => number): void {
+    const expected = this.#hashes.get(index);
+    if (expected === undefined) return;
+    const actual = hash();
+    if (actual === expected) return;
+    this.violate(
+      'state-machine-safety',
+      `${id} has applied entry ${index} and its state hashes to ${actual}, that of the history to ${expected}`,
+    );
+  }
+
+  /** Tells how to hash the state of the process that runs on this seat now. */
+  hashWith(id: NodeId, hash: () => number): void {
+    const life = this.#lives.get(id);
+    if (life !== undefined) life.hash = hash;
+  }
+
+  #require(seat: SeatLog, found: RecoveredState, when: string): void {
+    const missing = seat.verify(found, this.chosen);
+    if (missing === undefined) return;
+    this.violate('durable-before-promise', `${seat.id}, found at ${when}: ${missing}`);
+  }
+}

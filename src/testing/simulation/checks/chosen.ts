@@ -1,0 +1,56 @@
+/**
+ * The one history that consensus chose, kept outside of all nodes: what the first node to hand out an
+ * entry saw is what every other one must see at that index, for ever.
+ */
+import type { Entry } from '../../../consensus/types.ts';
+
+export class Chosen {
+  /** The term of each entry, by index; nothing is at 0. */
+  readonly terms: number[];
+  readonly #hashes: number[];
+
+  constructor() {
+    this.terms = [0];
+    this.#hashes = [0];
+  }
+
+  get lastIndex(): number {
+    return this.terms.length - 1;
+  }
+
+  /** Whether `entry` is new to the history; or a text that says what it contradicts. */
+  add(entry: Entry): boolean | string {
+    const { index, term } = entry;
+    const hash = hashOf(entry);
+    if (index === this.terms.length) {
+      if (term < this.terms[index - 1]!) {
+        return `entry ${index} of term ${term} was chosen after one of term ${this.terms[index - 1]}`;
+      }
+      this.terms.push(term);
+      this.#hashes.push(hash);
+      return true;
+    }
+    if (index > this.terms.length) {
+      return `entry ${index} was handed out, but no node has handed out entry ${this.terms.length}`;
+    }
+    if (this.terms[index] !== term) {
+      return `entry ${index} was chosen in term ${this.terms[index]}, and another one in term ${term}`;
+    }
+    return this.#hashes[index] === hash ? false : `two different entries ${index} were chosen`;
+  }
+
+  /** The newest index chosen in a term before `term`. */
+  lastBefore(term: number): number {
+    let index = this.lastIndex;
+    while (index > 0 && this.terms[index]! >= term) index -= 1;
+    return index;
+  }
+}
+
+/** What two entries of one index and term must share. */
+export function hashOf(entry: Entry): number {
+  const { data } = entry;
+  let hash = Math.imul(entry.type + 1, 0x9e3779b1) ^ data.length;
+  for (let i = 0; i < data.length; i++) hash = Math.imul(hash ^ data[i]!, 0x01000193);
+  return hash | 0;
+}

@@ -1,0 +1,321 @@
+/** The checks of one life of one node: what its core takes in and puts out, in order. */
+import type { Core, CoreStatus, Effects } from '../../../consensus/core.ts';
+import type { PeerMessage } from '../../../consensus/messages.ts';
+import {
+  type Configuration,
+  type Entry,
+  EntryType,
+  type Persist,
+  type SnapshotMetadata,
+} from '../../../consensus/types.ts';
+import type { Checks } from './checks.ts';
+import type { CoreObserver } from './observed-core.ts';
+import { isQuorum, whyNotNext } from './quorum-rules.ts';
+import type { SeatLog } from './seat-log.ts';
+
+export class LifeCheck implements CoreObserver {
+  readonly seat: SeatLog;
+  readonly #checks: Checks;
+  readonly #core: Core;
+  /** For each read asked: the newest entry that anyone had handed out by then. */
+  readonly #reads: Map<number, number>;
+  /** The process is gone. */
+  isOver: boolean;
+  /** The term in which it leads now; 0 while it does not. */
+  leaderTerm: number;
+  /** Hashes the state as it is now, once the node is open. */
+  hash: (() => number) | undefined;
+  #term: number;
+  #commit: number;
+  #handedOut: number;
+  #installing: boolean;
+  #configuration: Configuration | undefined;
+  /** The next configuration need not follow from the last one: a start, or a snapshot. */
+  #isFirstConfiguration: boolean;
+
+  constructor(checks: Checks, seat: SeatLog, core: Core, handedOut: number) {
+    const { term, commit } = core.status();
+    this.seat = seat;
+    this.#checks = checks;
+    this.#core = core;
+    this.#reads = new Map();
+    this.isOver = false;
+    this.leaderTerm = 0;
+    this.hash = undefined;
+    this.#term = term;
+    this.#commit = commit;
+    this.#handedOut = handedOut;
+    this.#installing = false;
+    this.#configuration = undefined;
+    this.#isFirstConfiguration = true;
+  }
+
+  stepped(message: PeerMessage): void {
+    if (!this.isOver) this.#checks.paths.stepped(message, this.#core);
+  }
+
+  took(effects: Effects): void {
+    if (this.isOver) return;
+    const { persist, committed, reads, droppedReads, stateChanged, install } = effects;
+    if (install !== undefined) this.#installing = true;
+    if (persist !== undefined) this.#checkWrite(persist);
+    if (stateChanged || persist !== undefined || committed.length > 0) {
+      this.#checkStatus(this.#core.status(), committed);
+    }
+    for (const entry of committed) this.#checkHandedOut(entry);
+    for (const { context, index } of reads) this.#checkRead(context, index);
+    for (const context of droppedReads) this.#reads.delete(context);
+    this.#checks.paths.took(this.seat, effects);
+  }
+
+  persisted(sequence: number): void {
+    if (!this.isOver) this.seat.complete(sequence);
+  }
+
+  applied(index: number): void {
+    if (!this.isOver && this.hash !== undefined) {
+      this.#checks.applied(this.seat.id, index, this.hash);
+    }
+  }
+
+  readAsked(context: number): void {
+    if (!this.isOver) this.#reads.set(context, this.#checks.chosen.lastIndex);
+  }
+
+  installed({ index, term }: SnapshotMetadata): void {
+    if (this.isOver) return;
+    const { chosen } = this.#checks;
+    if (chosen.terms[index] !== term) {
+      this.#violate(
+        'state-machine-safety',
+        `installed a snapshot at ${index} of term ${term}; chosen there is term ${chosen.terms[index]}`,
+      );
+    }
+    if (index < this.#handedOut) {
+      this.#violate(
+        'commit-regressed',
+        `installed a snapshot at ${index} after it had handed out ${this.#handedOut}`,
+      );
+    }
+    this.seat.install(index, term, chosen);
+    this.#handedOut = index;
+    this.#commit = Math.max(this.#commit, index);
+    this.#installing = false;
+    this.#isFirstConfiguration = true;
+  }
+
+  configured(configuration: Configuration): void {
+    if (this.isOver) return;
+    const before = this.#configuration;
+    this.#configuration = configuration;
+    if (configuration.voters.length === 0) {
+      this.#violate('configuration', 'a configuration without voters');
+    }
+    this.#checks.paths.configured(before, configuration);
+    if (before === undefined || this.#isFirstConfiguration) {
+      this.#isFirstConfiguration = false;
+      return;
+    }
+    const why = whyNotNext(before, configuration);
+    if (why !== undefined) this.#violate('configuration', why);
+  }
+
+  /** Somebody handed out `entry` first. A leader of a later term must have it (Raft §5.4.3). */
+  newlyChosen({ index, term }: Entry): void {
+    if (this.isOver || this.leaderTerm <= term || this.#checks.consensus !== 'raft') return;
+    if (this.seat.terms[index] === term) return;
+    this.#violate(
+      'leader-completeness',
+      `leads in term ${this.leaderTerm} without entry ${index}, chosen in term ${term}`,
+    );
+  }
+
+  // ---- one take --------------------------------------------------------------------------------
+
+  #checkWrite(write: Persist & { readonly sequence: number }): void {
+    const { seat } = this;
+    const { hardState, entries } = write;
+    if (hardState !== undefined && hardState.term < (seat.hardState?.term ?? 0)) {
+      this.#violate(
+        'term-regressed',
+        `writes term ${hardState.term} after term ${seat.hardState?.term}`,
+      );
+    }
+    const vote = hardState === undefined ? undefined : seat.votes.get(hardState.term);
+    if (vote !== undefined && vote !== hardState!.vote) {
+      this.#violate(
+        'one-vote',
+        `voted for ${vote} in term ${hardState!.term}, now for '${hardState!.vote}'`,
+      );
+    }
+    const first = entries[0]?.index;
+    if (first !== undefined) this.#checkCut(first);
+    if (this.#checks.consensus === 'raft') this.#checkNames(entries);
+    const wrong = seat.ask(write);
+    if (wrong !== undefined) this.#violate('log-matching', wrong);
+  }
+
+  #checkCut(first: number): void {
+    const { terms } = this.seat;
+    if (first >= terms.length) return;
+    this.#checks.world.reach('log-truncated');
+    if (this.#checks.consensus !== 'raft') return;
+    if (this.leaderTerm !== 0 && this.leaderTerm === this.#core.status().term) {
+      this.#violate(
+        'leader-append-only',
+        `leads in term ${this.leaderTerm} and overwrites its log from entry ${first} on, of ${terms.length - 1}`,
+      );
+    }
+    if (first <= this.#handedOut) {
+      this.#violate(
+        'state-machine-safety',
+        `cuts its log before entry ${first} after it has handed out ${this.#handedOut}`,
+      );
+    }
+  }
+
+  #checkNames(entries: readonly Entry[]): void {
+    const { terms } = this.seat;
+    const { names, chosen } = this.#checks;
+    let termBefore =
+      terms[(entries[0]?.index ?? 0) - 1] ?? chosen.terms[(entries[0]?.index ?? 0) - 1] ?? 0;
+    for (const entry of entries) {
+      const wrong = names.check(entry, termBefore);
+      if (wrong !== undefined) this.#violate('log-matching', wrong);
+      if (entry.term < termBefore) {
+        this.#violate('log-matching', `entry ${entry.index}: terms fall within the log`);
+      }
+      termBefore = entry.term;
+      if (entry.type !== EntryType.normal) this.#checkChange(entry);
+    }
+  }
+
+  /** At most one change of the configuration is beyond what was chosen (thesis §4.1). */
+  #checkChange(entry: Entry): void {
+    const { chosen, paths } = this.#checks;
+    paths.changeAppended(entry);
+    if (entry.index <= chosen.lastIndex) return;
+    const open = this.seat.openChange;
+    if (open > chosen.lastIndex && open < entry.index && this.seat.terms[open] !== undefined) {
+      this.#violate(
+        'configuration',
+        `entry ${entry.index} changes the configuration while the change at ${open} is not committed`,
+      );
+    }
+    this.seat.openChange = entry.index;
+  }
+
+  #checkStatus(status: CoreStatus, committed: readonly Entry[]): void {
+    const { term, commit, role } = status;
+    if (term < this.#term) {
+      this.#violate('term-regressed', `its term fell from ${this.#term} to ${term}`);
+    }
+    if (commit < this.#commit) {
+      this.#violate('commit-regressed', `its commit index fell from ${this.#commit} to ${commit}`);
+    }
+    const { firstIndex, handedOut, lastIndex } = status;
+    if (
+      !this.#installing &&
+      !(firstIndex - 1 <= handedOut && handedOut <= commit && commit <= lastIndex)
+    ) {
+      this.#violate(
+        'log-order',
+        `first ${firstIndex}, handed out ${handedOut}, commit ${commit}, last ${lastIndex} are not in order`,
+      );
+    }
+    const wasLeading = this.leaderTerm === term;
+    this.leaderTerm = role === 'leader' ? term : 0;
+    if (role === 'leader') {
+      if (!wasLeading) this.#checkNewLeader(term);
+      else if (commit > this.#commit) this.#checkCommit(status, committed);
+    }
+    this.#term = term;
+    this.#commit = commit;
+  }
+
+  #checkNewLeader(term: number): void {
+    const { seat } = this;
+    const { chosen, consensus, paths } = this.#checks;
+    this.#checks.leads(seat.id, term);
+    paths.elected();
+    if (consensus !== 'raft') return;
+    if (seat.votes.get(term) !== seat.id) {
+      this.#violate(
+        'durable-before-promise',
+        `leads in term ${term}, but its own vote is not durable`,
+      );
+    }
+    const last = chosen.lastBefore(term);
+    if (seat.terms[last] === chosen.terms[last]) return;
+    this.#violate(
+      'leader-completeness',
+      `leads in term ${term} without entry ${last}, chosen in term ${chosen.terms[last]}`,
+    );
+  }
+
+  /** A leader has moved its commit index: by entries of its own term (§5.4.2), on a durable quorum. */
+  #checkCommit(status: CoreStatus, committed: readonly Entry[]): void {
+    if (this.#checks.consensus !== 'raft') return;
+    const { seat } = this;
+    const { commit, term, peers } = status;
+    const commitTerm = seat.terms[commit];
+    const isNew = commit > this.#checks.chosen.lastIndex;
+    if (commitTerm !== term && isNew) {
+      this.#violate(
+        'commit-of-old-term',
+        `leads in term ${term} and counts entry ${commit} of term ${commitTerm} as committed`,
+      );
+    }
+    for (const { id, match } of peers) {
+      if (match === 0 || id === seat.id) continue;
+      const peer = this.#checks.seat(id);
+      if (match <= peer.snapshotIndex || peer.holds(match, seat.terms[match] ?? -1)) continue;
+      this.#violate(
+        'match',
+        `believes that ${id} holds entry ${match} of term ${seat.terms[match]}, but there it is of term ${peer.durable[match]}`,
+      );
+    }
+    if (committed.length === 0 || this.#configuration === undefined || !isNew) return;
+    const isDurable = isQuorum(this.#configuration, (voter) => {
+      const peer = this.#checks.seat(voter);
+      return commit <= peer.snapshotIndex || peer.holds(commit, commitTerm ?? -1);
+    });
+    if (isDurable) return;
+    this.#violate('durable-quorum', `entry ${commit} counts as committed without a durable quorum`);
+  }
+
+  #checkHandedOut(entry: Entry): void {
+    const { index, term } = entry;
+    if (index !== this.#handedOut + 1) {
+      this.#violate(
+        'state-machine-safety',
+        `hands out entry ${index} after entry ${this.#handedOut}`,
+      );
+    }
+    this.#handedOut = index;
+    if (this.seat.terms[index] !== term) {
+      this.#violate(
+        'state-machine-safety',
+        `hands out entry ${index} of term ${term}, in its log is one of term ${this.seat.terms[index]}`,
+      );
+    }
+    this.#checks.handedOut(this.seat.id, entry);
+  }
+
+  #checkRead(context: number, index: number): void {
+    const least = this.#reads.get(context);
+    this.#reads.delete(context);
+    if (least === undefined) {
+      this.#violate('stale-read', `answers a read (${context}) that nobody asked`);
+    } else if (index < least) {
+      this.#violate(
+        'stale-read',
+        `a read gets index ${index}, but ${least} was committed before it was asked`,
+      );
+    }
+  }
+
+  #violate(property: string, message: string): void {
+    this.#checks.violate(property, `${this.seat.id}: ${message}`);
+  }
+}

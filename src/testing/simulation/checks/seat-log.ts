@@ -1,0 +1,189 @@
+/**
+ * What one seat's log and hard state are, as told by what its core asked to be written and by what
+ * its storage said is durable. It outlives the processes: a restart must find what was promised.
+ *
+ * Kept as terms by index: an index and a term name an entry (Raft §5.3, checked by `EntryNames`).
+ */
+import type { RecoveredState } from '../../../consensus/storage.ts';
+import type { Entry, HardState, NodeId, Persist } from '../../../consensus/types.ts';
+import type { Chosen } from './chosen.ts';
+
+interface PendingWrite {
+  readonly sequence: number;
+  readonly hardState: HardState | undefined;
+  /** Index of the first of `terms`; 0 where there are none. */
+  readonly first: number;
+  readonly terms: readonly number[];
+}
+
+export class SeatLog {
+  readonly id: NodeId;
+  /** The log as its core has it. Index 0 is before the first entry. */
+  terms: number[];
+  /** The log as its storage said that it is durable. */
+  durable: number[];
+  /** The durable hard state; `undefined` before the first start. */
+  hardState: HardState | undefined;
+  /** Durable votes by term, of all lives. */
+  readonly votes: Map<number, NodeId>;
+  /** What was durable when the disk was lost or damaged: nobody can be blamed for counting on it. */
+  lost: number[];
+  /** The disk was lost or damaged since the last start: what is found cannot be held against the node. */
+  isDamaged: boolean;
+  /** Indexes up to here are covered by a snapshot that is, or may be, on the disk. */
+  snapshotIndex: number;
+  /** The newest change of the configuration that was appended and not known to be chosen then. */
+  openChange: number;
+  #pending: PendingWrite[];
+
+  constructor(id: NodeId) {
+    this.id = id;
+    this.terms = [0];
+    this.durable = [0];
+    this.hardState = undefined;
+    this.votes = new Map();
+    this.lost = [];
+    this.isDamaged = false;
+    this.snapshotIndex = 0;
+    this.openChange = 0;
+    this.#pending = [];
+  }
+
+  /** Whether the entry is, or was before its disk was damaged, durable here. */
+  holds(index: number, term: number): boolean {
+    return this.durable[index] === term || this.lost[index] === term;
+  }
+
+  /** The core asks for a write. Returns what is wrong with it. */
+  ask(write: Persist & { readonly sequence: number }): string | undefined {
+    const { entries, hardState, sequence } = write;
+    const first = entries[0]?.index ?? 0;
+    const terms = entries.map((entry) => entry.term);
+    this.#pending.push({ sequence, hardState, first, terms });
+    if (first > this.terms.length) {
+      return `writes entry ${first} after a log that ends at ${this.terms.length - 1}`;
+    }
+    replaceFrom(this.terms, first, terms);
+    return undefined;
+  }
+
+  /** The storage says that all writes up to `sequence` are durable. */
+  complete(sequence: number): void {
+    let done = 0;
+    for (const write of this.#pending) {
+      if (write.sequence > sequence) break;
+      done += 1;
+      this.#settle(write);
+    }
+    if (done > 0) this.#pending.splice(0, done);
+  }
+
+  #settle({ hardState, first, terms }: PendingWrite): void {
+    if (hardState !== undefined) {
+      this.hardState = hardState;
+      if (hardState.vote !== '') this.votes.set(hardState.term, hardState.vote);
+    }
+    replaceFrom(this.durable, first, terms);
+  }
+
+  /** A snapshot takes the place of the log up to `index`, and of all of it where they disagree. */
+  install(index: number, term: number, chosen: Chosen): void {
+    this.snapshotIndex = Math.max(this.snapshotIndex, index);
+    for (const log of [this.terms, this.durable]) {
+      if (log[index] === term) continue;
+      log.length = 0;
+      for (let i = 0; i <= index; i++) log.push(chosen.terms[i] ?? term);
+    }
+    if (this.#pending.length > 0) {
+      this.#pending = this.#pending.map((write) => ({ ...write, first: 0, terms: [] }));
+    }
+  }
+
+  /** The disk was wiped or damaged: what was durable may be gone. */
+  damage(): void {
+    this.isDamaged = true;
+    for (let index = 0; index < this.durable.length; index++) {
+      this.lost[index] = this.durable[index]!;
+    }
+  }
+
+  /** What was found on the disk, held against what was said to be durable. Returns what is missing. */
+  verify(found: RecoveredState, chosen: Chosen): string | undefined {
+    if (this.isDamaged || this.hardState === undefined) return undefined;
+    return (
+      this.#verifyHardState(found.hardState) ??
+      this.#verifySnapshot(found, chosen) ??
+      this.#verifyEntries(found.entries, found.snapshot?.index ?? 0)
+    );
+  }
+
+  /** A process starts from what was found. */
+  start(found: RecoveredState, chosen: Chosen): void {
+    const snapshotIndex = found.snapshot?.index ?? 0;
+    const terms: number[] = [0];
+    const first = found.entries[0]?.index ?? snapshotIndex + 1;
+    for (let index = 1; index < first; index++) terms.push(chosen.terms[index] ?? 0);
+    for (const entry of found.entries) terms.push(entry.term);
+    this.terms = terms;
+    this.durable = terms.slice();
+    this.hardState = found.hardState;
+    this.#pending = [];
+    this.isDamaged = false;
+    this.snapshotIndex = snapshotIndex;
+    this.openChange = 0;
+  }
+
+  #verifyHardState(found: HardState): string | undefined {
+    const isSame = (one: HardState | undefined): boolean =>
+      one !== undefined && one.term === found.term && one.vote === found.vote;
+    if (isSame(this.hardState)) return undefined;
+    if (this.#pending.some((write) => isSame(write.hardState))) return undefined;
+    const { term, vote } = this.hardState!;
+    return (
+      `term ${term} with vote '${vote}' was durable, ` +
+      `but term ${found.term} with vote '${found.vote}' was found`
+    );
+  }
+
+  #verifySnapshot({ snapshot, entries }: RecoveredState, chosen: Chosen): string | undefined {
+    if (snapshot === undefined) return undefined;
+    if (chosen.terms[snapshot.index] !== snapshot.term) {
+      return `a snapshot at ${snapshot.index} of term ${snapshot.term} was found, which was not chosen`;
+    }
+    const first = entries[0]?.index ?? snapshot.index + 1;
+    if (first <= snapshot.index + 1) return undefined;
+    return `nothing was found between the snapshot at ${snapshot.index} and entry ${first}`;
+  }
+
+  #verifyEntries(entries: readonly Entry[], snapshotIndex: number): string | undefined {
+    // A write that was not said to be durable may have replaced what was, or not.
+    let cutFrom = Number.POSITIVE_INFINITY;
+    for (const { first } of this.#pending) if (first > 0) cutFrom = Math.min(cutFrom, first);
+    const first = entries[0]?.index ?? snapshotIndex + 1;
+    const last = first + entries.length - 1;
+    const mustReach = Math.min(this.durable.length, cutFrom) - 1;
+    if (Math.max(last, snapshotIndex) < mustReach) {
+      return `the log was durable up to ${mustReach}, but ends at ${last}`;
+    }
+    for (const { index, term } of entries) {
+      if (index <= snapshotIndex || this.durable[index] === term) continue;
+      if (index < cutFrom && index < this.durable.length) {
+        return `entry ${index} of term ${this.durable[index]} was durable, one of term ${term} was found`;
+      }
+      if (!this.#isPending(index, term)) {
+        return `entry ${index} of term ${term} was found, which should not be there any more`;
+      }
+    }
+    return undefined;
+  }
+
+  #isPending(index: number, term: number): boolean {
+    return this.#pending.some(({ first, terms }) => first > 0 && terms[index - first] === term);
+  }
+}
+
+function replaceFrom(log: number[], first: number, terms: readonly number[]): void {
+  if (first === 0) return;
+  if (log.length > first) log.length = first;
+  for (const term of terms) log.push(term);
+}
