@@ -20,7 +20,7 @@ import { IS_NEW, type ProbationContext, ProbationCore, probation } from './repli
 import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import type { StateMachine } from './state-machine.ts';
-import type { Storage } from './storage.ts';
+import type { RecoveredState, Storage } from './storage.ts';
 import type { PeerSockets } from './transport/sockets.ts';
 import { type TlsFiles, tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
@@ -59,7 +59,7 @@ export interface ReplicaSurroundings {
   readonly transport?: Transport;
   readonly defer?: (run: () => void) => void;
   /** Wraps the consensus core, so that all that goes in and out can be watched. */
-  readonly wrapCore?: (core: Core) => Core;
+  readonly wrapCore?: (core: Core, recovered: RecoveredState) => Core;
   /** Beneath the transport, where none is given. */
   readonly sockets?: PeerSockets;
   /** Wraps the transport, so that all that is sent and received can be watched. */
@@ -145,7 +145,8 @@ export async function openReplica<Result>(
     const peers = members.filter((member) => member.id !== own.id).map((member) => member.id);
     const newLength = bootstrap.length;
     const marker = await joiningMarker(options, storage, peers.length > 0 ? newLength : undefined);
-    const raft = (options.wrapCore ?? unchanged)(raftCore(own.id, storage, settings, random));
+    const wrapCore = options.wrapCore ?? unchanged;
+    const raft = wrapCore(raftCore(own.id, storage, settings, random), storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, own.id);
     const replica = new Replica<Result>({
       id: own.id,
