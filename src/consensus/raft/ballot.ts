@@ -4,8 +4,9 @@ import type { MessageType } from '../messages.ts';
 import type { NodeId } from '../types.ts';
 import { draft } from './draft.ts';
 import type { RaftLog } from './log.ts';
+import type { Membership } from './membership.ts';
 import type { Outbox } from './outbox.ts';
-import { type Verdict, verdict } from './quorum.ts';
+import type { Verdict } from './quorum.ts';
 
 export class Ballot {
   readonly #id: NodeId;
@@ -47,15 +48,8 @@ export class Ballot {
   }
 
   /** Counts an answer; only the first of each node counts, and only a voter's. */
-  record(voters: readonly NodeId[], from: NodeId, isGranted: boolean): Verdict {
+  record(membership: Membership, from: NodeId, isGranted: boolean): Verdict {
     if (!this.#answers.has(from)) this.#answers.set(from, isGranted);
-    let granted = 0;
-    let refused = 0;
-    for (const voter of voters) {
-      const answer = this.#answers.get(voter);
-      if (answer === true) granted += 1;
-      else if (answer === false) refused += 1;
-    }
-    return verdict(voters.length, granted, refused);
+    return membership.verdict(this.#answers);
   }
 }

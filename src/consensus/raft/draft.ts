@@ -26,3 +26,10 @@ export function draft(type: MessageType, from: NodeId, to: NodeId, term: number)
     force: false,
   };
 }
+
+/** A reply that says no. */
+export function refusal(type: MessageType, from: NodeId, to: NodeId, term: number): Draft {
+  const reply = draft(type, from, to, term);
+  reply.reject = true;
+  return reply;
+}

@@ -16,6 +16,9 @@ import type { RaftSettings } from './settings.ts';
 
 const NO_DATA = new Uint8Array(0);
 
+/** A removed leader that found no successor for so many election timeouts stops leading all the same. */
+const LEAVING_ELECTIONS = 10;
+
 export class Leadership {
   readonly #id: NodeId;
   readonly #settings: RaftSettings;
@@ -30,6 +33,10 @@ export class Leadership {
   #uncommittedBytes: number;
   /** To whom leadership is being handed. */
   #transferee: NodeId;
+  /** Ticks since this leader was removed, from 1; 0: it was not. */
+  #leavingTicks: number;
+  /** To whom a removed leader handed over last. */
+  #lastTried: NodeId;
 
   constructor(
     id: NodeId,
@@ -49,17 +56,21 @@ export class Leadership {
     this.#termStart = 0;
     this.#uncommittedBytes = 0;
     this.#transferee = NO_NODE;
+    this.#leavingTicks = 0;
+    this.#lastTried = NO_NODE;
   }
 
   begin(term: number): void {
     assert(term > this.#term, 'a node leads a term once');
     this.#term = term;
     this.#transferee = NO_NODE;
+    this.#leavingTicks = 0;
+    this.#lastTried = NO_NODE;
     this.#replication.reset();
     this.#uncommittedBytes = this.#log.payloadBytes(this.#log.commit, this.#log.lastIndex);
     // An entry of its own term lets a leader find out what is committed (Raft §5.4.2, §8).
     this.#termStart = this.#log.lastIndex + 1;
-    this.#append(NO_DATA);
+    this.#append(EntryType.normal, NO_DATA);
   }
 
   /** Whether the commit index is as new as that of any earlier leader (Raft §8). */
@@ -70,7 +81,7 @@ export class Leadership {
   propose(
     data: readonly Uint8Array[],
   ): { readonly index: number; readonly term: number } | Refusal {
-    if (this.#transferee !== NO_NODE) return 'transferring';
+    if (this.#transferee !== NO_NODE || this.#leavingTicks > 0) return 'transferring';
     let bytes = 0;
     for (let at = 0; at < data.length; at++) bytes += data[at]!.length;
     const { commit, lastIndex } = this.#log;
@@ -81,20 +92,67 @@ export class Leadership {
       if (lastIndex - commit + data.length > maxUncommittedEntries) return 'busy';
     }
     this.#uncommittedBytes += bytes;
-    for (let at = 0; at < data.length; at++) this.#append(data[at]!);
+    for (let at = 0; at < data.length; at++) this.#append(EntryType.normal, data[at]!);
     return { index: lastIndex + 1, term: this.#term };
   }
 
-  #append(data: Uint8Array): void {
+  #append(type: EntryType, data: Uint8Array): void {
     const index = this.#log.lastIndex + 1;
-    this.#log.append({ type: EntryType.normal, term: this.#term, index, data });
+    this.#log.append({ type, term: this.#term, index, data });
     this.#replication.isDue = true;
+  }
+
+  // Changes of the configuration (Raft §6)
+
+  /**
+   * One change at a time, from the log to its application; and none before this leader has applied an
+   * entry of its own term: else two leaders could take two changes of the same configuration, with
+   * majorities that do not meet (the flaw found in single-server changes in 2015).
+   */
+  proposeChange(
+    type: EntryType,
+    data: Uint8Array,
+    isJoint: boolean,
+  ): { readonly index: number; readonly term: number } | Refusal {
+    if (this.#transferee !== NO_NODE || this.#leavingTicks > 0) return 'transferring';
+    if (this.#log.hasChange || this.#log.applied < this.#termStart) return 'changing';
+    // An empty change ends a joint configuration, and no other one may come before it.
+    if (isJoint !== (type === EntryType.configChangeV2 && data.length === 0)) return 'changing';
+    this.#uncommittedBytes += data.length;
+    this.#append(type, data);
+    return { index: this.#log.lastIndex, term: this.#term };
+  }
+
+  /** This node is no voter any more: it leads until another one can, and takes nothing new. */
+  leave(): void {
+    if (this.#leavingTicks === 0) this.#leavingTicks = 1;
+  }
+
+  /** The leader is a voter again: the configuration came from a snapshot or was changed back. */
+  stay(): void {
+    this.#leavingTicks = 0;
+  }
+
+  /**
+   * Where the leader was removed: hands over to the best voter, one after the other. It leaves its
+   * followers an interval to hear that the removal is committed. `false` when that took too long.
+   */
+  tickLeaving(): boolean {
+    if (this.#leavingTicks === 0) return true;
+    this.#leavingTicks += 1;
+    if (this.#leavingTicks > LEAVING_ELECTIONS * this.#settings.electionTicks) return false;
+    if (this.#transferee !== NO_NODE) return true;
+    const successor = this.#replication.successor(this.#lastTried);
+    if (successor === NO_NODE) return true;
+    this.#lastTried = successor;
+    this.transfer(successor);
+    return true;
   }
 
   /** Only an entry of the own term is committed by counting; it commits all before it (Raft §5.4.2). */
   advanceCommit(): void {
     const before = this.#log.commit;
-    const index = this.#replication.matchedByMajority(this.#durability.durableIndex);
+    const index = this.#replication.matchedByQuorum(this.#durability.durableIndex);
     if (index <= before || this.#log.termAt(index) !== this.#term) return;
     this.#log.commitTo(index);
     this.#uncommittedBytes -= this.#log.payloadBytes(before, index);

@@ -6,7 +6,7 @@
  */
 import { assert } from '../../core/assert.ts';
 import { QuorateError } from '../../core/errors.ts';
-import type { Entry } from '../types.ts';
+import { type Entry, EntryType } from '../types.ts';
 
 /** What an entry costs beside its payload, in memory and in a message. Keeps empty entries bounded. */
 const ENTRY_OVERHEAD_BYTES = 32;
@@ -38,6 +38,8 @@ export class RaftLog {
   handedOut: number;
   /** Newest entry that the state machine has applied. */
   applied: number;
+  /** Indexes of the changes of the configuration that are not applied yet: one, but while catching up. */
+  #changes: number[];
 
   constructor(start: LogStart) {
     const { index, term } = start.snapshot;
@@ -49,6 +51,11 @@ export class RaftLog {
     this.commit = Math.max(start.commit, index);
     this.handedOut = Math.max(start.applied, index);
     this.applied = this.handedOut;
+    this.#changes = changesIn(this.#entries, this.applied);
+    // A change is proposed only when the one before it was applied, so that one is committed, even where
+    // the crash took the commit index that was written with it.
+    const settled = this.#changes[this.#changes.length - 2] ?? 0;
+    if (settled > this.commit) this.commit = settled;
     if (this.commit > this.lastIndex || this.applied > this.commit) {
       throw new QuorateError(
         'ERR_CORRUPT',
@@ -98,12 +105,36 @@ export class RaftLog {
     assert(entry.index === this.lastIndex + 1, 'an entry follows the last one');
     assert(entry.term >= this.lastTerm, 'terms never fall along the log');
     this.#entries.push(entry);
+    if (entry.type !== EntryType.normal) this.#changes.push(entry.index);
   }
 
   /** Drops the entries after `index`, which must not be committed. */
   truncateAfter(index: number): void {
     assert(index >= this.commit, 'a committed entry is never dropped');
     this.#entries.length = index - this.#offset;
+    while (this.#changes.length > 0 && this.#changes[this.#changes.length - 1]! > index) {
+      this.#changes.pop();
+    }
+  }
+
+  /** A change of the configuration is in the log and not applied: it may yet come into force. */
+  get hasChange(): boolean {
+    return this.#changes.length > 0;
+  }
+
+  /** A change is known to be committed and is not applied: the configuration in use is old. */
+  get isBehindInChanges(): boolean {
+    const { length } = this.#changes;
+    return length > 1 || (length === 1 && this.#changes[0]! <= this.commit);
+  }
+
+  /** The state machine has applied up to `index`. */
+  applyTo(index: number): void {
+    if (index <= this.applied) return;
+    this.applied = index;
+    if (this.#changes.length > 0 && this.#changes[0]! <= index) {
+      this.#changes = this.#changes.filter((change) => change > index);
+    }
   }
 
   /**
@@ -183,7 +214,16 @@ export class RaftLog {
     this.commit = index;
     this.handedOut = index;
     this.applied = index;
+    this.#changes = [];
   }
+}
+
+function changesIn(entries: readonly Entry[], after: number): number[] {
+  const changes: number[] = [];
+  for (const { type, index } of entries) {
+    if (type !== EntryType.normal && index > after) changes.push(index);
+  }
+  return changes;
 }
 
 /**

@@ -67,7 +67,13 @@ export class InflightWindow {
 
 export class Progress {
   readonly id: NodeId;
+  /** Of the voters; of those that a joint configuration leaves. */
   isVoter: boolean;
+  isOutgoing: boolean;
+  /** No longer a member: told so for this many ticks more, unless it knows before. 0: a member. */
+  departingTicks: number;
+  /** The log up to here, as committed, holds its removal. */
+  departureIndex: number;
   state: 'probe' | 'replicate' | 'snapshot';
   /** Newest entry the peer is known to hold durably. */
   match: number;
@@ -88,9 +94,12 @@ export class Progress {
   readRound: number;
   readonly window: InflightWindow;
 
-  constructor(id: NodeId, isVoter: boolean, window: InflightWindow) {
+  constructor(id: NodeId, window: InflightWindow) {
     this.id = id;
-    this.isVoter = isVoter;
+    this.isVoter = false;
+    this.isOutgoing = false;
+    this.departingTicks = 0;
+    this.departureIndex = 0;
     this.state = 'probe';
     this.match = 0;
     this.next = 1;
@@ -117,6 +126,13 @@ export class Progress {
     this.snapshotTicks = 0;
     this.readRound = 0;
     this.window.clear();
+  }
+
+  /** Removed from the configuration by what is committed up to `index`. */
+  depart(index: number, ticks: number): void {
+    if (this.departingTicks > 0) return;
+    this.departingTicks = ticks;
+    this.departureIndex = index;
   }
 
   /** Falls back to sending one append at a time, from `next`. */

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MessageType } from '../messages.ts';
-import { Cluster, entriesOf, message, Node, only, win } from './test-cluster.ts';
+import { bytes, Cluster, entriesOf, message, Node, only, win } from './test-cluster.ts';
 
 const { append, appendReply, heartbeat, vote, voteReply } = MessageType;
 const plain = { preVote: false, checkQuorum: false };
@@ -286,7 +286,7 @@ describe('§6 cluster membership', () => {
     assert.equal(node.status.commit, 1);
   });
 
-  test('a leader that is no longer a voter steps down; a removed peer is forgotten', () => {
+  test('a removed peer is forgotten; a removed leader takes nothing new and hands over', () => {
     const node = new Node('1', { settings: plain });
     win(node, ['2']);
     node.core.configure({ voters: ['1', '2'], learners: [] });
@@ -295,6 +295,19 @@ describe('§6 cluster membership', () => {
       ['2'],
     );
     node.core.configure({ voters: ['2', '3'], learners: [] });
+    assert.equal(node.core.propose([bytes('x')]), 'transferring');
+    node.run();
+    for (const id of ['2', '3']) {
+      node.core.step(message(appendReply, id, '1', 1, { index: node.status.lastIndex }));
+    }
+    const { timeoutNow } = MessageType;
+    assert.deepEqual(only(node.run(), timeoutNow), []);
+    node.core.tick();
+    assert.equal(only(node.run(), timeoutNow).length, 1);
+    // Nobody takes over: it gives up all the same, and never campaigns.
+    node.tick(90);
+    assert.equal(node.status.role, 'leader');
+    node.tick(110);
     assert.equal(node.status.role, 'learner');
   });
 });

@@ -16,23 +16,30 @@ import { MessageType, type PeerMessage } from '../messages.ts';
 import {
   type Configuration,
   type Entry,
+  EntryType,
   NO_NODE,
   type NodeId,
   type SnapshotMetadata,
 } from '../types.ts';
 import { Ballot } from './ballot.ts';
-import { draft } from './draft.ts';
+import { refusal } from './draft.ts';
 import { Durability } from './durability.ts';
+import { Elections } from './elections.ts';
 import { Leadership } from './leadership.ts';
 import { RaftLog } from './log.ts';
+import { Membership } from './membership.ts';
 import { Outbox } from './outbox.ts';
 import { Reads } from './reads.ts';
 import { Receiver } from './receiver.ts';
 import { Replication } from './replication.ts';
+import { Roles } from './roles.ts';
 import { type RaftOptions, type RaftSettings, validateSettings } from './settings.ts';
 import { Standing } from './standing.ts';
 
 const NOTHING: readonly never[] = Object.freeze([]);
+
+/** The change that ends a joint configuration. */
+const LEAVE_JOINT = new Uint8Array(0);
 
 /**
  * One node's Raft.
@@ -52,13 +59,9 @@ export class RaftCore implements Core {
   readonly #reads: Reads;
   readonly #self: Standing;
   readonly #receiver: Receiver;
-  readonly #ballot: Ballot;
-  #configuration: Configuration;
-  #isVoter: boolean;
-
-  /** Ticks since: contact with a leader or a vote given; as leader, since the last quorum check. */
-  #electionElapsed: number;
-  #heartbeatElapsed: number;
+  readonly #membership: Membership;
+  readonly #roles: Roles;
+  readonly #elections: Elections;
 
   constructor(options: RaftOptions) {
     const { id, random, hardState, snapshot, entries, applied } = options;
@@ -77,45 +80,47 @@ export class RaftCore implements Core {
     this.#reads = new Reads(id, settings, random, outbox, replication);
     this.#self = new Standing(hardState, log, durability, this.#reads);
     this.#receiver = new Receiver(id, log, durability, outbox);
-    this.#ballot = new Ballot(id, settings.electionTicks, random, log, outbox);
-    this.#configuration = options.configuration;
-    this.#isVoter = options.configuration.voters.includes(id);
-    this.#electionElapsed = 0;
-    this.#heartbeatElapsed = 0;
-    replication.configure(options.configuration);
-    this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
+    const ballot = new Ballot(id, settings.electionTicks, random, log, outbox);
+    const membership = new Membership(id, options.configuration);
+    const self = this.#self;
+    const receiver = this.#receiver;
+    const roles = new Roles(id, self, ballot, this.#leadership, durability, membership);
+    this.#membership = membership;
+    this.#roles = roles;
+    const parts = { id, settings, log, durability, outbox, self, ballot, roles, membership };
+    this.#elections = new Elections({ ...parts, receiver });
+    replication.configure(options.configuration, false);
   }
 
   // Time
 
   tick(): void {
-    this.#electionElapsed += 1;
+    this.#roles.electionElapsed += 1;
     if (this.#self.role === 'leader') this.#tickLeader();
-    else this.#tickFollower();
-  }
-
-  #tickFollower(): void {
-    if (this.#electionElapsed >= this.#ballot.timeout && this.#mayCampaign()) {
-      this.#startCampaign();
-      return;
-    }
-    this.#reads.tick(this.#self.leader, this.#self.term);
+    else if (!this.#elections.tick()) this.#reads.tick(this.#self.leader, this.#self.term);
   }
 
   #tickLeader(): void {
+    const roles = this.#roles;
+    const { electionTicks, heartbeatTicks, checkQuorum } = this.#settings;
     this.#replication.tick();
-    this.#heartbeatElapsed += 1;
-    if (this.#electionElapsed >= this.#settings.electionTicks) {
-      this.#electionElapsed = 0;
+    roles.heartbeatElapsed += 1;
+    if (roles.electionElapsed >= electionTicks) {
+      roles.electionElapsed = 0;
       // A transfer that took this long has failed: serve again (thesis §3.10).
       this.#leadership.abortTransfer();
-      if (this.#settings.checkQuorum && !this.#replication.checkQuorum()) {
-        this.#becomeFollower(this.#self.term, NO_NODE);
+      if (checkQuorum && !this.#replication.checkQuorum()) {
+        roles.becomeFollower(this.#self.term, NO_NODE);
         return;
       }
     }
-    if (this.#heartbeatElapsed >= this.#settings.heartbeatTicks) {
-      this.#heartbeatElapsed = 0;
+    if (!this.#leadership.tickLeaving()) {
+      roles.becomeFollower(this.#self.term, NO_NODE);
+      return;
+    }
+    this.#leaveJointIfDue();
+    if (roles.heartbeatElapsed >= heartbeatTicks) {
+      roles.heartbeatElapsed = 0;
       this.#replication.sendHeartbeats(this.#self.term, this.#reads.round);
     }
   }
@@ -140,17 +145,17 @@ export class RaftCore implements Core {
         return;
       case MessageType.snapshot:
         this.#followLeader(message);
-        this.#receiver.onSnapshot(message, this.#configuration);
+        this.#receiver.onSnapshot(message, this.#membership.configuration);
         return;
       case MessageType.vote:
       case MessageType.preVote:
-        this.#onVoteRequest(message);
+        this.#elections.onVoteRequest(message);
         return;
       case MessageType.voteReply:
-        if (this.#self.role === 'candidate') this.#onVote(message.from, !message.reject);
+        this.#elections.onVoteReply(message);
         return;
       case MessageType.preVoteReply:
-        this.#onPreVoteReply(message);
+        this.#elections.onPreVoteReply(message);
         return;
       case MessageType.appendReply:
       case MessageType.heartbeatReply:
@@ -163,7 +168,7 @@ export class RaftCore implements Core {
         this.#reads.onReply(message);
         return;
       case MessageType.timeoutNow:
-        if (message.from === this.#self.leader && this.#mayCampaign()) this.#campaign(true);
+        this.#elections.onTimeoutNow(message);
         return;
       default:
         unreachable(message.type);
@@ -173,12 +178,8 @@ export class RaftCore implements Core {
   /** Raft §5.1: a newer term makes a follower of anyone. Returns whether the message still matters. */
   #meetNewerTerm(message: PeerMessage): boolean {
     const { type } = message;
-    if (type === MessageType.vote || type === MessageType.preVote) {
-      // Thesis §4.2.3: whoever hears a leader is not to be disturbed, unless the leader asked for it.
-      const hearsLeader =
-        this.#self.leader !== NO_NODE && this.#electionElapsed < this.#settings.electionTicks;
-      if (this.#settings.checkQuorum && hearsLeader && !message.force) return false;
-    }
+    const isVote = type === MessageType.vote || type === MessageType.preVote;
+    if (isVote && this.#elections.isUndisturbed(message)) return false;
     // A pre-vote, and its grant, name a term that nobody has begun.
     if (type === MessageType.preVote) return true;
     if (type === MessageType.preVoteReply && !message.reject) return true;
@@ -186,7 +187,7 @@ export class RaftCore implements Core {
       type === MessageType.append ||
       type === MessageType.heartbeat ||
       type === MessageType.snapshot;
-    this.#becomeFollower(message.term, isFromLeader ? message.from : NO_NODE);
+    this.#roles.becomeFollower(message.term, isFromLeader ? message.from : NO_NODE);
     return true;
   }
 
@@ -215,107 +216,11 @@ export class RaftCore implements Core {
   }
 
   #refuse(type: MessageType, to: NodeId): void {
-    const reply = draft(type, this.#id, to, this.#self.term);
-    reply.reject = true;
-    this.#outbox.send(reply);
+    this.#outbox.send(refusal(type, this.#id, to, this.#self.term));
   }
-
-  // Elections (Raft §5.2, §5.4.1)
 
   campaign(): void {
-    if (this.#mayCampaign()) this.#startCampaign();
-  }
-
-  #mayCampaign(): boolean {
-    return this.#isVoter && this.#self.role !== 'leader' && !this.#receiver.isInstalling;
-  }
-
-  #startCampaign(): void {
-    if (this.#settings.preVote) this.#preCampaign();
-    else this.#campaign(false);
-  }
-
-  /** Asks who would vote, and changes nothing (thesis §9.6). */
-  #preCampaign(): void {
-    // No leader is known from here on: others that lost it as well must get our vote.
-    this.#self.setLeader(NO_NODE);
-    this.#self.setRole('pre-candidate');
-    this.#electionElapsed = 0;
-    this.#ballot.begin();
-    this.#ballot.request(
-      MessageType.preVote,
-      this.#configuration.voters,
-      this.#self.term + 1,
-      false,
-    );
-    this.#onVote(this.#id, true);
-  }
-
-  #campaign(force: boolean): void {
-    this.#self.setLeader(NO_NODE);
-    this.#self.setRole('candidate');
-    this.#self.setTerm(this.#self.term + 1, this.#id);
-    this.#electionElapsed = 0;
-    this.#ballot.begin();
-    // Our own vote counts when it is on the disk: see `persisted`.
-    this.#ballot.request(MessageType.vote, this.#configuration.voters, this.#self.term, force);
-  }
-
-  #onVoteRequest(request: PeerMessage): void {
-    const isPre = request.type === MessageType.preVote;
-    const isFree =
-      this.#self.vote === request.from ||
-      (this.#self.vote === NO_NODE && this.#self.leader === NO_NODE) ||
-      (isPre && request.term > this.#self.term);
-    const replyType = isPre ? MessageType.preVoteReply : MessageType.voteReply;
-    if (!isFree || !this.#log.isUpToDate(request.index, request.logTerm)) {
-      this.#refuse(replyType, request.from);
-      return;
-    }
-    if (!isPre) {
-      this.#self.setTerm(this.#self.term, request.from);
-      this.#electionElapsed = 0;
-    }
-    // A grant names the term it is for, which for a pre-vote is not ours.
-    this.#outbox.send(draft(replyType, this.#id, request.from, request.term));
-  }
-
-  #onPreVoteReply(reply: PeerMessage): void {
-    if (this.#self.role !== 'pre-candidate') return;
-    // A grant of an earlier attempt names an earlier term.
-    if (reply.reject) this.#onVote(reply.from, false);
-    else if (reply.term === this.#self.term + 1) this.#onVote(reply.from, true);
-  }
-
-  #onVote(from: NodeId, isGranted: boolean): void {
-    const result = this.#ballot.record(this.#configuration.voters, from, isGranted);
-    if (result === 'lost') this.#becomeFollower(this.#self.term, NO_NODE);
-    if (result !== 'won') return;
-    if (this.#self.role === 'pre-candidate') this.#campaign(false);
-    else if (this.#durability.stateDurable) this.#becomeLeader();
-  }
-
-  // Roles
-
-  #becomeFollower(term: number, leader: NodeId): void {
-    assert(term >= this.#self.term, 'terms never fall');
-    if (term > this.#self.term) this.#self.setTerm(term, NO_NODE);
-    // The timer runs on unless there is a leader to wait for: a candidate whose log is behind must
-    // not keep the others from campaigning.
-    if (this.#self.role === 'leader' || leader !== NO_NODE) this.#electionElapsed = 0;
-    this.#ballot.begin();
-    this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
-    this.#self.setLeader(leader);
-  }
-
-  #becomeLeader(): void {
-    assert(this.#self.role === 'candidate', 'only a candidate becomes leader');
-    assert(this.#durability.stateDurable, "a leader's own vote is durable");
-    this.#self.setRole('leader');
-    this.#self.setLeader(this.#id);
-    this.#electionElapsed = 0;
-    this.#heartbeatElapsed = 0;
-    this.#leadership.begin(this.#self.term);
+    this.#elections.campaign();
   }
 
   // Following a leader (Raft §5.3, §7)
@@ -326,8 +231,8 @@ export class RaftCore implements Core {
       this.#self.leader === NO_NODE || this.#self.leader === message.from,
       'a term has one leader, and it does not change',
     );
-    if (this.#self.leader === NO_NODE) this.#becomeFollower(this.#self.term, message.from);
-    this.#electionElapsed = 0;
+    if (this.#self.leader === NO_NODE) this.#roles.becomeFollower(this.#self.term, message.from);
+    this.#roles.electionElapsed = 0;
   }
 
   snapshotInstalled(metadata: SnapshotMetadata): void {
@@ -348,8 +253,19 @@ export class RaftCore implements Core {
     return this.#leadership.propose(data);
   }
 
-  proposeChange(): Refusal {
-    return 'changing';
+  proposeChange(
+    type: EntryType,
+    data: Uint8Array,
+  ): { readonly index: number; readonly term: number } | Refusal {
+    const { role, leader } = this.#self;
+    if (role !== 'leader') return leader === NO_NODE ? 'no-leader' : 'not-leader';
+    return this.#leadership.proposeChange(type, data, this.#membership.isJoint);
+  }
+
+  /** A joint configuration is left as soon as it is applied, also by a leader that only finds it. */
+  #leaveJointIfDue(): void {
+    if (this.#self.role !== 'leader' || !this.#membership.configuration.joint?.autoLeave) return;
+    this.#leadership.proposeChange(EntryType.configChangeV2, LEAVE_JOINT, true);
   }
 
   #onFollowerReply(reply: PeerMessage): void {
@@ -367,7 +283,7 @@ export class RaftCore implements Core {
     if (this.#self.role !== 'leader') return false;
     if (this.#leadership.transferee === to) return true;
     if (!this.#leadership.transfer(to)) return false;
-    this.#electionElapsed = 0;
+    this.#roles.electionElapsed = 0;
     return true;
   }
 
@@ -390,27 +306,28 @@ export class RaftCore implements Core {
     this.#durability.complete(sequence);
     this.#outbox.release(this.#durability.durableSequence);
     if (this.#self.role === 'leader') this.#leadership.advanceCommit();
-    else if (this.#self.role === 'candidate' && this.#durability.stateDurable) {
-      this.#onVote(this.#id, true);
-    }
+    else this.#elections.onPersisted();
   }
 
   applied(index: number): void {
     assert(index <= this.#log.handedOut, 'only what was handed out is applied');
-    if (index > this.#log.applied) this.#log.applied = index;
+    this.#log.applyTo(index);
+    this.#elections.onApplied();
+    this.#leaveJointIfDue();
   }
 
   configure(configuration: Configuration): void {
-    this.#configuration = configuration;
-    this.#isVoter = configuration.voters.includes(this.#id);
-    this.#replication.configure(configuration);
     const { role, term } = this.#self;
-    if (role === 'leader' && !this.#isVoter) this.#becomeFollower(term, NO_NODE);
-    else if (role === 'leader') {
+    // What a change commits to must not be forgotten: fewer nodes may hold it from now on.
+    if (this.#membership.configure(configuration)) this.#self.writeCommit();
+    this.#replication.configure(configuration, role === 'leader');
+    if (role === 'leader') {
+      if (this.#membership.isVoter) this.#leadership.stay();
+      else this.#leadership.leave();
       this.#leadership.onConfigured();
       this.#reads.completeRound(term);
-    } else if (!this.#isVoter || role === 'learner') {
-      this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
+    } else if (!this.#membership.isVoter || role === 'learner') {
+      this.#roles.rest();
     }
   }
 
@@ -456,7 +373,7 @@ export class RaftCore implements Core {
     let snapshotsWanted: readonly PeerMessage[] = NOTHING;
     if (this.#self.role === 'leader') {
       if (this.#mayBeginRound() && this.#reads.beginRound(this.#log.commit, this.#self.term)) {
-        this.#heartbeatElapsed = 0;
+        this.#roles.heartbeatElapsed = 0;
       }
       if (this.#replication.isDue) this.#replication.sendAll(this.#self.term);
       snapshotsWanted = this.#replication.takeSnapshotsWanted();

@@ -5,7 +5,7 @@
  */
 import type { PeerProgress } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
-import type { Configuration, Entry, NodeId } from '../types.ts';
+import { type Configuration, type Entry, NO_NODE, type NodeId } from '../types.ts';
 import { draft } from './draft.ts';
 import { entryBytes, type RaftLog } from './log.ts';
 import type { Outbox } from './outbox.ts';
@@ -16,6 +16,9 @@ import type { RaftSettings } from './settings.ts';
 /** A snapshot under way counts as a sign of life for so many election timeouts, then only answers do. */
 const SNAPSHOT_GRACE_ELECTIONS = 10;
 
+/** So many election timeouts a removed member has to hear of it. */
+const DEPARTURE_ELECTIONS = 3;
+
 const NOTHING: readonly never[] = Object.freeze([]);
 
 export class Replication {
@@ -23,11 +26,13 @@ export class Replication {
   readonly #settings: RaftSettings;
   readonly #log: RaftLog;
   readonly #outbox: Outbox;
-  /** All members but this node. */
+  /** All members but this node, and for a while those that were removed. */
   #peers: Progress[];
   readonly #byId: Map<NodeId, Progress>;
-  #voters: readonly NodeId[];
+  /** Whether this node votes; also among the voters that a joint configuration leaves. */
   #isVoter: boolean;
+  #isOutgoing: boolean;
+  #isJoint: boolean;
   /** Values of the voters, to find what a majority reached. */
   readonly #scratch: number[];
   /** Something changed that may allow to send. */
@@ -44,8 +49,9 @@ export class Replication {
     this.#outbox = outbox;
     this.#peers = [];
     this.#byId = new Map();
-    this.#voters = [];
     this.#isVoter = false;
+    this.#isOutgoing = false;
+    this.#isJoint = false;
     this.#scratch = [];
     this.isDue = false;
     this.#snapshotsWanted = [];
@@ -61,72 +67,136 @@ export class Replication {
     return this.#byId.get(id);
   }
 
-  /** Members that stay keep their progress; new ones start as after an election. */
-  configure(configuration: Configuration): void {
-    this.#voters = configuration.voters;
-    this.#isVoter = configuration.voters.includes(this.#id);
-    const peers: Progress[] = [];
-    for (const voter of configuration.voters) this.#keep(voter, true, peers);
-    for (const learner of configuration.learners) this.#keep(learner, false, peers);
+  /**
+   * Members that stay keep their progress; new ones start as after an election. Those that left are
+   * told so, if `isLeading`: each until it holds the log up to `index` and knows it is committed.
+   */
+  configure({ voters, learners, joint }: Configuration, isLeading: boolean): void {
+    this.#isVoter = voters.includes(this.#id);
+    this.#isOutgoing = joint?.outgoing.includes(this.#id) ?? false;
+    this.#isJoint = joint !== undefined;
+    const before = this.#peers;
+    this.#peers = [];
+    for (const peer of before) {
+      peer.isVoter = false;
+      peer.isOutgoing = false;
+    }
+    for (const id of voters) this.#keep(id, 'isVoter');
+    for (const id of joint?.outgoing ?? []) this.#keep(id, 'isOutgoing');
+    for (const id of learners) this.#keep(id, undefined);
+    if (isLeading) for (const peer of before) this.#depart(peer);
     this.#byId.clear();
-    for (const peer of peers) this.#byId.set(peer.id, peer);
-    this.#peers = peers;
+    for (const peer of this.#peers) this.#byId.set(peer.id, peer);
     this.isDue = true;
   }
 
-  #keep(id: NodeId, isVoter: boolean, peers: Progress[]): void {
+  #keep(id: NodeId, vote: 'isVoter' | 'isOutgoing' | undefined): void {
     if (id === this.#id) return;
     let progress = this.#byId.get(id);
     if (progress === undefined) {
       const { maxInflightMessages, maxInflightBytes } = this.#settings;
-      progress = new Progress(
-        id,
-        isVoter,
-        new InflightWindow(maxInflightMessages, maxInflightBytes),
-      );
+      progress = new Progress(id, new InflightWindow(maxInflightMessages, maxInflightBytes));
       progress.reset(this.#log.lastIndex + 1);
       // A newcomer gets one election timeout to answer before it counts as lost.
       progress.active = true;
+      this.#byId.set(id, progress);
     }
-    progress.isVoter = isVoter;
-    peers.push(progress);
+    if (vote !== undefined) progress[vote] = true;
+    progress.departingTicks = 0;
+    if (!this.#peers.includes(progress)) this.#peers.push(progress);
+  }
+
+  /** Raft §6: a server that does not hear of its removal goes on asking for votes. */
+  #depart(peer: Progress): void {
+    if (this.#peers.includes(peer)) return;
+    peer.depart(this.#log.commit, DEPARTURE_ELECTIONS * this.#settings.electionTicks);
+    this.#peers.push(peer);
+  }
+
+  /** Forgets those that left and were told, and those that had time enough to hear it. */
+  #tickDepartures(): void {
+    if (!this.#peers.some((peer) => peer.departingTicks > 0)) return;
+    this.#peers = this.#peers.filter((peer) => {
+      if (peer.departingTicks === 0) return true;
+      peer.departingTicks -= 1;
+      const isTold = Math.min(peer.match, peer.sentCommit) >= peer.departureIndex;
+      if (peer.departingTicks > 0 && !isTold) return true;
+      this.#byId.delete(peer.id);
+      return false;
+    });
   }
 
   /** Leadership begins (`lastIndex` before the leader's first entry) or ends: all is forgotten. */
   reset(): void {
-    for (const peer of this.#peers) peer.reset(this.#log.lastIndex + 1);
+    this.#peers = this.#peers.filter((peer) => peer.departingTicks === 0);
+    this.#byId.clear();
+    for (const peer of this.#peers) {
+      this.#byId.set(peer.id, peer);
+      peer.reset(this.#log.lastIndex + 1);
+    }
     this.#snapshotsWanted = [];
     this.isDue = true;
   }
 
   // Quorums
 
-  /** The newest entry that a majority holds durably; `own` is what this node does. */
-  matchedByMajority(own: number): number {
+  /** The newest entry that a quorum holds durably; `own` is what this node does. */
+  matchedByQuorum(own: number): number {
     let count = 0;
     if (this.#isVoter) this.#scratch[count++] = own;
     for (const peer of this.#peers) if (peer.isVoter) this.#scratch[count++] = peer.match;
-    return reachedByMajority(this.#scratch, count);
+    const incoming = reachedByMajority(this.#scratch, count);
+    if (!this.#isJoint) return incoming;
+    count = 0;
+    if (this.#isOutgoing) this.#scratch[count++] = own;
+    for (const peer of this.#peers) if (peer.isOutgoing) this.#scratch[count++] = peer.match;
+    return Math.min(incoming, reachedByMajority(this.#scratch, count));
   }
 
-  /** The newest read round that a majority answered; this node answers `own`. */
-  readByMajority(own: number): number {
+  /** The newest read round that a quorum answered; this node answers `own`. */
+  readByQuorum(own: number): number {
     let count = 0;
     if (this.#isVoter) this.#scratch[count++] = own;
     for (const peer of this.#peers) if (peer.isVoter) this.#scratch[count++] = peer.readRound;
-    return reachedByMajority(this.#scratch, count);
+    const incoming = reachedByMajority(this.#scratch, count);
+    if (!this.#isJoint) return incoming;
+    count = 0;
+    if (this.#isOutgoing) this.#scratch[count++] = own;
+    for (const peer of this.#peers) if (peer.isOutgoing) this.#scratch[count++] = peer.readRound;
+    return Math.min(incoming, reachedByMajority(this.#scratch, count));
   }
 
-  /** Whether a majority was heard from since the last call. */
+  /** Whether a quorum was heard from since the last call. */
   checkQuorum(): boolean {
     const grace = SNAPSHOT_GRACE_ELECTIONS * this.#settings.electionTicks;
-    let active = this.#isVoter ? 1 : 0;
+    const incoming = { voters: this.#isVoter ? 1 : 0, active: this.#isVoter ? 1 : 0 };
+    const outgoing = { voters: this.#isOutgoing ? 1 : 0, active: this.#isOutgoing ? 1 : 0 };
     for (const peer of this.#peers) {
       const isReceiving = peer.state === 'snapshot' && peer.snapshotTicks < grace;
-      if (peer.isVoter && (peer.active || isReceiving)) active += 1;
+      const active = peer.active || isReceiving ? 1 : 0;
+      if (peer.isVoter) {
+        incoming.voters += 1;
+        incoming.active += active;
+      }
+      if (peer.isOutgoing) {
+        outgoing.voters += 1;
+        outgoing.active += active;
+      }
       peer.active = false;
     }
-    return active >= majority(this.#voters.length);
+    const isHeard = incoming.active >= majority(incoming.voters);
+    return isHeard && (!this.#isJoint || outgoing.active >= majority(outgoing.voters));
+  }
+
+  /** The voter with the longest log that answers, another one than `not` if there is one. */
+  successor(not: NodeId): NodeId {
+    let best: Progress | undefined;
+    for (const peer of this.#peers) {
+      if (!peer.isVoter || peer.state === 'snapshot') continue;
+      const isBetter = best === undefined || best.id === not || peer.match > best.match;
+      if (isBetter && (peer.id !== not || best === undefined)) best = peer;
+    }
+    return best?.id ?? NO_NODE;
   }
 
   // Sending
@@ -143,6 +213,7 @@ export class Replication {
 
   tick(): void {
     for (const peer of this.#peers) if (peer.state === 'snapshot') peer.snapshotTicks += 1;
+    this.#tickDepartures();
   }
 
   /** Sends each peer all that its state and window allow. */
@@ -197,7 +268,7 @@ export class Replication {
 
   /** Only to a peer that answers: a stream to a dead one would hold up its next try. */
   #wantSnapshot(peer: Progress, term: number): void {
-    if (!peer.active) return;
+    if (!peer.active || peer.departingTicks > 0) return;
     const message = draft(MessageType.snapshot, this.#id, peer.id, term);
     message.index = this.#log.snapshotIndex;
     message.logTerm = this.#log.snapshotTerm;
@@ -265,7 +336,8 @@ export class Replication {
   }
 
   status(): PeerProgress[] {
-    return this.#peers.map(({ id, match, next, state, active }) => ({
+    const members = this.#peers.filter((peer) => peer.departingTicks === 0);
+    return members.map(({ id, match, next, state, active }) => ({
       id,
       match,
       next,

@@ -64,6 +64,11 @@ export class Standing {
     this.isChanged = true;
   }
 
+  /** Has the commit index written even if nothing else is to be. */
+  writeCommit(): void {
+    if (this.#log.commit > this.#offeredCommit) this.#durability.stateDirty = true;
+  }
+
   /** What has to be written since the last time: one numbered write for state and entries together. */
   takePersist(): Effects['persist'] {
     const { offeredIndex, stateDirty } = this.#durability;

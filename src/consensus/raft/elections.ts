@@ -1,0 +1,189 @@
+/** Elections (Raft §5.2, §5.4.1): asking for votes, giving them, and the vote before the vote (thesis §9.6). */
+import { MessageType, type PeerMessage } from '../messages.ts';
+import { NO_NODE, type NodeId } from '../types.ts';
+import type { Ballot } from './ballot.ts';
+import { draft, refusal } from './draft.ts';
+import type { Durability } from './durability.ts';
+import type { RaftLog } from './log.ts';
+import type { Membership } from './membership.ts';
+import type { Outbox } from './outbox.ts';
+import type { Receiver } from './receiver.ts';
+import type { Roles } from './roles.ts';
+import type { RaftSettings } from './settings.ts';
+import type { Standing } from './standing.ts';
+
+/** The parts of a node that an election concerns. */
+export interface ElectionParts {
+  readonly id: NodeId;
+  readonly settings: RaftSettings;
+  readonly log: RaftLog;
+  readonly durability: Durability;
+  readonly outbox: Outbox;
+  readonly self: Standing;
+  readonly ballot: Ballot;
+  readonly roles: Roles;
+  readonly membership: Membership;
+  readonly receiver: Receiver;
+}
+
+export class Elections {
+  readonly #id: NodeId;
+  readonly #settings: RaftSettings;
+  readonly #log: RaftLog;
+  readonly #durability: Durability;
+  readonly #outbox: Outbox;
+  readonly #self: Standing;
+  readonly #ballot: Ballot;
+  readonly #roles: Roles;
+  readonly #membership: Membership;
+  readonly #receiver: Receiver;
+  /** The term whose leader told us to campaign, while we could not yet. */
+  #askedInTerm: number;
+
+  constructor(parts: ElectionParts) {
+    this.#id = parts.id;
+    this.#settings = parts.settings;
+    this.#log = parts.log;
+    this.#durability = parts.durability;
+    this.#outbox = parts.outbox;
+    this.#self = parts.self;
+    this.#ballot = parts.ballot;
+    this.#roles = parts.roles;
+    this.#membership = parts.membership;
+    this.#receiver = parts.receiver;
+    this.#askedInTerm = 0;
+  }
+
+  // As candidate
+
+  /** Campaigns if no leader was heard for long enough. Returns whether it did. */
+  tick(): boolean {
+    if (this.#roles.electionElapsed < this.#ballot.timeout || !this.#mayCampaign()) return false;
+    this.#start();
+    return true;
+  }
+
+  campaign(): void {
+    if (this.#mayCampaign()) this.#start();
+  }
+
+  /**
+   * A configuration is in force once it is applied: who has a change still to apply may not know who
+   * votes, and could win with a majority that no longer counts.
+   */
+  #mayCampaign(): boolean {
+    return (
+      this.#membership.isVoter &&
+      this.#self.role !== 'leader' &&
+      !this.#receiver.isInstalling &&
+      !this.#log.isBehindInChanges
+    );
+  }
+
+  #start(): void {
+    if (this.#settings.preVote) this.#preCampaign();
+    else this.#campaign(false);
+  }
+
+  /** Asks who would vote, and changes nothing (thesis §9.6). */
+  #preCampaign(): void {
+    // No leader is known from here on: others that lost it as well must get our vote.
+    this.#self.setLeader(NO_NODE);
+    this.#self.setRole('pre-candidate');
+    this.#roles.electionElapsed = 0;
+    this.#ballot.begin();
+    const { voters } = this.#membership;
+    this.#ballot.request(MessageType.preVote, voters, this.#self.term + 1, false);
+    this.#onVote(this.#id, true);
+  }
+
+  #campaign(force: boolean): void {
+    this.#self.setLeader(NO_NODE);
+    this.#self.setRole('candidate');
+    this.#self.setTerm(this.#self.term + 1, this.#id);
+    this.#roles.electionElapsed = 0;
+    this.#ballot.begin();
+    // Our own vote counts when it is on the disk: see `onPersisted`.
+    this.#ballot.request(MessageType.vote, this.#membership.voters, this.#self.term, force);
+  }
+
+  /** The leader hands over to us. */
+  onTimeoutNow(message: PeerMessage): void {
+    if (message.from !== this.#self.leader) return;
+    if (this.#mayCampaign()) this.#campaign(true);
+    else this.#askedInTerm = this.#self.term;
+  }
+
+  /** More of the log was applied: what we were told to do may be possible now. */
+  onApplied(): void {
+    if (this.#askedInTerm === 0) return;
+    if (this.#askedInTerm !== this.#self.term || this.#self.leader === NO_NODE) {
+      this.#askedInTerm = 0;
+    } else if (this.#mayCampaign()) {
+      this.#askedInTerm = 0;
+      this.#campaign(true);
+    }
+  }
+
+  onVoteReply(reply: PeerMessage): void {
+    if (this.#self.role === 'candidate') this.#onVote(reply.from, !reply.reject);
+  }
+
+  onPreVoteReply(reply: PeerMessage): void {
+    if (this.#self.role !== 'pre-candidate') return;
+    // A grant of an earlier attempt names an earlier term.
+    if (reply.reject) this.#onVote(reply.from, false);
+    else if (reply.term === this.#self.term + 1) this.#onVote(reply.from, true);
+  }
+
+  /** A write is durable: our own vote may be. */
+  onPersisted(): void {
+    if (this.#self.role === 'candidate' && this.#durability.stateDurable) {
+      this.#onVote(this.#id, true);
+    }
+  }
+
+  #onVote(from: NodeId, isGranted: boolean): void {
+    const result = this.#ballot.record(this.#membership, from, isGranted);
+    if (result === 'lost') this.#roles.becomeFollower(this.#self.term, NO_NODE);
+    if (result !== 'won') return;
+    if (this.#self.role === 'pre-candidate') this.#campaign(false);
+    else if (this.#durability.stateDurable) this.#roles.becomeLeader();
+  }
+
+  // As voter
+
+  /**
+   * Thesis §4.2.3: whoever hears a leader is not to be disturbed, by a node that was removed or cut off,
+   * unless the leader asked for it.
+   */
+  isUndisturbed(request: PeerMessage): boolean {
+    return (
+      this.#settings.checkQuorum &&
+      !request.force &&
+      this.#self.leader !== NO_NODE &&
+      this.#roles.electionElapsed < this.#settings.electionTicks
+    );
+  }
+
+  /** Also of a node that is no voter as far as we know: its change may not have reached us yet. */
+  onVoteRequest(request: PeerMessage): void {
+    const isPre = request.type === MessageType.preVote;
+    const { term, vote, leader } = this.#self;
+    const isFree =
+      vote === request.from ||
+      (vote === NO_NODE && leader === NO_NODE) ||
+      (isPre && request.term > term);
+    const replyType = isPre ? MessageType.preVoteReply : MessageType.voteReply;
+    if (!isFree || !this.#log.isUpToDate(request.index, request.logTerm)) {
+      this.#outbox.send(refusal(replyType, this.#id, request.from, term));
+      return;
+    }
+    if (!isPre) {
+      this.#self.setTerm(term, request.from);
+      this.#roles.electionElapsed = 0;
+    }
+    // A grant names the term it is for, which for a pre-vote is not ours.
+    this.#outbox.send(draft(replyType, this.#id, request.from, request.term));
+  }
+}
