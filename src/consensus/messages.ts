@@ -3,7 +3,8 @@ import type { Entry, NodeId } from './types.ts';
 
 /**
  * Kinds of message. Names follow the paper and etcd's raft: append is AppendEntries, vote is
- * RequestVote, snapshot is InstallSnapshot.
+ * RequestVote, snapshot is InstallSnapshot. The last four are Multi-Paxos's; it shares with Raft what
+ * means the same: preVote (asks before a prepare), heartbeat, snapshot, readIndex, timeoutNow.
  */
 export const MessageType = {
   append: 1,
@@ -18,6 +19,10 @@ export const MessageType = {
   readIndex: 10,
   readIndexReply: 11,
   timeoutNow: 12,
+  prepare: 13,
+  promise: 14,
+  accept: 15,
+  accepted: 16,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -30,7 +35,8 @@ export interface PeerMessage {
   /**
    * append: index of the entry before `entries`. Votes: last index of the candidate's log.
    * appendReply: last index known to match, or (rejected) the probed index. snapshot: its index.
-   * readIndexReply: the read index.
+   * readIndexReply: the read index. prepare: the first open slot; promise: the first slot of this page.
+   * accept: the slot before `entries`. accepted, heartbeatReply (Paxos): last slot of an unbroken row held.
    */
   readonly index: number;
   /** append, votes, snapshot: term of the entry at `index`. appendReply, rejected: see `hintTerm`. */
@@ -39,7 +45,7 @@ export interface PeerMessage {
   /** append, heartbeat: the leader's commit index (for a heartbeat at most what the peer matched). */
   readonly commit: number;
   readonly reject: boolean;
-  /** appendReply, rejected: where the logs may still agree: index and term (fast backtracking, Raft §5.3). */
+  /** appendReply, rejected: where the logs may still agree: index and term (fast backtracking, Raft §5.3). promise: the newest slot accepted in; accepted, rejected: the last slot of the hole. */
   readonly hintIndex: number;
   readonly hintTerm: number;
   /**
@@ -47,6 +53,6 @@ export interface PeerMessage {
    * the read's number at the asking node. Never used twice by one node in one process life.
    */
   readonly context: number;
-  /** vote: the candidate was told to campaign by the leader (leadership transfer): skip the lease check. */
+  /** vote, prepare: the candidate was told to campaign by the leader (leadership transfer): skip the lease check. */
   readonly force: boolean;
 }

@@ -11,9 +11,10 @@ export const NO_NODE: NodeId = '';
 
 /**
  * Kinds of log entry, numbered as in etcd's raft so that its tools read our log: `configChange` holds one
- * change, `configChangeV2` several at once, or the end of a joint configuration.
+ * change, `configChangeV2` several at once, or the end of a joint configuration. `adopted` is Paxos's, in
+ * its log and its promises only: a value that was accepted again in a newer ballot (`paxos/slot.ts`).
  */
-export const EntryType = { normal: 0, configChange: 1, configChangeV2: 2 } as const;
+export const EntryType = { normal: 0, configChange: 1, configChangeV2: 2, adopted: 3 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
 
 /** One entry of the replicated log. Terms and indexes are whole numbers below 2^53. */

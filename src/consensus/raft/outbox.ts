@@ -7,13 +7,16 @@
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { type Durability, NEXT_WRITE } from './durability.ts';
 
+/** Tells which write a promise has to wait for. */
+export type WriteOrder = Pick<Durability, 'dependency'>;
+
 /** Held messages beyond this are lost, oldest first: Raft tolerates loss, memory does not. */
 const MAX_HELD = 4096;
 
 const NONE: readonly PeerMessage[] = Object.freeze([]);
 
 export class Outbox {
-  readonly #durability: Durability;
+  readonly #durability: WriteOrder;
   /** Wait for nothing. */
   #ready: PeerMessage[];
   /** Wait for the write of the next `take`. */
@@ -22,7 +25,7 @@ export class Outbox {
   #held: PeerMessage[];
   #heldFor: number[];
 
-  constructor(durability: Durability) {
+  constructor(durability: WriteOrder) {
     this.#durability = durability;
     this.#ready = [];
     this.#next = [];
@@ -97,8 +100,8 @@ export class Outbox {
 /** An acknowledgement says "up to": a later one to the same leader makes the earlier one needless. */
 function supersedes(message: PeerMessage, earlier: PeerMessage): boolean {
   return (
-    message.type === MessageType.appendReply &&
-    earlier.type === MessageType.appendReply &&
+    (message.type === MessageType.appendReply || message.type === MessageType.accepted) &&
+    earlier.type === message.type &&
     !message.reject &&
     !earlier.reject &&
     message.to === earlier.to &&

@@ -9,12 +9,15 @@ import { ForwardedReads, type ReadBatch, ReadRounds } from './read-index.ts';
 import type { Replication } from './replication.ts';
 import type { RaftSettings } from './settings.ts';
 
+/** How a read round reaches a majority. */
+export type ReadQuorum = Pick<Replication, 'readByMajority' | 'sendHeartbeats'>;
+
 const NOTHING: readonly never[] = Object.freeze([]);
 
 export class Reads {
   readonly #id: NodeId;
   readonly #outbox: Outbox;
-  readonly #replication: Replication;
+  readonly #replication: ReadQuorum;
   readonly #rounds: ReadRounds;
   readonly #forwarded: ForwardedReads;
   #answered: ReadState[];
@@ -25,7 +28,7 @@ export class Reads {
     settings: RaftSettings,
     random: Random,
     outbox: Outbox,
-    replication: Replication,
+    replication: ReadQuorum,
   ) {
     const { maxPendingReads, electionTicks } = settings;
     this.#id = id;
