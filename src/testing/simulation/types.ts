@@ -15,6 +15,8 @@ export interface SimulationOptions {
   readonly consensus?: 'raft' | 'paxos';
   /** Faults to play instead of those that the seed would draw: a shrunk run. */
   readonly story?: Story;
+  /** Keep the newest lines of the trace. @defaultValue false */
+  readonly keepTrace?: boolean;
   /** Called about ten times a second of real time while the run goes on. */
   readonly onProgress?: (progress: SimulationProgress) => void;
 }
@@ -78,6 +80,8 @@ export interface SimulationResult {
   readonly reached: Readonly<Record<string, number>>;
   /** What clients did: by outcome. */
   readonly operations: Readonly<Record<string, number>>;
+  /** The newest lines of the trace, oldest first; empty where none was to be kept. */
+  readonly trace: readonly string[];
 }
 
 /** Cancels what was scheduled; calling it again does nothing. */
@@ -98,6 +102,8 @@ export interface World {
   random(stream: string): Random;
   /** Folds what happened into the trace's hash, and keeps it where a trace was asked for. */
   trace(what: string, a?: number | string, b?: number | string): void;
+  /** A line for people, which may differ between machines: kept, not folded into the hash. */
+  note(line: string): void;
   /** A fault was injected. */
   fault(kind: string): void;
   /** A rare path was taken. */

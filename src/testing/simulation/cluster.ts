@@ -1,0 +1,274 @@
+/**
+ * Seats with disks, and the nodes that live on them: each the real thing, from its log to its store,
+ * with the clock, disk and network of this world beneath.
+ */
+import type { Core } from '../../consensus/core.ts';
+import type { PeerMessage } from '../../consensus/messages.ts';
+import type { RecoveredState } from '../../consensus/storage.ts';
+import { assert } from '../../core/assert.ts';
+import { type NodeOptions, openNode, type QuorateNode } from '../../node.ts';
+import { AdverseTransport, calmMessages, type MessageWeather } from './adverse-transport.ts';
+import { SimulatedDisk } from './disk.ts';
+import { between } from './draw.ts';
+import { Life } from './life.ts';
+import { SimulatedNetwork } from './network.ts';
+import { NodeClock } from './node-clock.ts';
+import { SimulatedProcess } from './process.ts';
+import type { World } from './types.ts';
+
+/** How a life ended. `failed`: the node stopped itself, or could not start. */
+export type LifeEnd = 'stopped' | 'killed' | 'power-cut' | 'failed';
+
+/** Sees everything of every life; called within the event in which it happens. */
+export interface ClusterObserver {
+  /** A life begins: from `recovered`, with this core. What is returned takes its place. */
+  wrapCore?(life: Life, core: Core, recovered: RecoveredState): Core;
+  /** A node hands a message to its transport: what it promises, it has promised. */
+  onSend?(life: Life, message: PeerMessage): void;
+  /** A message reaches a node. */
+  onReceive?(life: Life, message: PeerMessage): void;
+  /** The node of this life serves. */
+  onStarted?(life: Life, node: QuorateNode): void;
+  onEnded?(life: Life, how: LifeEnd): void;
+  /** What a node logs. */
+  onLog?(life: Life, level: string, text: string): void;
+}
+
+export interface Seat {
+  readonly number: number;
+  /** `a`, `b`, … */
+  readonly name: string;
+  /** Its host in the network. */
+  readonly host: string;
+  readonly peerUrl: string;
+  readonly disk: SimulatedDisk;
+  readonly driftPpm: number;
+  life: Life | undefined;
+  /** Lives so far. */
+  lives: number;
+  /** How it is to be started other than those of the first members: one that joins. */
+  joining: Partial<NodeOptions> | undefined;
+}
+
+export interface ClusterOptions {
+  readonly world: World;
+  /** First members. */
+  readonly nodes: number;
+  /** For every node: times and limits. */
+  readonly settings: Partial<NodeOptions>;
+  /** Clocks run up to so many millionths too fast or too slow. @defaultValue 0 */
+  readonly driftPpm?: number;
+  /** Monotonic clocks begin, and wall clocks stand, up to so far apart. @defaultValue 0 */
+  readonly clockOffsetMs?: number;
+  readonly observer?: ClusterObserver;
+}
+
+const PEER_PORT = 2380;
+const DATA_FOLDER = '/data';
+
+export class SimulatedCluster {
+  readonly world: World;
+  readonly network: SimulatedNetwork;
+  readonly messages: MessageWeather = calmMessages();
+  /** Of all seats, those that joined later included. */
+  readonly seats: Seat[] = [];
+  readonly #options: ClusterOptions;
+  readonly #peers: Readonly<Record<string, string>>;
+
+  constructor(options: ClusterOptions) {
+    this.world = options.world;
+    this.network = new SimulatedNetwork(options.world);
+    this.#options = options;
+    for (let i = 0; i < options.nodes; i++) this.addSeat();
+    this.#peers = Object.fromEntries(this.seats.map(({ name, peerUrl }) => [name, peerUrl]));
+  }
+
+  /** Lives that run, by seat. */
+  get running(): Life[] {
+    return this.seats.flatMap(({ life }) => (life?.state === 'running' ? [life] : []));
+  }
+
+  /** A new place with an empty disk. It is started like the others once `joining` says how. */
+  addSeat(joining?: Partial<NodeOptions>): Seat {
+    const number = this.seats.length;
+    const name = String.fromCharCode(97 + number);
+    const drift = this.#options.driftPpm ?? 0;
+    const seat: Seat = {
+      number,
+      name,
+      host: `host-${name}`,
+      peerUrl: `http://host-${name}:${PEER_PORT}`,
+      disk: new SimulatedDisk(this.world, name),
+      driftPpm: between(this.world.random(`drift/${name}`), -drift, drift),
+      life: undefined,
+      lives: 0,
+      joining,
+    };
+    this.seats.push(seat);
+    return seat;
+  }
+
+  /** Starts a node on a seat that has none. */
+  start(seat: Seat): Life {
+    assert(seat.life === undefined, 'a seat holds one life at a time');
+    const { world } = this;
+    seat.lives += 1;
+    const random = world.random(`clock/${seat.name}/${seat.lives}`);
+    const offset = this.#options.clockOffsetMs ?? 0;
+    const process = new SimulatedProcess(world);
+    const clock = new NodeClock({
+      world,
+      process,
+      offsetMs: between(random, 0, offset),
+      driftPpm: seat.driftPpm,
+      wallOffsetMs: between(random, -offset, offset),
+    });
+    const disk = seat.disk.mount(process);
+    const life = new Life(seat.number, seat.name, seat.lives, process, clock, disk);
+    seat.life = life;
+    world.trace('start', seat.name, seat.lives);
+    this.network.powerOn(seat.host);
+    process.run(() => this.#open(seat, life));
+    return life;
+  }
+
+  /** Power is cut: what was not synced may be lost, in any part. */
+  crash(seat: Seat): void {
+    const { life } = seat;
+    life?.process.die();
+    this.network.powerCut(seat.host);
+    seat.disk.processDied();
+    seat.disk.powerCut();
+    if (life !== undefined) this.#ended(seat, life, 'power-cut');
+  }
+
+  /** The process dies, as by `SIGKILL`; the system and the disk go on. */
+  kill(seat: Seat): void {
+    const { life } = seat;
+    if (life === undefined) return;
+    this.world.fault('kill');
+    life.process.die();
+    this.network.processDied(seat.host);
+    seat.disk.processDied();
+    this.#ended(seat, life, 'killed');
+  }
+
+  /** A planned stop: begins now, takes its time. Nothing where the node does not run. */
+  stop(seat: Seat): void {
+    const { life } = seat;
+    if (life?.state !== 'running') return;
+    this.world.fault('stop');
+    this.#close(seat, life, 'stopped');
+  }
+
+  pause(seat: Seat): void {
+    if (seat.life === undefined || seat.life.process.paused) return;
+    this.world.fault('pause');
+    seat.life.process.pause();
+  }
+
+  continue(seat: Seat): void {
+    seat.life?.process.continue();
+  }
+
+  /** The disk is lost: the seat must hold no life. */
+  wipe(seat: Seat): void {
+    assert(seat.life === undefined, 'a disk is wiped when nobody uses it');
+    seat.disk.wipe();
+  }
+
+  /** All faults end: ways are open, disks and messages behave, who was paused goes on. Starts nobody. */
+  calm(): void {
+    this.network.healAll();
+    Object.assign(this.messages, calmMessages());
+    Object.assign(this.network.weather, { retransmitRate: 0, corruptRate: 0, resetRate: 0 });
+    for (const seat of this.seats) {
+      seat.disk.calm();
+      this.continue(seat);
+    }
+  }
+
+  #open(seat: Seat, life: Life): void {
+    const { world } = this;
+    const { settings, observer } = this.#options;
+    const opening = openNode({
+      name: seat.name,
+      peers: this.#peers,
+      ...settings,
+      ...seat.joining,
+      dataDir: DATA_FOLDER,
+      clock: life.clock,
+      random: world.random(`node/${seat.name}/${seat.lives}`),
+      disk: life.disk,
+      sockets: this.network.sockets(seat.host, life.process),
+      defer: life.process.defer,
+      wrapCore: (core, recovered) => observer?.wrapCore?.(life, core, recovered) ?? core,
+      wrapTransport: (transport) =>
+        new AdverseTransport(transport, {
+          world,
+          process: life.process,
+          weather: this.messages,
+          random: world.random(`messages/${seat.name}/${seat.lives}`),
+          onSend: (message) => observer?.onSend?.(life, message),
+          onReceive: (message) => observer?.onReceive?.(life, message),
+        }),
+      log: (level, text) => {
+        world.note(`${seat.name} ${level}: ${text}`);
+        observer?.onLog?.(life, level, text);
+      },
+    });
+    opening.then(
+      (node) => this.#opened(seat, life, node),
+      (error) => this.#failed(seat, life, error),
+    );
+  }
+
+  #opened(seat: Seat, life: Life, node: QuorateNode): void {
+    life.node = node;
+    life.state = 'running';
+    this.world.trace('running', seat.name, seat.lives);
+    node.failed.then((error) => {
+      if (life.state !== 'running') return;
+      life.failure = error;
+      this.world.note(`${seat.name} stopped itself: ${error.stack}`);
+      this.#close(seat, life, 'failed');
+    });
+    this.#options.observer?.onStarted?.(life, node);
+  }
+
+  #failed(seat: Seat, life: Life, error: Error): void {
+    life.failure = error;
+    this.world.note(`${seat.name} could not start: ${error.stack}`);
+    this.#ended(seat, life, 'failed');
+  }
+
+  #close(seat: Seat, life: Life, how: LifeEnd): void {
+    life.state = 'stopping';
+    life.process.run(() => {
+      life.node!.close().then(
+        () => this.#closed(seat, life, how),
+        (error) => this.world.violate('close', `${seat.name} could not be closed: ${error.stack}`),
+      );
+    });
+  }
+
+  #closed(seat: Seat, life: Life, how: LifeEnd): void {
+    const left = [
+      [life.clock.timers, 'timers'],
+      [life.disk.openFiles, 'open files'],
+      [this.network.openSockets(seat.host), 'open sockets'],
+    ] as const;
+    for (const [count, what] of left) {
+      if (count > 0) this.world.violate('leak', `${seat.name} left ${count} ${what} behind`);
+    }
+    life.process.die();
+    this.#ended(seat, life, how);
+  }
+
+  #ended(seat: Seat, life: Life, how: LifeEnd): void {
+    seat.life = undefined;
+    this.world.trace(how, seat.name, seat.lives);
+    life.end();
+    this.#options.observer?.onEnded?.(life, how);
+  }
+}
