@@ -58,7 +58,10 @@ export class AdverseTransport implements Transport {
 
   #arrive(message: PeerMessage): void {
     const { random, weather, world } = this.#options;
-    if (chance(random, weather.lossRate)) return world.fault('message-lost');
+    if (chance(random, weather.lossRate)) {
+      world.fault('message-lost');
+      return;
+    }
     if (chance(random, weather.duplicateRate)) {
       world.fault('message-duplicate');
       this.#late(message);

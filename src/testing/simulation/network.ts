@@ -372,7 +372,7 @@ export class SimulatedSocket extends EventEmitter implements PeerSocket {
     if (this.#broken || this.#network.isDown(this.remoteAddress)) return;
     if (piece instanceof Buffer) {
       this.#drained(piece.length);
-      if (peer.#closed) return this.#refused();
+      if (peer.#closed) this.#refused();
     }
     peer.#take(piece);
   }
@@ -396,9 +396,9 @@ export class SimulatedSocket extends EventEmitter implements PeerSocket {
 
   #take(piece: Piece): void {
     if (this.#closed) return;
-    if (piece === 'reset') return this.fail(systemError('ECONNRESET', this.remoteAddress));
-    if (piece === 'end') return this.#process.run(() => this.destroy());
-    this.#process.run(() => this.#deliver(this.#weathered(piece)));
+    if (piece === 'reset') this.fail(systemError('ECONNRESET', this.remoteAddress));
+    else if (piece === 'end') this.#process.run(() => this.destroy());
+    else this.#process.run(() => this.#deliver(this.#weathered(piece)));
   }
 
   #deliver(data: Buffer): void {

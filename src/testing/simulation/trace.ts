@@ -14,10 +14,12 @@ export class TraceHash {
   readonly #texts = new Map<string, number>();
 
   addNumber(value: number): void {
-    if (value === (value | 0)) return this.#add(value | 0);
-    this.#number[0] = value;
-    this.#add(this.#halves[0]!);
-    this.#add(this.#halves[1]!);
+    if (value === (value | 0)) this.#add(value);
+    else {
+      this.#number[0] = value;
+      this.#add(this.#halves[0]!);
+      this.#add(this.#halves[1]!);
+    }
   }
 
   addText(text: string): void {

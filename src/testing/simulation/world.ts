@@ -38,6 +38,8 @@ export class SimulatedWorld implements World {
   readonly #hash = new TraceHash();
   readonly #lines: string[] | undefined;
   #dropped = 0;
+  /** Events that `afterEvent` was called for. */
+  #looked = 0;
 
   constructor(options: WorldOptions) {
     this.seed = options.seed;
@@ -100,33 +102,43 @@ export class SimulatedWorld implements World {
   run(untilMs: number, goOn: () => boolean = always): Promise<void> {
     return new Promise((resolve) => {
       let left = 0;
-      let ran = false;
+      let ended = false;
+      const step = (): void => {
+        if (ended) return;
+        if (this.#step(untilMs, goOn)) {
+          left -= 1;
+          if (left === 0) batch();
+        } else {
+          ended = true;
+          resolve();
+        }
+      };
       const batch = (): void => {
         left = BATCH;
         for (let i = 0; i < BATCH; i++) setImmediate(step);
       };
-      let ended = false;
-      const end = (): void => {
-        ended = true;
-        if (this.violation === undefined && goOn()) this.nowMs = Math.max(this.nowMs, untilMs);
-        resolve();
-      };
-      const step = (): void => {
-        if (ended) return;
-        try {
-          if (ran) this.afterEvent?.();
-          ran = true;
-          if (this.violation !== undefined || this.#queue.nextMs > untilMs || !goOn()) return end();
-          this.#next();
-        } catch (error) {
-          // In a real process this would have been the end of it.
-          this.violate('uncaught-error', errorText(error));
-        }
-        left -= 1;
-        if (left === 0) batch();
-      };
       batch();
     });
+  }
+
+  /** Looks at what the last event did, then runs the next one. `false`: there is none to run. */
+  #step(untilMs: number, goOn: () => boolean): boolean {
+    try {
+      if (this.#looked < this.events) {
+        this.#looked = this.events;
+        this.afterEvent?.();
+      }
+      if (this.violation !== undefined || !goOn()) return false;
+      if (this.#queue.nextMs > untilMs) {
+        this.nowMs = Math.max(this.nowMs, untilMs);
+        return false;
+      }
+      this.#next();
+    } catch (error) {
+      // In a real process this would have been the end of it.
+      this.violate('uncaught-error', errorText(error));
+    }
+    return true;
   }
 
   #next(): void {
