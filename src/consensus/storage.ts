@@ -54,6 +54,15 @@ export interface Storage {
   /** Entries up to `index` are no longer needed: whole segments before it may be removed. */
   release(index: number): void;
 
+  /**
+   * The disk is full. What was given to `persist` is kept until it fits: give it no more entries than
+   * are under way, so that there is room for votes and terms.
+   */
+  readonly isFull: boolean;
+
+  /** A heartbeat interval has passed: time for what can wait, and to see whether a full disk has space again. */
+  tick(): void;
+
   /** Bytes on disk: log segments and snapshots. */
   diskBytes(): number;
 

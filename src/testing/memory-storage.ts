@@ -98,6 +98,12 @@ class MemoryStorage implements Storage {
     // The log is not kept here.
   }
 
+  readonly isFull = false;
+
+  tick(): void {
+    // Nothing waits, and memory is not a disk.
+  }
+
   diskBytes(): number {
     return 0;
   }

@@ -38,6 +38,12 @@ function recordOffsets(bytes: Buffer): number[] {
   return offsets;
 }
 
+/** The power failed before it was noted beside the log how far that is durable. */
+function forgetMark(disk: CrashDisk): CrashDisk {
+  disk.setBytes('/data/member/durable', Buffer.alloc(8192));
+  return disk;
+}
+
 /** A log of three entries, each written by itself, the last one of `bytes`. */
 async function threeEntries(bytes: number, secondBytes = 20): Promise<CrashDisk> {
   const disk = new CrashDisk();
@@ -73,7 +79,7 @@ test('a file that ends anywhere within the last record loses that record only', 
     const start = offsets.at(-2)!;
     const end = offsets.at(-1)!;
     for (let cut = start; cut < end; cut++) {
-      const damaged = disk.afterKill();
+      const damaged = forgetMark(disk.afterKill());
       damaged.setBytes(SEGMENT, Buffer.from(whole.subarray(0, cut)));
       await expectEntries(damaged, 2, cut > start);
     }
@@ -91,7 +97,7 @@ test('a last record of which any sectors were never written is removed', async (
     (sector) => (sector + 1) * 512 > start,
   );
   for (let lost = 1; lost < 1 << sectors.length; lost++) {
-    const damaged = disk.afterKill();
+    const damaged = forgetMark(disk.afterKill());
     const torn = damaged.bytes(SEGMENT);
     for (const [bit, sector] of sectors.entries()) {
       if ((lost & (1 << bit)) !== 0)
@@ -99,6 +105,29 @@ test('a last record of which any sectors were never written is removed', async (
     }
     const remains = torn.subarray(start).some((byte) => byte !== 0);
     await expectEntries(damaged, 2, remains);
+  }
+});
+
+test('the last write, lost in part or whole though it is noted to be durable, is refused', async () => {
+  const disk = await threeEntries(700);
+  const whole = disk.bytes(SEGMENT);
+  const offsets = recordOffsets(whole);
+  const end = offsets.at(-1)!;
+  const damages: ((bytes: Buffer) => Buffer)[] = [
+    (bytes) => bytes.subarray(0, end - 1),
+    (bytes) => bytes.subarray(0, offsets.at(-2)),
+    (bytes) => bytes.subarray(0, offsets.at(-3)),
+    (bytes) => bytes.fill(0, offsets.at(-3)),
+    (bytes) => bytes.fill(0, offsets.at(-2)! - (offsets.at(-2)! % 512) + 512),
+  ];
+  for (const [i, damage] of damages.entries()) {
+    const damaged = disk.afterKill();
+    damaged.setBytes(SEGMENT, damage(Buffer.from(whole)));
+    await assert.rejects(
+      open(damaged),
+      (error) => isQuorateError(error, 'ERR_CORRUPT') && /was durable/.test(error.message),
+      `damage ${i}`,
+    );
   }
 });
 

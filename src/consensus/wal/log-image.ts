@@ -71,9 +71,14 @@ export class LogImage {
     this.#baseTerm = term;
   }
 
+  /** Whether the entry that `entries` follow is of `term`, as far as is known. */
+  agreesWithBase(term: number): boolean {
+    return this.#baseTerm === 0 || this.#baseTerm === term;
+  }
+
   #agreesAt(index: number, term: number): boolean {
     if (index < this.base) return true;
     if (index > this.base) return this.entries[index - this.base - 1]!.term === term;
-    return this.#baseTerm === 0 || this.#baseTerm === term;
+    return this.agreesWithBase(term);
   }
 }

@@ -8,7 +8,8 @@
  * batch are written to the file while that still has a temporary name, synced, and only then is it
  * renamed and the folder synced. So a segment that can be seen always has a whole head.
  *
- * After any error of the disk nothing is known about what reached it, and a second `fsync` may report
+ * A full disk holds the batch back until there is space (see `next-segment.ts`). After any other error
+ * of the disk nothing is known about what reached it, and a second `fsync` may report
  * success for pages that were dropped: the log is latched and every write fails from then on.
  */
 import { join } from 'node:path';
@@ -17,6 +18,8 @@ import type { Disk, DiskFile } from '../../core/disk.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { Identity, Persisted } from '../storage.ts';
 import type { HardState, Persist, SnapshotMetadata } from '../types.ts';
+import type { DurableMark } from './durable-mark.ts';
+import { isNoSpace, NextSegment, RETRY_TICKS } from './next-segment.ts';
 import {
   CRC_RECORD_BYTES,
   entryRecordBound,
@@ -24,7 +27,7 @@ import {
   RecordEncoder,
   snapshotRecordBound,
 } from './record.ts';
-import { createZeroed, type Segment, segmentName } from './segment.ts';
+import { type Segment, segmentName } from './segment.ts';
 import type { TermRuns } from './term-runs.ts';
 
 /** A buffer that grew beyond this for one burst is given back after it. */
@@ -65,6 +68,8 @@ export interface LogWriterOptions {
   readonly terms: TermRuns;
   /** Whether writes wait for `fdatasync`. */
   readonly fsync: boolean;
+  /** Told how far the log is durable, when nothing more is queued. */
+  readonly mark: DurableMark;
   readonly onWarning: (text: string) => void;
 }
 
@@ -103,8 +108,10 @@ export class LogWriter {
   readonly #sealed: Batch[];
   #spare: Buffer | undefined;
   #queuedBytes: number;
-  #prepared: Promise<DiskFile> | undefined;
-  #preparedBytes: number;
+  readonly #next: NextSegment;
+  /** Waits for space on a full disk: called to try again. */
+  #retry: (() => void) | undefined;
+  #retryTicks: number;
   #running: Promise<void> | undefined;
   #failure: QuorateError | undefined;
   #closed: boolean;
@@ -126,8 +133,9 @@ export class LogWriter {
     this.#sealed = [];
     this.#spare = undefined;
     this.#queuedBytes = 0;
-    this.#prepared = undefined;
-    this.#preparedBytes = 0;
+    this.#next = new NextSegment(options.disk, options.folder, options.onWarning);
+    this.#retry = undefined;
+    this.#retryTicks = 0;
     this.#running = undefined;
     this.#failure = undefined;
     this.#closed = false;
@@ -139,7 +147,20 @@ export class LogWriter {
 
   /** Bytes of the segments, the prepared one included. */
   get diskBytes(): number {
-    return this.#segments.reduce((sum, segment) => sum + segment.size, this.#preparedBytes);
+    return this.#segments.reduce((sum, segment) => sum + segment.size, this.#next.diskBytes);
+  }
+
+  /** There is no space for the next segment, or for what waits to be written. */
+  get isFull(): boolean {
+    return this.#next.isFull || this.#retry !== undefined;
+  }
+
+  /** A heartbeat interval has passed: tries again what a full disk refused. */
+  tick(): void {
+    this.#next.tick();
+    if (this.#retry === undefined) return;
+    this.#retryTicks += 1;
+    if (this.#retryTicks >= RETRY_TICKS) this.#retry();
   }
 
   get failure(): QuorateError | undefined {
@@ -285,19 +306,42 @@ export class LogWriter {
       this.#complete(batch);
     }
     this.#running = undefined;
+    if (this.#failure !== undefined || !this.#options.fsync) return;
+    // The next write would vouch for what was written so far; there is none.
+    this.#options.mark.note({ segment: this.#segments.at(-1)!.sequence, offset: this.#offset });
   }
 
+  /**
+   * Writes `batch`. A full disk refuses before it takes anything, or takes a part that is written again as
+   * a whole: nothing is lost, and the batch waits for space. Any other error is final.
+   */
   async #flush(batch: Batch): Promise<void> {
     const { encoder } = batch;
     const path = this.#segments.at(-1)!.path;
-    try {
-      if (batch.newSegment !== undefined) return await this.#flushToNewSegment(batch);
-      if (encoder.length === 0) return;
-      await this.#write(this.#file, encoder, this.#offset);
-      this.#advance(encoder.length);
-    } catch (error) {
-      this.fail(diskFailed(`writing ${path}`, error));
+    for (;;) {
+      try {
+        if (batch.newSegment !== undefined) return await this.#flushToNewSegment(batch);
+        if (encoder.length === 0) return;
+        await this.#write(this.#file, encoder, this.#offset);
+        return this.#advance(encoder.length);
+      } catch (error) {
+        if (!isNoSpace(error) || this.#closed) {
+          return this.fail(diskFailed(`writing ${path}`, error));
+        }
+      }
+      await this.#spaceMayBe();
     }
+  }
+
+  /** Resolves when it is worth a try whether there is space now, or when the log is to be closed. */
+  #spaceMayBe(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#retryTicks = 0;
+      this.#retry = () => {
+        this.#retry = undefined;
+        resolve();
+      };
+    });
   }
 
   async #write(file: DiskFile, encoder: RecordEncoder, offset: number): Promise<void> {
@@ -310,19 +354,19 @@ export class LogWriter {
   }
 
   async #flushToNewSegment(batch: Batch): Promise<void> {
-    const { disk, folder } = this.#options;
+    const { disk, folder, fsync, mark } = this.#options;
     const before = this.#segments.at(-1)!;
     const sequence = before.sequence + 1;
     const path = join(folder, segmentName(sequence, batch.newSegment!));
     const size = this.#nextSize(before.size);
-    const file = await (this.#prepared ?? this.#prepare(sequence, size));
-    this.#prepared = undefined;
-    this.#preparedBytes = 0;
+    const file = await this.#next.take(sequence, size);
     const { encoder } = batch;
     try {
       await this.#write(file, encoder, 0);
-      await disk.rename(preparedPath(folder, sequence), path);
+      await disk.rename(file.path, path);
       await disk.syncFolder(folder);
+      // From here on a folder without this segment is one that lost it.
+      if (fsync) await mark.noteDurably({ segment: sequence, offset: 0 });
       await this.#file.close();
     } catch (error) {
       await file.close();
@@ -339,27 +383,9 @@ export class LogWriter {
     this.#offset += bytes;
     const segment = this.#segments.at(-1)!;
     segment.size = Math.max(segment.size, this.#offset);
-    if (this.#prepared === undefined && this.#offset > segment.size / 4) {
-      const prepared = this.#prepare(segment.sequence + 1, this.#nextSize(segment.size));
-      this.#prepared = prepared;
-      // Where it fails, the change of segment will: until then there is room.
-      prepared.catch((error) => {
-        this.#options.onWarning(
-          `no log segment can be prepared in ${this.#options.folder}: ${error}`,
-        );
-      });
+    if (this.#offset > segment.size / 4) {
+      this.#next.prepare(segment.sequence + 1, this.#nextSize(segment.size));
     }
-  }
-
-  #prepare(sequence: number, size: number): Promise<DiskFile> {
-    this.#preparedBytes = size;
-    const path = preparedPath(this.#options.folder, sequence);
-    return createZeroed(
-      this.#options.disk,
-      path,
-      size,
-      () => this.#closed && this.#running === undefined,
-    );
   }
 
   #complete(batch: Batch): void {
@@ -402,14 +428,10 @@ export class LogWriter {
   async close(): Promise<void> {
     if (this.#stateDirty && this.#failure === undefined) this.#flushState();
     this.#closed = true;
+    if (this.#running === undefined) this.#next.stop();
+    this.#retry?.();
     await this.#running;
-    const warn = (error: unknown): void => this.#options.onWarning(String(error));
-    const prepared = await this.#prepared?.catch(() => undefined);
-    for (const file of [prepared, this.#file]) await file?.close().catch(warn);
-    if (prepared !== undefined) await this.#options.disk.remove(prepared.path).catch(warn);
+    await this.#next.close();
+    await this.#file.close().catch((error) => this.#options.onWarning(String(error)));
   }
-}
-
-function preparedPath(folder: string, sequence: number): string {
-  return join(folder, `${sequence}.tmp`);
 }

@@ -10,8 +10,10 @@ import { join } from 'node:path';
 import type { Disk } from '../../core/disk.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Identity } from '../storage.ts';
+import { setAside } from './damaged.ts';
+import { isBehind, type LogPosition } from './durable-mark.ts';
 import { LogImage } from './log-image.ts';
-import { type LogEnd, LogReader, RESTORE_ADVICE } from './log-reader.ts';
+import { corrupt, type LogEnd, LogReader, RESTORE_ADVICE } from './log-reader.ts';
 import { hex16, type Segment } from './segment.ts';
 import { parseSnapshotName, type SnapshotFile, verifySnapshot } from './snapshot-file.ts';
 
@@ -35,6 +37,8 @@ export interface RecoveryOptions {
   readonly snapFolder: string;
   readonly identity: Identity;
   readonly segments: readonly Segment[];
+  /** Up to here the log was durable, as was noted beside it; `undefined` where nothing was. */
+  readonly mark: LogPosition | undefined;
   readonly onWarning: (text: string) => void;
 }
 
@@ -52,6 +56,7 @@ export async function listSnapshots(disk: Disk, folder: string): Promise<Candida
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const candidates = await listSnapshots(options.disk, options.snapFolder);
   const orphans: Candidate[] = [];
+  const damaged: Candidate[] = [];
   let firstFault: QuorateError | undefined;
   for (const [i, candidate] of [...candidates, undefined].entries()) {
     const { image, end } = await readLog(options, candidate?.index ?? 0);
@@ -63,6 +68,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     const usable = await tryCandidate(options, candidate, image);
     if (usable instanceof Error) {
       firstFault ??= usable;
+      if (candidate !== undefined) damaged.push(candidate);
       continue;
     }
     checkCommit(options, image);
@@ -73,6 +79,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       );
     }
     await removeOrphans(options, orphans);
+    for (const { path } of damaged) await setAside(options.disk, path);
     const older = candidates.slice(i + 1).map(unverified);
     return { image, end, snapshot: usable, older };
   }
@@ -85,7 +92,18 @@ async function readLog(
 ): Promise<{ image: LogImage; end: LogEnd }> {
   const image = new LogImage(start, options.segments[0]!.firstIndex);
   const reader = new LogReader(options.disk, options.identity, image);
-  return { image, end: await reader.read(options.segments) };
+  const end = await reader.read(options.segments);
+  checkMark(options, end);
+  return { image, end };
+}
+
+/** A log that ends earlier than it once was durable has lost writes: none of them was cut short by a crash. */
+function checkMark({ segments, mark }: RecoveryOptions, end: LogEnd): void {
+  if (mark === undefined) return;
+  const { sequence: segment, path } = segments.at(-1)!;
+  if (!isBehind(mark, { segment, offset: end.offset })) return;
+  const until = mark.segment === segment ? `byte ${mark.offset}` : `segment ${hex16(mark.segment)}`;
+  throw corrupt(path, end.offset, `the log was durable up to ${until} and ends here`);
 }
 
 /** Whether the log does not note this snapshot although it would be the newest. */

@@ -26,26 +26,33 @@ export function segmentName(sequence: number, firstIndex: number): string {
   return `${hex16(sequence)}-${hex16(firstIndex)}.wal`;
 }
 
+/** The segments among the files called `names`, in order. Files of other names are left out. */
+export function parseSegments(folder: string, names: readonly string[]): Segment[] {
+  const segments: Segment[] = [];
+  for (const name of [...names].sort()) {
+    const match = NAME.exec(name);
+    if (match === null) continue;
+    const sequence = Number.parseInt(match[1]!, 16);
+    const firstIndex = Number.parseInt(match[2]!, 16);
+    segments.push({ sequence, firstIndex, path: join(folder, name), size: 0 });
+  }
+  return segments;
+}
+
 /**
  * The segments in `folder` in order. Files of other names are left alone.
  * @throws `ERR_CORRUPT` where one is missing in between.
  */
 export async function listSegments(disk: Disk, folder: string): Promise<Segment[]> {
-  const segments: Segment[] = [];
-  for (const name of (await disk.list(folder)).sort()) {
-    const match = NAME.exec(name);
-    if (match === null) continue;
-    const sequence = Number.parseInt(match[1]!, 16);
-    const firstIndex = Number.parseInt(match[2]!, 16);
-    const before = segments.at(-1);
-    if (before !== undefined && sequence !== before.sequence + 1) {
-      throw new QuorateError(
-        'ERR_CORRUPT',
-        `${folder} lacks log segment ${hex16(before.sequence + 1)}: ${name} follows ${before.path}. ` +
-          'Restore this node from its peers: remove the member, delete its data directory, and add it again',
-      );
-    }
-    segments.push({ sequence, firstIndex, path: join(folder, name), size: 0 });
+  const segments = parseSegments(folder, await disk.list(folder));
+  for (const [i, { sequence, path }] of segments.entries()) {
+    const before = segments[i - 1];
+    if (before === undefined || sequence === before.sequence + 1) continue;
+    throw new QuorateError(
+      'ERR_CORRUPT',
+      `${folder} lacks log segment ${hex16(before.sequence + 1)}: ${path} follows ${before.path}. ` +
+        'Restore this node from its peers: remove the member, delete its data directory, and add it again',
+    );
   }
   return segments;
 }

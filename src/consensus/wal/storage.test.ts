@@ -135,9 +135,10 @@ test('a commit index alone touches the disk with the next write only, or on clos
   const disk = new CrashDisk();
   const storage = await open(disk);
   await persist(storage, { hardState: { term: 1, vote: NODE, commit: 0 }, entries: [entry(1, 1)] });
-  const before = disk.operations;
+  const inLog = (): number => disk.journal.filter((line) => line.includes('.wal')).length;
+  const before = inLog();
   await persist(storage, { hardState: { term: 1, vote: NODE, commit: 1 } });
-  assert.equal(disk.operations, before);
+  assert.equal(inLog(), before);
   assert.equal((await open(disk.afterKill())).recovered.hardState.commit, 0);
   await persist(storage, { entries: [entry(2, 1)] });
   assert.equal((await open(disk.afterKill())).recovered.hardState.commit, 1);
@@ -362,16 +363,68 @@ test('a failed write or sync latches the log: nothing is retried, later writes f
   }
 });
 
-test('a disk that is full when the next segment is needed latches the log', async () => {
+test('on a full disk writes go on in the room there is, then wait, and go on when there is space', async () => {
+  const disk = new CrashDisk();
+  const warnings: string[] = [];
+  const storage = await open(disk, { onWarning: (text) => warnings.push(text) });
+  disk.refuse = (name, path) => (name === 'write' && path.endsWith('.tmp') ? 'ENOSPC' : undefined);
+  assert.equal(storage.isFull, false);
+  let durable = 0;
+  const writes: Promise<void>[] = [];
+  for (let i = 1; i <= 30; i++) {
+    writes.push(persist(storage, { entries: [entry(i, 1, 300)] }).then(() => void durable++));
+    await turns();
+  }
+  assert.ok(storage.isFull);
+  assert.ok(durable > 8 && durable < 15, `${durable} fit into the first segment`);
+  assert.match(warnings.join(), /is full.*segment of 4096 bytes/);
+  const leftOver = (await disk.list(WAL)).filter((name) => name.endsWith('.tmp'));
+  assert.deepEqual(leftOver, [], 'what was zeroed is given back');
+  disk.refuse = undefined;
+  for (let tick = 0; tick < 20; tick++) {
+    storage.tick();
+    await turns();
+  }
+  await Promise.all(writes);
+  assert.equal(storage.isFull, false);
+  await storage.close();
+  const again = await open(disk);
+  assert.deepEqual(indexes(again), [1, 30]);
+  await again.close();
+});
+
+test('a full disk keeps room for votes', async () => {
   const disk = new CrashDisk();
   const storage = await open(disk);
   disk.refuse = (name, path) => (name === 'write' && path.endsWith('.tmp') ? 'ENOSPC' : undefined);
-  const writes = async (): Promise<void> => {
-    for (let i = 1; i <= 30; i++) await persist(storage, { entries: [entry(i, 1, 300)] });
-  };
-  await assert.rejects(writes(), hasCode('ERR_DISK_FAILED', 'ENOSPC', 'free space'));
+  for (let i = 1; !storage.isFull; i++) {
+    await persist(storage, { entries: [entry(i, 1, 100)] });
+    await turns();
+  }
+  for (let term = 2; term < 30; term++) {
+    await persist(storage, { hardState: { term, vote: NODE, commit: 0 } });
+  }
   await storage.close();
 });
+
+test('a node that is closed while writes wait for space says that they may be lost', async () => {
+  const disk = new CrashDisk();
+  const storage = await open(disk);
+  disk.refuse = (name, path) => (name === 'write' && path.endsWith('.tmp') ? 'ENOSPC' : undefined);
+  const writes = Array.from({ length: 30 }, (_, i) =>
+    persist(storage, { entries: [entry(i + 1, 1, 300)] }),
+  );
+  const last = assert.rejects(writes.at(-1)!, hasCode('ERR_DISK_FAILED', 'ENOSPC', 'free space'));
+  void Promise.allSettled(writes);
+  await turns();
+  await storage.close();
+  await last;
+});
+
+/** What happens without outside help has happened then. */
+async function turns(): Promise<void> {
+  for (let i = 0; i < 200; i++) await undefined;
+}
 
 test('after close every write is refused', async () => {
   const storage = await open(new CrashDisk());

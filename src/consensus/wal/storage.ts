@@ -3,17 +3,23 @@
  *
  *   <folder>/lock-<pid>-…       held against a second process
  *   <folder>/member/wal/        log segments
+ *   <folder>/member/durable     how far the log is durable
+ *   <folder>/member/joining     the node is on probation
  *   <folder>/member/snap/       snapshots
  */
 import { dirname, join } from 'node:path';
 import type { Disk, DiskFile } from '../../core/disk.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Identity, Persisted, RecoveredState, SnapshotWriter, Storage } from '../storage.ts';
 import type { Entry, HardState, Persist, SnapshotMetadata } from '../types.ts';
+import { fileSize, pruneDamaged } from './damaged.ts';
+import { DurableMark, type LogPosition } from './durable-mark.ts';
+import { RESTORE_ADVICE } from './log-reader.ts';
 import { diskFailed, LogWriter } from './log-writer.ts';
-import { RecordEncoder } from './record.ts';
-import { recover } from './recovery.ts';
-import { createZeroed, fillWithZeros, listSegments, type Segment, segmentName } from './segment.ts';
+import { writeFirstSegment } from './new-segment.ts';
+import { type Recovered, recover } from './recovery.ts';
+import { salvage } from './salvage.ts';
+import { fillWithZeros, listSegments, type Segment } from './segment.ts';
 import { SnapshotStore } from './snapshot-store.ts';
 import { TermRuns } from './term-runs.ts';
 
@@ -31,6 +37,13 @@ export interface DiskStorageOptions {
   readonly folder: string;
   readonly identity: Identity;
   readonly settings?: DiskStorageSettings;
+  /**
+   * What to do about a log or a snapshot that is not as it was written. `refuse`: `ERR_CORRUPT`, nothing
+   * is changed. `keep-sound-part`: the node starts with what is whole; before anything is changed it is
+   * noted durably that it is on probation (`readJoiningMarker`), which the owner must serve before it
+   * takes part. Only for a node with peers to repair it. @defaultValue `'refuse'`
+   */
+  readonly onDamage?: 'refuse' | 'keep-sound-part';
   /** What a new node's log starts with, durable before `openDiskStorage` resolves. Ignored by others. */
   readonly bootstrap?: { readonly hardState: HardState; readonly entries: readonly Entry[] };
   /**
@@ -102,32 +115,110 @@ function unusableFolder(folder: string, cause: unknown): QuorateError | undefine
   );
 }
 
+/** The folders of a node. */
+interface Folders {
+  readonly member: string;
+  readonly wal: string;
+  readonly snap: string;
+}
+
+/** What a log was found to be, checked and settled. */
+interface Opened extends Recovered {
+  readonly segments: Segment[];
+  readonly fresh: boolean;
+}
+
+/** Beside the log: how far it is durable. */
+const MARK_FILE = 'durable';
+
 async function openLocked(
   options: DiskStorageOptions,
   segmentBytes: number,
   unlock: () => Promise<void>,
 ): Promise<Storage> {
-  const { disk, folder, identity } = options;
-  const walFolder = join(folder, 'member', 'wal');
-  const snapFolder = join(folder, 'member', 'snap');
-  for (const path of [join(folder, 'member'), walFolder, snapFolder]) {
+  const { disk, folder } = options;
+  const member = join(folder, 'member');
+  const folders = { member, wal: join(member, 'wal'), snap: join(member, 'snap') };
+  for (const path of [member, folders.wal, folders.snap]) {
     await makeFolderDurably(disk, path);
     await removeLeftOver(disk, path);
   }
-  let segments = await listSegments(disk, walFolder);
+  const onWarning = options.onWarning ?? ignoreWarning;
+  const mark = await DurableMark.open(disk, member, MARK_FILE, onWarning);
+  try {
+    const opened = await openOrSalvage(options, folders, segmentBytes, mark.found);
+    return await startStorage(options, { folders, segmentBytes, opened, mark, unlock });
+  } catch (error) {
+    await mark.close();
+    throw error;
+  }
+}
+
+async function openOrSalvage(
+  options: DiskStorageOptions,
+  folders: Folders,
+  segmentBytes: number,
+  mark: LogPosition | undefined,
+): Promise<Opened> {
+  try {
+    return await openLog(options, folders, segmentBytes, mark);
+  } catch (error) {
+    const isDamage = isQuorateError(error, 'ERR_CORRUPT');
+    if (!isDamage || options.onDamage !== 'keep-sound-part') throw error;
+    const { disk, folder: dataDir, identity, bootstrap, onWarning } = options;
+    await salvage({
+      ...{ disk, dataDir, identity, bootstrap, walFolder: folders.wal, snapFolder: folders.snap },
+      segmentBytes: Math.min(segmentBytes, FIRST_SEGMENT_BYTES),
+      lastSequence: mark?.segment ?? -1,
+    });
+    onWarning?.(
+      `${error.message.replace(RESTORE_ADVICE, '')}Kept what is whole and set the damaged files ` +
+        'aside: this node takes part again when it has the rest from its peers.',
+    );
+    return openLog(options, folders, segmentBytes, mark);
+  }
+}
+
+async function openLog(
+  options: DiskStorageOptions,
+  folders: Folders,
+  segmentBytes: number,
+  mark: LogPosition | undefined,
+): Promise<Opened> {
+  const { disk, identity, bootstrap } = options;
+  let segments = await listSegments(disk, folders.wal);
   const fresh = segments.length === 0;
   if (fresh) {
-    await refuseLostLog(disk, walFolder, snapFolder);
-    await createFirstSegment(options, walFolder, Math.min(segmentBytes, FIRST_SEGMENT_BYTES));
-    segments = await listSegments(disk, walFolder);
+    await refuseLostLog(disk, folders, mark);
+    const { entries = [], hardState } = bootstrap ?? {};
+    const size = Math.min(segmentBytes, FIRST_SEGMENT_BYTES);
+    const start = { identity, snapshot: undefined, entries, hardState };
+    await (await writeFirstSegment(disk, folders.wal, 0, size, start)).place();
+    segments = await listSegments(disk, folders.wal);
   }
   const onWarning = options.onWarning ?? ignoreWarning;
-  const recovered = await recover({ disk, snapFolder, identity, segments, onWarning });
-  const { image, end, snapshot, older } = recovered;
+  const { snap: snapFolder } = folders;
+  const recovered = await recover({ disk, snapFolder, identity, segments, mark, onWarning });
+  return { ...recovered, segments, fresh };
+}
+
+async function startStorage(
+  options: DiskStorageOptions,
+  parts: {
+    readonly folders: Folders;
+    readonly segmentBytes: number;
+    readonly opened: Opened;
+    readonly mark: DurableMark;
+    readonly unlock: () => Promise<void>;
+  },
+): Promise<Storage> {
+  const { disk, identity, onWarning = ignoreWarning, fsync = true } = options;
+  const { folders, segmentBytes, opened, mark, unlock } = parts;
+  const { image, end, segments, snapshot, older, fresh } = opened;
   const file = await disk.open(segments.at(-1)!.path, 'write');
   try {
     await settleTail(disk, file, segments, end, onWarning);
-    await disk.syncFolder(walFolder);
+    await disk.syncFolder(folders.wal);
   } catch (error) {
     await file.close();
     throw error;
@@ -137,17 +228,19 @@ async function openLocked(
   const { hardState, entries } = image;
   const { offset, chain } = end;
   const log = new LogWriter({
-    ...{ disk, folder: walFolder, identity, segmentBytes, segments, file, offset, chain },
-    ...{ hardState, terms, onWarning, fsync: options.fsync ?? true },
+    ...{ disk, folder: folders.wal, identity, segmentBytes, segments, file, offset, chain },
+    ...{ hardState, terms, onWarning, fsync, mark },
   });
   const snapshots = new SnapshotStore({
-    ...{ disk, folder: snapFolder, clusterId: identity.clusterId, log, onWarning },
+    ...{ disk, folder: folders.snap, clusterId: identity.clusterId, log, onWarning },
     files: snapshot === undefined ? older : [snapshot, ...older],
     current: snapshot,
   });
   await snapshots.prune();
-  const state = { hardState, snapshot: snapshot?.metadata, entries, fresh };
-  return new DiskStorage(state, log, snapshots, unlock, onWarning);
+  let damagedBytes = 0;
+  for (const path of [folders.wal, folders.snap]) damagedBytes += await pruneDamaged(disk, path);
+  const recovered = { hardState, snapshot: snapshot?.metadata, entries, fresh };
+  return new DiskStorage(recovered, { log, snapshots, mark, unlock, onWarning, damagedBytes });
 }
 
 function ignoreWarning(_text: string): void {
@@ -167,40 +260,19 @@ async function removeLeftOver(disk: Disk, folder: string): Promise<void> {
   }
 }
 
-/** Snapshots without any log: a new one would forget this node's term and vote. */
-async function refuseLostLog(disk: Disk, walFolder: string, snapFolder: string): Promise<void> {
-  const left = (await disk.list(snapFolder)).filter((name) => name.endsWith('.state'));
-  if (left.length === 0) return;
+/** Snapshots, or a note how far the log was durable, without any log: a new one would forget this node's term and vote. */
+async function refuseLostLog(
+  disk: Disk,
+  folders: Folders,
+  mark: LogPosition | undefined,
+): Promise<void> {
+  const left = (await disk.list(folders.snap)).filter((name) => name.endsWith('.state'));
+  if (left.length === 0 && mark === undefined) return;
+  const found = left.length > 0 ? `${folders.snap} holds snapshots` : 'there was one';
   throw new QuorateError(
     'ERR_CORRUPT',
-    `${walFolder} holds no log, but ${snapFolder} holds snapshots: the log was lost. ` +
-      'Restore this node from its peers: remove the member, delete its data directory, and add it again',
+    `${folders.wal} holds no log, but ${found}: the log was lost. ${RESTORE_ADVICE}`,
   );
-}
-
-/** Writes the first segment under a temporary name: a crash before the rename leaves a new node. */
-async function createFirstSegment(
-  options: DiskStorageOptions,
-  walFolder: string,
-  size: number,
-): Promise<void> {
-  const { disk, identity, bootstrap } = options;
-  const encoder = new RecordEncoder(0, Buffer.allocUnsafeSlow(MIN_SEGMENT_BYTES));
-  encoder.crc();
-  encoder.metadata(identity);
-  encoder.snapshot({ index: 0, term: 0, configuration: { voters: [], learners: [] } });
-  for (const entry of bootstrap?.entries ?? []) encoder.entry(entry);
-  if (bootstrap !== undefined) encoder.state(bootstrap.hardState);
-  const path = join(walFolder, segmentName(0, 0));
-  const file = await createZeroed(disk, `${path}.tmp`, size);
-  try {
-    await file.write(encoder.buffer.subarray(0, encoder.length), 0);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await disk.rename(`${path}.tmp`, path);
-  await disk.syncFolder(walFolder);
 }
 
 /**
@@ -215,7 +287,7 @@ async function settleTail(
   onWarning: (text: string) => void,
 ): Promise<void> {
   const tail = segments.at(-1)!;
-  for (const segment of segments) segment.size = await sizeOf(disk, segment.path);
+  for (const segment of segments) segment.size = await fileSize(disk, segment.path);
   if (end.dirtyEnd > end.offset) {
     onWarning(
       `${tail.path}: the last write was cut short by a crash; ` +
@@ -227,38 +299,38 @@ async function settleTail(
   }
 }
 
-async function sizeOf(disk: Disk, path: string): Promise<number> {
-  const file = await disk.open(path, 'read');
-  try {
-    return await file.size();
-  } finally {
-    await file.close();
-  }
+/** What a storage is made of, once it is open. */
+interface StorageParts {
+  readonly log: LogWriter;
+  readonly snapshots: SnapshotStore;
+  readonly mark: DurableMark;
+  readonly unlock: () => Promise<void>;
+  readonly onWarning: (text: string) => void;
+  /** Of files that were set aside. */
+  readonly damagedBytes: number;
 }
 
 class DiskStorage implements Storage {
   recovered: RecoveredState;
   readonly #log: LogWriter;
   readonly #snapshots: SnapshotStore;
+  readonly #mark: DurableMark;
   readonly #unlock: () => Promise<void>;
   readonly #onWarning: (text: string) => void;
+  readonly #damagedBytes: number;
   /** The newest index released; removal runs in the background, one at a time. */
   #released: number;
   #releasing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(
-    recovered: RecoveredState,
-    log: LogWriter,
-    snapshots: SnapshotStore,
-    unlock: () => Promise<void>,
-    onWarning: (text: string) => void,
-  ) {
+  constructor(recovered: RecoveredState, parts: StorageParts) {
     this.recovered = recovered;
-    this.#log = log;
-    this.#snapshots = snapshots;
-    this.#unlock = unlock;
-    this.#onWarning = onWarning;
+    this.#log = parts.log;
+    this.#snapshots = parts.snapshots;
+    this.#mark = parts.mark;
+    this.#unlock = parts.unlock;
+    this.#onWarning = parts.onWarning;
+    this.#damagedBytes = parts.damagedBytes;
     this.#released = 0;
     this.#releasing = undefined;
     this.#closing = undefined;
@@ -300,8 +372,18 @@ class DiskStorage implements Storage {
     this.#releasing = undefined;
   }
 
+  get isFull(): boolean {
+    return this.#log.isFull;
+  }
+
+  tick(): void {
+    if (this.#closing !== undefined) return;
+    this.#log.tick();
+    this.#mark.settle();
+  }
+
   diskBytes(): number {
-    return this.#log.diskBytes + this.#snapshots.diskBytes;
+    return this.#log.diskBytes + this.#snapshots.diskBytes + this.#damagedBytes;
   }
 
   close(): Promise<void> {
@@ -313,6 +395,7 @@ class DiskStorage implements Storage {
     await this.#releasing;
     await this.#snapshots.close();
     await this.#log.close();
+    await this.#mark.close();
     await this.#unlock();
   }
 }
