@@ -19,6 +19,13 @@ export interface TransportHandlers {
   ): Promise<void>;
   /** The peer's connection broke or its queue is full: a message to it was dropped. */
   onUnreachable(peer: NodeId): void;
+  /**
+   * What to tell a node that has no id yet and asks who the members are (see `askMembers`).
+   * @defaultValue nothing: it is turned away
+   */
+  readonly onAskedForMembers?: (() => Uint8Array) | undefined;
+  /** A peer says that this node was removed from the cluster. Told once. */
+  readonly onRemoved?: (() => void) | undefined;
 }
 
 export interface PeerStatus {
@@ -53,8 +60,17 @@ export interface Transport {
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void>;
 
-  /** Adds, replaces or removes peers: URL lists such as `['http://127.0.0.1:2380']` by id. */
-  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void;
+  /**
+   * Who the members are: URL lists such as `['http://127.0.0.1:2380']` by id. This node's own is left out
+   * of account.
+   *
+   * A node that is behind knows old members only, and must hear those that lead now. So with `removed`
+   * given, peers named before and those that introduce themselves stay too, until they are in `removed`:
+   * those are told that they have been, and heard no more.
+   *
+   * @param removed - @defaultValue everyone else
+   */
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>, removed?: ReadonlySet<NodeId>): void;
 
   peers(): readonly PeerStatus[];
 

@@ -74,8 +74,10 @@ class MemoryTransport implements Transport {
     this.#shared.nodes.set(this.id, this);
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
-    this.#peers = new Set(peers.keys());
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>, removed?: ReadonlySet<NodeId>): void {
+    const before = removed === undefined ? [] : this.#peers;
+    this.#peers = new Set([...before, ...peers.keys()]);
+    for (const id of removed ?? []) this.#peers.delete(id);
     this.#peers.delete(this.id);
   }
 

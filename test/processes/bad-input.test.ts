@@ -165,6 +165,7 @@ describe('peers that speak something else', () => {
           from: idOf(other!.name),
           to: idOf(victim.name),
           incarnation: 'abcdefabcdefabcd',
+          urls: [],
           channel: 1,
           ...change,
         }) as Buffer,

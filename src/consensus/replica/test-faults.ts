@@ -224,8 +224,8 @@ class LateTransport implements Transport {
     return this.#inner.sendSnapshot(message, metadata, chunks);
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
-    this.#inner.setPeers(peers);
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>, removed?: ReadonlySet<NodeId>): void {
+    this.#inner.setPeers(peers, removed);
   }
 
   peers(): readonly PeerStatus[] {

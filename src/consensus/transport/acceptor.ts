@@ -11,6 +11,7 @@ import {
   encodeWelcome,
   type Hello,
   PROTOCOL_VERSION,
+  REMOVED,
   readMessage,
 } from './codec.ts';
 import { Connection } from './connection.ts';
@@ -59,6 +60,10 @@ class Inbound {
   }
 
   #greet(content: Buffer): void {
+    if (content[0] === FrameKind.askMembers) {
+      this.#tellMembers();
+      return;
+    }
     if (content[0] !== FrameKind.hello) {
       throw new QuorateError('ERR_PROTOCOL', 'the first frame is no hello');
     }
@@ -83,6 +88,16 @@ class Inbound {
     }
     this.#acceptor.greeted(this);
     this.connection.send(frame);
+  }
+
+  /** To one that is no peer yet: it gets this answer and nothing else. */
+  #tellMembers(): void {
+    const members = this.#context.handlers.onAskedForMembers?.();
+    if (members === undefined) {
+      throw new QuorateError('ERR_PROTOCOL', 'it asks for members, which nobody here can tell');
+    }
+    const frame = new OutFrame(FrameKind.members, undefined, undefined, members);
+    this.connection.sendLast(frame, new QuorateError('ERR_CLOSED', 'the members were told'));
   }
 
   #takeCall(content: Buffer, owned: boolean): void {
@@ -213,9 +228,14 @@ export class Acceptor {
     }
     if (hello.to !== id) return `it looks for node ${hello.to}, this is ${id}`;
     if (hello.from === id) return 'it has the same node id as this node';
-    if (!this.#context.knows(hello.from))
-      return `node ${hello.from} is no member as far as known here`;
-    return '';
+    switch (this.#context.admission(hello.from, hello.urls)) {
+      case 'removed':
+        return REMOVED;
+      case 'unknown':
+        return `node ${hello.from} is no member as far as known here`;
+      default:
+        return '';
+    }
   }
 
   /** A peer was recognised: connections it had before, or of an earlier life of it, are void. */
@@ -245,7 +265,8 @@ export class Acceptor {
   dropUnknown(): void {
     for (const inbound of [...this.#peers.values()]) {
       const from = inbound.hello!.from;
-      if (this.#context.knows(from)) continue;
+      const admission = this.#context.admission(from, []);
+      if (admission === 'accepted') continue;
       inbound.connection.close(new QuorateError('ERR_CLOSED', `node ${from} was removed`));
     }
   }

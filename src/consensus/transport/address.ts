@@ -25,6 +25,15 @@ export function parsePeerUrl(url: string): PeerAddress {
   return { url, host: parsed.hostname.replace(/^\[|\]$/g, ''), port, secure };
 }
 
+/** Whether `parsePeerUrl` takes it. */
+export function isPeerUrl(url: string): boolean {
+  try {
+    return parsePeerUrl(url).url === url;
+  } catch {
+    return false;
+  }
+}
+
 function invalidUrl(url: string, why: string): QuorateError {
   return new QuorateError(
     'ERR_INVALID_ARGUMENT',

@@ -103,6 +103,7 @@ describe('the codec', () => {
       from: A,
       to: '0123456789abcdef',
       incarnation: B,
+      urls: ['http://10.0.0.1:2380', 'http://[::1]:2380'],
       channel: Channel.bulk,
     };
     assert.deepEqual(decodeHello(encodeHello(hello), 0), hello);
@@ -143,6 +144,7 @@ describe('the codec', () => {
           from: A,
           to: B,
           incarnation: A,
+          urls: [],
           channel: Channel.control,
         }),
         (bytes) => decodeHello(bytes, 0),

@@ -22,6 +22,11 @@ const TWO_32 = 0x1_0000_0000;
 const MAX_HIGH = 0x1f_ffff;
 /** An error's text beyond this is cut: it is for people. */
 const MAX_ERROR_TEXT_BYTES = 4096;
+/** The hello must stay below what is read of a stranger. */
+const MAX_HELLO_URLS_BYTES = 900;
+
+/** The refusal that says it for good: everything else may be a passing state of one of the two. */
+export const REMOVED = 'it was removed from the cluster';
 
 /** The version of the protocol that this code speaks: the oldest and the newest. */
 export const PROTOCOL_VERSION = { oldest: 1, newest: 1 } as const;
@@ -42,6 +47,8 @@ export interface Hello {
   /** Of the sender's process: a new one makes all connections of the old one void. */
   readonly incarnation: NodeId;
   readonly channel: Channel;
+  /** Where the sender is reached, for those that do not know it as a member yet. May be empty. */
+  readonly urls: readonly string[];
 }
 
 /** The answer to a hello: `refused` says in words why not. */
@@ -125,7 +132,7 @@ export function readMessage(content: Buffer, at: number, from: NodeId, to: NodeI
   if (content.length < at + MESSAGE_BYTES) throw malformed('cut off within a message');
   const type = content[at]!;
   const flags = content[at + 1]!;
-  if (type < MessageType.append || type > MessageType.timeoutNow) throw malformed('message type');
+  if (type < MessageType.append || type > MessageType.accepted) throw malformed('message type');
   if (flags > (REJECT | FORCE)) throw malformed('message flags');
   const entries: Entry[] = [];
   const end = readEntries(content, at + MESSAGE_BYTES - 4, entries);
@@ -154,20 +161,26 @@ function readEntries(content: Buffer, at: number, entries: Entry[]): number {
   for (let i = 0; i < count; i++) {
     if (content.length - position < ENTRY_BYTES) throw malformed('cut off within an entry');
     const type = content[position]!;
-    if (type !== EntryType.normal && type !== EntryType.configChange) throw malformed('entry type');
+    if (type > EntryType.adopted) throw malformed('entry type');
     const term = readNumber(content, position + 1);
     const index = readNumber(content, position + 9);
     const length = content.readUInt32LE(position + 17);
     position += ENTRY_BYTES;
     if (length > content.length - position) throw malformed('length of an entry');
-    entries.push({ type, term, index, data: content.subarray(position, position + length) });
+    entries.push({
+      type: type as EntryType,
+      term,
+      index,
+      data: content.subarray(position, position + length),
+    });
     position += length;
   }
   return position;
 }
 
 export function encodeHello(hello: Hello): Buffer {
-  const out = Buffer.alloc(37);
+  const urls = Buffer.from(hello.urls.join(' '), 'utf8');
+  const out = Buffer.alloc(39 + urls.length);
   let at = out.writeUInt16LE(hello.oldestVersion, 0);
   at = out.writeUInt16LE(hello.newestVersion, at);
   at = writeId(out, at, hello.clusterId);
@@ -175,6 +188,10 @@ export function encodeHello(hello: Hello): Buffer {
   at = writeId(out, at, hello.to);
   at = writeId(out, at, hello.incarnation);
   out[at] = hello.channel;
+  // Not cut: half a URL is none. Whoever has more is known to its peers by the log alone.
+  if (urls.length > MAX_HELLO_URLS_BYTES) return out.subarray(0, 39);
+  out.writeUInt16LE(urls.length, 37);
+  urls.copy(out, 39);
   return out;
 }
 
@@ -191,7 +208,18 @@ export function decodeHello(content: Buffer, at: number): Hello {
     to: readId(content, at + 20),
     incarnation: readId(content, at + 28),
     channel: channel as Channel,
+    urls: readUrls(content, at + 37),
   };
+}
+
+function readUrls(content: Buffer, at: number): readonly string[] {
+  if (content.length < at + 2) return [];
+  const end = at + 2 + content.readUInt16LE(at);
+  if (end > content.length) throw malformed('URLs of the hello');
+  return content
+    .toString('utf8', at + 2, end)
+    .split(' ')
+    .filter((url) => url !== '');
 }
 
 export function encodeWelcome(welcome: Welcome): Buffer {

@@ -2,7 +2,7 @@
 import { QuorateError } from '../../core/errors.ts';
 import type { NodeId } from '../types.ts';
 import type { PeerAddress } from './address.ts';
-import { type Channel, decodeWelcome, encodeHello, PROTOCOL_VERSION } from './codec.ts';
+import { type Channel, decodeWelcome, encodeHello, PROTOCOL_VERSION, REMOVED } from './codec.ts';
 import { Connection } from './connection.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import type { TransportContext } from './settings.ts';
@@ -37,6 +37,7 @@ export function dial(
       if (refusal !== undefined) {
         const text = `${remote} is not the peer that we look for: ${refusal}`;
         context.warn(`refused ${remote}`, text);
+        if (refusal === REMOVED) context.removed();
         return connection.close(new QuorateError('ERR_PROTOCOL', text));
       }
       connection.greet(deadAfterMs);
@@ -55,6 +56,7 @@ export function dial(
     to: peer,
     incarnation: context.incarnation,
     channel,
+    urls: context.advertisedUrls,
   });
   connection.send(new OutFrame(FrameKind.hello, undefined, hello, undefined));
   return connection;

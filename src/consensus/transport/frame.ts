@@ -40,6 +40,10 @@ export const FrameKind = {
   snapshotTaken: 11,
   snapshotDone: 12,
   snapshotFailed: 13,
+  /** Instead of a hello, by a node that has no id yet: who are the members? */
+  askMembers: 14,
+  /** The answer. */
+  members: 15,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

@@ -72,6 +72,8 @@ export interface TransportSettings {
   readonly snapshotInstallMs: number;
   /** Connections that have not said hello yet; beyond it the oldest goes. @defaultValue 256 */
   readonly maxStrangers: number;
+  /** Peers that introduced themselves and are not in the log here yet. @defaultValue 16 */
+  readonly maxIntroduced: number;
   /** How often deadlines are looked at: one timer for all connections and calls. @defaultValue 25 */
   readonly sweepMs: number;
 }
@@ -90,6 +92,7 @@ export const DEFAULT_TRANSPORT_SETTINGS: TransportSettings = {
   snapshotStallMs: 30_000,
   snapshotInstallMs: 600_000,
   maxStrangers: 256,
+  maxIntroduced: 16,
   sweepMs: 25,
 };
 
@@ -99,6 +102,8 @@ export interface TcpTransportOptions {
   readonly clusterId: NodeId;
   /** Where to listen: `http://host:port` or `https://host:port`, port 0 for any. */
   readonly listenUrls: readonly string[];
+  /** Where peers reach this node: told to those that do not know it yet. @defaultValue nothing is told */
+  readonly advertisedUrls?: readonly string[] | undefined;
   /** Needed where a URL, ours or a peer's, begins with `https`. */
   readonly tls?: TlsFiles | undefined;
   readonly clock?: Clock;
@@ -129,6 +134,7 @@ export interface TransportContext {
   readonly clusterId: NodeId;
   /** Of this process life, so that peers recognise a restart. */
   readonly incarnation: NodeId;
+  readonly advertisedUrls: readonly string[];
   readonly tls: PeerTls | undefined;
   readonly clock: Clock;
   readonly random: Random;
@@ -145,5 +151,10 @@ export interface TransportContext {
   /** Logs, at most once in ten seconds per `kind`. */
   warn(kind: string, text: string): void;
   info(text: string): void;
-  knows(peer: NodeId): boolean;
+  /** What becomes of a peer that says hello: it may be one that this node has not heard of yet. */
+  admission(peer: NodeId, urls: readonly string[]): Admission;
+  /** A peer says that this node was removed. */
+  removed(): void;
 }
+
+export type Admission = 'accepted' | 'removed' | 'unknown';

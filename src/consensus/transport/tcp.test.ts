@@ -1,12 +1,13 @@
 /** How the TCP transport behaves with peers and strangers that do not behave. */
 import assert from 'node:assert/strict';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { isQuorateError } from '../../core/errors.ts';
 import { MessageType } from '../messages.ts';
 import type { NodeId } from '../types.ts';
-import { Channel, encodeHello, encodeWelcome, type Hello } from './codec.ts';
+import { askMembers } from './ask-members.ts';
+import { Channel, decodeHello, encodeHello, encodeWelcome, type Hello } from './codec.ts';
 import { FrameKind, FrameReader, MAGIC, OutFrame, writeFrame } from './frame.ts';
 import type { TransportSettings } from './settings.ts';
 import { type TcpTransport, tcpTransport } from './tcp.ts';
@@ -25,12 +26,14 @@ async function open(
   settings: Partial<TransportSettings> = {},
   listenUrl = 'http://127.0.0.1:0',
   clock: Clock = systemClock,
+  advertisedUrls: readonly string[] = [],
 ): Promise<Node> {
   const warnings: string[] = [];
   const transport = tcpTransport({
     id,
     clusterId: CLUSTER,
     listenUrls: [listenUrl],
+    advertisedUrls,
     settings,
     clock,
     log: (level, text) => level === 'warn' && warnings.push(text),
@@ -39,6 +42,15 @@ async function open(
   const at = new Recorder();
   await transport.start(at);
   return { transport, at, warnings };
+}
+
+/** A node that tells its peers where it is. */
+async function openAdvertised(id: NodeId): Promise<Node> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  await new Promise((resolve) => server.close(resolve));
+  return open(id, {}, url, systemClock, [url]);
 }
 
 async function openPair(settings: Partial<TransportSettings> = {}): Promise<[Node, Node]> {
@@ -61,6 +73,7 @@ const HELLO: Hello = {
   from: A,
   to: B,
   incarnation: '1111111111111111',
+  urls: [],
   channel: Channel.control,
 };
 
@@ -97,7 +110,7 @@ async function fakePeer(then: (socket: Socket, channel: Channel) => void): Promi
       reader.stop();
       const welcome = { version: 1, clusterId: CLUSTER, nodeId: B, refused: '' };
       socket.write(Buffer.concat([MAGIC, frameBytes(FrameKind.welcome, encodeWelcome(welcome))]));
-      then(socket, content[content.length - 1] as Channel);
+      then(socket, decodeHello(content, 1).channel);
     });
     socket.on('data', (chunk: Buffer) => reader.push(chunk));
   });
@@ -254,6 +267,64 @@ describe('a TCP transport', () => {
     a.transport.setPeers(new Map([[B, [...gone.transport.listenUrls, ...b.transport.listenUrls]]]));
     b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
     await connected(a);
+  });
+
+  it('hears a peer that it does not know yet, and answers it where it says it is', async () => {
+    const [a, b] = await Promise.all([open(A), openAdvertised(B)]);
+    a.transport.setPeers(new Map(), new Set());
+    b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
+    await connected(b);
+    b.transport.send(raftMessage({ from: B, to: A }));
+    await a.at.until(() => a.at.messages.length === 1);
+    await connected(a);
+    a.transport.send(raftMessage({ index: 7 }));
+    await b.at.until(() => b.at.messages.some((message) => message.index === 7));
+  });
+
+  it('hears a peer that moved before its log says so', async () => {
+    const [a, b] = await Promise.all([open(A), openAdvertised(B)]);
+    a.transport.setPeers(new Map([[B, ['http://127.0.0.1:1']]]), new Set());
+    b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
+    await connected(b);
+    await connected(a);
+    assert.equal(a.transport.peers()[0]!.connected, true);
+  });
+
+  it('keeps peers of an older configuration until they are removed, and tells them then', async () => {
+    const [a, b] = await Promise.all([open(A), openAdvertised(B)]);
+    a.transport.setPeers(new Map([[B, b.transport.listenUrls]]), new Set());
+    b.transport.setPeers(new Map([[A, a.transport.listenUrls]]), new Set());
+    await connected(a);
+    await connected(b);
+    a.transport.setPeers(new Map(), new Set());
+    assert.equal(a.transport.peers()[0]!.connected, true);
+    const told = new Promise<void>((resolve) => {
+      b.at.onRemoved = resolve;
+    });
+    a.transport.setPeers(new Map(), new Set([B]));
+    assert.deepEqual(a.transport.peers(), []);
+    await told;
+  });
+
+  it('tells who the members are to one that has no id yet', async () => {
+    const a = await open(A);
+    const [url] = a.transport.listenUrls;
+    await assert.rejects(askMembers(url!, {}), { code: 'ERR_UNAVAILABLE' });
+    a.at.onAskedForMembers = () => Buffer.from('x'.repeat(5000));
+    assert.equal((await askMembers(url!, {})).length, 5000);
+    await a.transport.close();
+    await assert.rejects(askMembers(url!, {}), { code: 'ERR_UNAVAILABLE' });
+  });
+
+  it('gives up on a member that does not tell its members', async () => {
+    const server = createServer((socket) => void socket.on('error', () => undefined).resume());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const settings = { handshakeTimeoutMs: 20 };
+    await assert.rejects(askMembers(`http://127.0.0.1:${port}`, { settings }), {
+      code: 'ERR_TIMEOUT',
+    });
+    await new Promise((resolve) => server.close(resolve));
   });
 
   it('drops the connections of a peer that was removed', async () => {

@@ -8,34 +8,21 @@
  * tolerates. All appends, empty ones too, go by bulk: overtaking each other they would look like
  * gaps in the log. Replies to calls come back on the connection of the call.
  */
-import { type Cancel, systemClock } from '../../core/clock.ts';
+import type { Cancel } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
-import { systemRandom } from '../../core/random.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 import { Acceptor } from './acceptor.ts';
-import { type PeerAddress, parsePeerUrl } from './address.ts';
+import { isPeerUrl, type PeerAddress, parsePeerUrl } from './address.ts';
 import { Channel } from './codec.ts';
+import { closedError, createContext } from './context.ts';
 import { FrameKind, OutFrame } from './frame.ts';
 import { Link } from './link.ts';
-import {
-  DEFAULT_TRANSPORT_SETTINGS,
-  readTlsFiles,
-  type Swept,
-  type TcpTransportOptions,
-  type TransportContext,
-  type TransportLog,
-} from './settings.ts';
+import type { Admission, TcpTransportOptions, TransportContext } from './settings.ts';
 import { sendSnapshot } from './snapshot-stream.ts';
-import { nodeSockets } from './sockets.ts';
 
 export type { TcpTransportOptions, TlsFiles, TransportLog } from './settings.ts';
-
-/** A kind of warning is repeated only after this long. */
-const WARN_AGAIN_MS = 10_000;
-/** Kinds of warning remembered; they name addresses, which strangers choose. */
-const MAX_WARNING_KINDS = 256;
 
 /** A `Transport` that also tells where it listens. */
 export interface TcpTransport extends Transport {
@@ -66,10 +53,13 @@ class TcpNode implements TcpTransport {
   readonly #addresses: readonly PeerAddress[];
   readonly #acceptor: Acceptor;
   readonly #peers: Map<NodeId, Peer>;
-  /** Peers that were named before `start`. */
-  #named: ReadonlyMap<NodeId, readonly string[]>;
-  /** Whose hello is accepted: from the first moment of listening on. */
-  readonly #members: Set<NodeId>;
+  /** Members and former ones, as far as known here: accepted from the first moment of listening on. */
+  readonly #named: Map<NodeId, readonly string[]>;
+  /** Where peers say that they are, in so far as that is news. */
+  readonly #introduced: Map<NodeId, readonly string[]>;
+  /** `undefined`: nobody but those named last is accepted. */
+  #removed: ReadonlySet<NodeId> | undefined;
+  #toldOfRemoval: boolean;
   #state: 'new' | 'started' | 'closed';
   #cancelSweep: Cancel | undefined;
   #lastSweepMs: number;
@@ -80,10 +70,15 @@ class TcpNode implements TcpTransport {
     requireId(options.clusterId, 'clusterId');
     this.#addresses = options.listenUrls.map(parsePeerUrl);
     this.#peers = new Map();
-    this.#members = new Set();
-    this.#context = createContext(options, (id) => this.#members.has(id));
-    this.#acceptor = new Acceptor(this.#context);
     this.#named = new Map();
+    this.#introduced = new Map();
+    this.#removed = undefined;
+    this.#toldOfRemoval = false;
+    this.#context = createContext(options, {
+      admission: (peer, urls) => this.#admission(peer, urls),
+      removed: () => this.#tellRemoval(),
+    });
+    this.#acceptor = new Acceptor(this.#context);
     this.#state = 'new';
     this.#cancelSweep = undefined;
     this.#lastSweepMs = 0;
@@ -100,7 +95,7 @@ class TcpNode implements TcpTransport {
     this.#context.handlers = handlers;
     try {
       for (const address of this.#addresses) await this.#acceptor.listen(address);
-      this.#connectPeers(this.#named);
+      this.#connectPeers();
     } catch (error) {
       await this.close();
       throw error;
@@ -110,15 +105,50 @@ class TcpNode implements TcpTransport {
     this.#cancelSweep = clock.every(settings.sweepMs, () => this.#sweep());
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>, removed?: ReadonlySet<NodeId>): void {
     for (const urls of peers.values()) urls.forEach(parsePeerUrl);
-    this.#members.clear();
-    for (const id of peers.keys()) this.#members.add(id);
-    this.#named = new Map(peers);
-    if (this.#state === 'started') this.#connectPeers(this.#named);
+    const isGone = (id: NodeId): boolean => removed === undefined || removed.has(id);
+    for (const id of [...this.#named.keys()]) if (isGone(id)) this.#named.delete(id);
+    for (const [id, urls] of peers) this.#named.set(id, urls);
+    for (const [id, urls] of [...this.#introduced]) {
+      const isNews = this.#named.get(id)?.join(' ') !== urls.join(' ');
+      if (isGone(id) || !isNews) this.#introduced.delete(id);
+    }
+    this.#removed = removed;
+    if (this.#state === 'started') this.#connectPeers();
   }
 
-  #connectPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
+  /** A node that is behind does not know who leads now, and where: whoever introduces itself is heard. */
+  #admission(peer: NodeId, urls: readonly string[]): Admission {
+    const isNamed = this.#named.has(peer);
+    if (this.#removed === undefined) return isNamed ? 'accepted' : 'unknown';
+    if (this.#removed.has(peer)) return 'removed';
+    const known = this.#introduced.get(peer) ?? this.#named.get(peer);
+    if (urls.length === 0 || known?.join(' ') === urls.join(' ') || !urls.every(isPeerUrl)) {
+      return known === undefined ? 'unknown' : 'accepted';
+    }
+    const { settings, info } = this.#context;
+    if (known === undefined && this.#introduced.size >= settings.maxIntroduced) return 'unknown';
+    info(`node ${peer} says that it is at ${urls.join(' ')}; the log here does not say so yet`);
+    this.#introduced.set(peer, urls);
+    this.#connectPeers();
+    return 'accepted';
+  }
+
+  #tellRemoval(): void {
+    if (this.#toldOfRemoval) return;
+    this.#toldOfRemoval = true;
+    queueMicrotask(() => {
+      if (this.#state === 'started') this.#context.handlers.onRemoved?.();
+    });
+  }
+
+  #connectPeers(): void {
+    const peers = new Map([...this.#named, ...this.#introduced]);
+    for (const [id, urls] of this.#introduced) {
+      // The one that is right is found by trying.
+      peers.set(id, [...new Set([...urls, ...(this.#named.get(id) ?? [])])]);
+    }
     const removed = new QuorateError('ERR_CLOSED', 'the peer was removed or has new addresses');
     for (const [id, peer] of [...this.#peers]) {
       if (peers.get(id)?.join(' ') === peer.key) continue;
@@ -251,65 +281,6 @@ class TcpNode implements TcpTransport {
       peer.bulk.sweep(now);
     }
   }
-}
-
-function createContext(
-  options: TcpTransportOptions,
-  knows: (peer: NodeId) => boolean,
-): TransportContext {
-  const clock = options.clock ?? systemClock;
-  const random = options.random ?? systemRandom;
-  const log = options.log ?? (() => undefined);
-  const unflushed: Swept[] = [];
-  return {
-    id: options.id,
-    clusterId: options.clusterId,
-    incarnation: random.id63().toString(16).padStart(16, '0'),
-    tls: options.tls === undefined ? undefined : readTlsFiles(options.tls),
-    clock,
-    random,
-    settings: { ...DEFAULT_TRANSPORT_SETTINGS, ...options.settings },
-    sockets: options.sockets ?? nodeSockets,
-    defer: options.defer ?? ((run) => void setImmediate(run)),
-    connections: new Set(),
-    unflushed,
-    flushAll: () => {
-      for (let at = 0; at < unflushed.length; at++) unflushed[at]!.flush();
-      unflushed.length = 0;
-    },
-    handlers: NO_HANDLERS,
-    warn: limitedWarnings(log, () => clock.now()),
-    info: (text) => log('info', text),
-    knows,
-  };
-}
-
-/** Logs a kind of warning at most once in ten seconds, and says how often it was held back. */
-function limitedWarnings(log: TransportLog, now: () => number): TransportContext['warn'] {
-  const seen = new Map<string, { lastMs: number; heldBack: number }>();
-  return (kind, text) => {
-    const known = seen.get(kind);
-    if (known !== undefined && now() - known.lastMs < WARN_AGAIN_MS) {
-      known.heldBack += 1;
-      return;
-    }
-    if (seen.size >= MAX_WARNING_KINDS) seen.clear();
-    seen.set(kind, { lastMs: now(), heldBack: 0 });
-    const held = known?.heldBack ?? 0;
-    log('warn', held === 0 ? text : `${text} (and ${held} times before)`);
-  };
-}
-
-/** Before `start`: nobody is listened to, so none of these is reached. */
-const NO_HANDLERS: TransportHandlers = {
-  onMessage: () => undefined,
-  onCall: () => Promise.reject(closedError()),
-  onSnapshot: () => Promise.reject(closedError()),
-  onUnreachable: () => undefined,
-};
-
-function closedError(): QuorateError {
-  return new QuorateError('ERR_CLOSED', 'the transport is closed');
 }
 
 function requireId(id: NodeId, name: string): void {
