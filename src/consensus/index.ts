@@ -15,8 +15,7 @@ export {
   type ProposerOptions,
   type SingleBallot,
 } from './paxos/single-decree.ts';
-export type { MemberChange, NewMember } from './replica/member-change.ts';
-export type { MemberInfo } from './replica/members.ts';
+export type { MemberChange, MemberInfo, NewMember } from './replica/member-change.ts';
 export type { ProposeOptions, ReplicaEvents, ReplicaStatus } from './replica/options.ts';
 export type { Replica } from './replica/replica.ts';
 export type { ReplicaSettings } from './replica/settings.ts';

@@ -95,7 +95,7 @@ export class Reads {
   /** Answers the reads of the round under way if a quorum has answered it. */
   completeRound(term: number): void {
     if (!this.#rounds.isFlying) return;
-    const batch = this.#rounds.complete(this.#replication.readByQuorum(this.#rounds.newest));
+    const batch = this.#rounds.complete(this.#replication.readByMajority(this.#rounds.newest));
     if (batch !== undefined) this.#answer(batch, this.#rounds.flyingIndex, term);
   }
 

@@ -154,7 +154,7 @@ export class Replication {
   }
 
   /** The newest read round that a quorum answered; this node answers `own`. */
-  readByQuorum(own: number): number {
+  readByMajority(own: number): number {
     let count = 0;
     if (this.#isVoter) this.#scratch[count++] = own;
     for (const peer of this.#peers) if (peer.isVoter) this.#scratch[count++] = peer.readRound;

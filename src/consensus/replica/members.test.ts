@@ -41,9 +41,9 @@ test('a configuration change that cannot be read is named as damage, an unknown 
       (error) => isQuorateError(error, 'ERR_CORRUPT') && /entry 7/.test(error.message),
     );
   }
-  const removal = Buffer.concat([Buffer.of(0x10, 1), data]);
+  const unknown = Buffer.concat([Buffer.of(0x10, 9), data]);
   assert.throws(
-    () => members.apply(entryOf(removal)),
+    () => members.apply(entryOf(unknown)),
     (error) => isQuorateError(error, 'ERR_UNSUPPORTED'),
   );
   assert.deepEqual(members.list(), []);

@@ -3,20 +3,18 @@
  * configuration change entries in etcd's form (raftpb.ConfChange with a JSON member as context).
  */
 import { createHash } from 'node:crypto';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
-import { ConfChange } from '../../proto/raftpb.ts';
+import { QuorateError } from '../../core/errors.ts';
 import { type Configuration, type Entry, EntryType, type NodeId } from '../types.ts';
+import { decodeChange, encodeChange, type MemberInfo, type MemberStep } from './member-change.ts';
 
-export interface MemberInfo {
-  readonly id: NodeId;
-  readonly name: string;
-  readonly peerUrls: readonly string[];
-  readonly learner: boolean;
-}
+export type { MemberInfo } from './member-change.ts';
 
-/** A member's id as etcd makes it: the start of SHA-1 over its sorted peer URLs and the cluster token. */
-export function memberId(peerUrls: readonly string[], clusterToken: string): NodeId {
-  const hash = createHash('sha1').update([...peerUrls].sort().join('') + clusterToken);
+/**
+ * A member's id as etcd makes it: the start of SHA-1 over its sorted peer URLs, the cluster token and, for
+ * a member added later, the time: so that one that comes again at the same place is another one.
+ */
+export function memberId(peerUrls: readonly string[], clusterToken: string, salt = ''): NodeId {
+  const hash = createHash('sha1').update([...peerUrls].sort().join('') + clusterToken + salt);
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -31,82 +29,228 @@ export function clusterIdOf(ids: readonly NodeId[]): NodeId {
 export function bootstrapEntries(members: readonly MemberInfo[]): Entry[] {
   return [...members]
     .sort((a, b) => (a.id < b.id ? -1 : 1))
-    .map((member, i) => ({
-      type: EntryType.configChange,
-      term: 1,
-      index: i + 1,
-      data: addNode(member),
-    }));
+    .map((member, i) => {
+      const { data } = encodeChange([{ kind: 'add', member }]);
+      return { type: EntryType.configChange, term: 1, index: i + 1, data };
+    });
 }
 
-function addNode({ id, name, peerUrls }: MemberInfo): Buffer {
-  // As etcd writes it; its id is a number beyond what JSON.stringify can write.
-  const urls = JSON.stringify(peerUrls);
-  const context = `{"id":${BigInt(`0x${id}`)},"peerURLs":${urls},"name":${JSON.stringify(name)}}`;
-  return ConfChange.encode(ConfChange.create({ nodeId: BigInt(`0x${id}`), context }));
+/** The members at one moment, with what a joint configuration is about to leave. */
+interface Roster {
+  readonly members: Map<NodeId, MemberInfo>;
+  /** Ids that were members and are none any more, for ever. */
+  readonly removed: Set<NodeId>;
+  joint: JointRoster | undefined;
 }
 
-/** The member that a configuration change adds. Nothing else occurs so far: only first members. */
-function addedMember(entry: Entry): MemberInfo {
-  const { type, nodeId, context } = ConfChange.decode(entry.data);
-  if (type !== 0) {
-    throw new QuorateError('ERR_UNSUPPORTED', `configuration change of type ${type} in the log`);
-  }
-  const { name = '', peerURLs = [] } = JSON.parse(context) as MemberContext;
-  return { id: nodeId.toString(16).padStart(16, '0'), name, peerUrls: peerURLs, learner: false };
-}
-
-/** The part of etcd's member that is read. */
-interface MemberContext {
-  readonly name?: string;
-  readonly peerURLs?: readonly string[];
+interface JointRoster {
+  /** The voters of before, as they were, by id. */
+  readonly outgoing: Map<NodeId, MemberInfo>;
+  readonly autoLeave: boolean;
 }
 
 /** The members, as far as the log has been applied. */
 export class Members {
-  readonly #members = new Map<NodeId, MemberInfo>();
+  #roster: Roster = { members: new Map(), removed: new Set(), joint: undefined };
 
   get(id: NodeId): MemberInfo | undefined {
-    return this.#members.get(id);
+    return this.#roster.members.get(id);
   }
 
+  /** Those that are members, or will be once a joint configuration ends; sorted by id. */
   list(): MemberInfo[] {
-    return [...this.#members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    return [...this.#roster.members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** Between two sets of voters. */
+  get isJoint(): boolean {
+    return this.#roster.joint !== undefined;
+  }
+
+  /** Was a member once. Its id will never be one again. */
+  wasRemoved(id: NodeId): boolean {
+    return this.#roster.removed.has(id);
+  }
+
+  /** Ids of former members. */
+  removed(): NodeId[] {
+    return [...this.#roster.removed];
+  }
+
+  /** Peer URLs by id of all who take part, also of voters that a joint configuration is about to leave. */
+  peers(): Map<NodeId, readonly string[]> {
+    const { members, joint } = this.#roster;
+    const peers = new Map<NodeId, readonly string[]>();
+    for (const member of joint?.outgoing.values() ?? []) peers.set(member.id, member.peerUrls);
+    for (const member of members.values()) peers.set(member.id, member.peerUrls);
+    return peers;
   }
 
   configuration(): Configuration {
-    const members = this.list();
-    return {
-      voters: members.filter((member) => !member.learner).map((member) => member.id),
-      learners: members.filter((member) => member.learner).map((member) => member.id),
-    };
+    return configurationOf(this.#roster);
   }
 
-  /** Applies a configuration change entry. Throws `ERR_UNSUPPORTED`, or `ERR_CORRUPT`. */
-  apply(entry: Entry): void {
-    try {
-      const member = addedMember(entry);
-      this.#members.set(member.id, member);
-    } catch (cause) {
-      if (isQuorateError(cause, 'ERR_UNSUPPORTED')) throw cause;
-      throw new QuorateError(
-        'ERR_CORRUPT',
-        `entry ${entry.index} of the log is no configuration change that can be read: ${(cause as Error).message}`,
-        { cause },
-      );
+  /** Why `steps` make no sense at present: deterministic, the same on every node that applied as much. */
+  refusal(steps: readonly MemberStep[]): QuorateError | undefined {
+    return applySteps(copyOf(this.#roster), steps);
+  }
+
+  /** The members as they would be after `steps`, which must not be refused. */
+  after(steps: readonly MemberStep[]): MemberInfo[] {
+    const roster = copyOf(this.#roster);
+    applySteps(roster, steps);
+    return [...roster.members.values()];
+  }
+
+  /**
+   * Applies a configuration change entry. One that conflicts with what was applied before it changes
+   * nothing, on no node, and the reason is returned. Throws `ERR_UNSUPPORTED`, or `ERR_CORRUPT`.
+   */
+  apply(entry: Entry): QuorateError | undefined {
+    const { steps, transition, autoLeave } = decodeChange(entry);
+    const before = this.#roster;
+    if (transition === 'leave') {
+      this.#leaveJoint();
+      return undefined;
     }
+    if (before.joint !== undefined) {
+      return new QuorateError('ERR_BUSY', 'another change of the members is under way', {
+        retryable: true,
+      });
+    }
+    const after = copyOf(before);
+    const refusal = applySteps(after, steps);
+    if (refusal !== undefined) return refusal;
+    if (transition === 'enter') after.joint = { outgoing: votersOf(before), autoLeave };
+    this.#roster = after;
+    return undefined;
+  }
+
+  #leaveJoint(): void {
+    this.#roster = { ...this.#roster, joint: undefined };
   }
 
   /** For the snapshot. */
   encode(): Buffer {
-    return Buffer.from(JSON.stringify({ members: this.list() }));
+    const { removed, joint } = this.#roster;
+    const outgoing = joint === undefined ? undefined : [...joint.outgoing.values()];
+    return Buffer.from(
+      JSON.stringify({
+        members: this.list(),
+        removed: removed.size === 0 ? undefined : [...removed],
+        joint: joint === undefined ? undefined : { outgoing, autoLeave: joint.autoLeave },
+      }),
+    );
   }
 
   decode(chunk: Uint8Array): void {
-    const { members } = JSON.parse(Buffer.from(chunk).toString('utf8')) as {
+    const { members, removed, joint } = JSON.parse(Buffer.from(chunk).toString('utf8')) as {
       members: MemberInfo[];
+      removed?: NodeId[];
+      joint?: { outgoing: MemberInfo[]; autoLeave: boolean };
     };
-    this.#members.clear();
-    for (const member of members) this.#members.set(member.id, member);
+    this.#roster = {
+      members: byId(members),
+      removed: new Set(removed ?? []),
+      joint: joint && { outgoing: byId(joint.outgoing), autoLeave: joint.autoLeave },
+    };
   }
+}
+
+function byId(members: readonly MemberInfo[]): Map<NodeId, MemberInfo> {
+  return new Map(members.map((member) => [member.id, member]));
+}
+
+function copyOf({ members, removed, joint }: Roster): Roster {
+  return { members: new Map(members), removed: new Set(removed), joint };
+}
+
+function votersOf({ members }: Roster): Map<NodeId, MemberInfo> {
+  return byId([...members.values()].filter((member) => !member.learner));
+}
+
+function configurationOf({ members, joint }: Roster): Configuration {
+  const ids = (wanted: (member: MemberInfo) => boolean): NodeId[] =>
+    [...members.values()]
+      .filter(wanted)
+      .map(({ id }) => id)
+      .sort();
+  const voters = ids(({ learner }) => !learner);
+  if (joint === undefined) return { voters, learners: ids(({ learner }) => learner) };
+  // A voter of the old configuration becomes a learner when that has ended: nobody is both.
+  const { outgoing, autoLeave } = joint;
+  return {
+    voters,
+    learners: ids(({ id, learner }) => learner && !outgoing.has(id)),
+    joint: {
+      outgoing: [...outgoing.keys()].sort(),
+      learnersNext: ids(({ id, learner }) => learner && outgoing.has(id)),
+      autoLeave,
+    },
+  };
+}
+
+/** Changes `roster` step by step. Returns why it cannot be, with the roster half changed. */
+function applySteps(roster: Roster, steps: readonly MemberStep[]): QuorateError | undefined {
+  for (const step of steps) {
+    const refusal = applyStep(roster, step);
+    if (refusal !== undefined) return refusal;
+  }
+  const isEmpty = steps.length > 0 && votersOf(roster).size === 0;
+  return isEmpty
+    ? new QuorateError('ERR_NOT_ENOUGH_STARTED', 'no voter would be left: add one first')
+    : undefined;
+}
+
+function applyStep(roster: Roster, step: MemberStep): QuorateError | undefined {
+  const { members, removed } = roster;
+  const id = step.kind === 'add' ? step.member.id : step.id;
+  if (removed.has(id)) {
+    return new QuorateError('ERR_MEMBER_NOT_FOUND', `member ${id} has been removed for good`);
+  }
+  const member = members.get(id);
+  if (step.kind === 'add') {
+    if (member !== undefined) {
+      return new QuorateError('ERR_MEMBER_EXISTS', `member ${id} is there already`);
+    }
+    const refusal = urlsInUse(roster, id, step.member.peerUrls);
+    if (refusal === undefined) members.set(id, step.member);
+    return refusal;
+  }
+  if (member === undefined) {
+    return new QuorateError('ERR_MEMBER_NOT_FOUND', `no member has the id ${id}`);
+  }
+  switch (step.kind) {
+    case 'remove':
+      members.delete(id);
+      removed.add(id);
+      return undefined;
+    case 'promote':
+      if (!member.learner) {
+        return new QuorateError('ERR_NOT_LEARNER', `member ${id} is no learner: it votes already`);
+      }
+      members.set(id, { ...member, learner: false });
+      return undefined;
+    case 'demote':
+      members.set(id, { ...member, learner: true });
+      return undefined;
+    case 'update': {
+      const refusal = urlsInUse(roster, id, step.peerUrls);
+      if (refusal === undefined) members.set(id, { ...member, peerUrls: step.peerUrls });
+      return refusal;
+    }
+  }
+}
+
+function urlsInUse(
+  { members }: Roster,
+  id: NodeId,
+  urls: readonly string[],
+): QuorateError | undefined {
+  for (const member of members.values()) {
+    const url = member.id === id ? undefined : member.peerUrls.find((each) => urls.includes(each));
+    if (url === undefined) continue;
+    return new QuorateError('ERR_PEER_URL_EXISTS', `member ${member.id} uses ${url} already`);
+  }
+  return undefined;
 }
