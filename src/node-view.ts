@@ -3,7 +3,7 @@
 import type { Log } from './consensus/open-replica.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
 import type { Replica } from './consensus/replica/replica.ts';
-import { orAborted, type WaitOptions } from './core/abort.ts';
+import { sleep, type WaitOptions } from './core/abort.ts';
 import type { Cancel, Clock } from './core/clock.ts';
 import { type Duration, durationMs } from './core/duration.ts';
 import { QuorateError } from './core/errors.ts';
@@ -43,7 +43,7 @@ export class NodeView implements NodeBackend {
   #leaderChanges = 0;
   #lastLeader = '';
   #cancelCompaction: Cancel | undefined;
-  #stopped = false;
+  readonly #stopping = new AbortController();
 
   constructor(options: NodeViewOptions) {
     this.#options = options;
@@ -59,7 +59,7 @@ export class NodeView implements NodeBackend {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#stopping.abort();
     this.#cancelCompaction?.();
   }
 
@@ -210,17 +210,15 @@ export class NodeView implements NodeBackend {
     const { service, store, name, clientUrls, clock } = this.#options;
     const known = store.members.get(this.#memberId);
     if (known?.name === name && known.clientUrls.join() === clientUrls.join()) return;
-    while (!this.#stopped) {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
       try {
         const attributes = { memberId: this.#memberId, name, clientUrls: [...clientUrls] };
         await service.propose({ clusterMemberAttrSet: attributes });
         return;
       } catch (error) {
         if (error instanceof QuorateError && error.code === 'ERR_CLOSED') return;
-        await orAborted(
-          new Promise<void>((resolve) => clock.after(PUBLISH_RETRY_MS, resolve)),
-          undefined,
-        );
+        await sleep(clock, PUBLISH_RETRY_MS, signal).catch(() => undefined);
       }
     }
   }

@@ -133,6 +133,7 @@ export async function openReplica<Result>(
       : { settings: { segmentBytes: options.segmentBytes } }),
     onWarning: (text) => options.log?.('warn', text),
   });
+  const stopping = new AbortController();
   let transport: Transport | undefined;
   try {
     transport =
@@ -159,6 +160,7 @@ export async function openReplica<Result>(
       clock,
       defer: options.defer ?? ((run) => void setImmediate(run)),
       events: answeringIsNew(options.events ?? {}, core, newLength),
+      onStop: () => stopping.abort(),
     });
     await replica.start();
     if (core instanceof ProbationCore && marker !== undefined) {
@@ -170,7 +172,7 @@ export async function openReplica<Result>(
           return (await sent.call(peer, IS_NEW, question, settings.electionMs))[0] === 1;
         },
         caughtUp: () => replica.readBarrier(),
-        pause: () => sleep(clock, settings.heartbeatMs),
+        pause: () => sleep(clock, settings.heartbeatMs, stopping.signal).catch(() => undefined),
       });
       onProbation.catch((error) => options.log?.('error', `still without a vote: ${error}`));
     }

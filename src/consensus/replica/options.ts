@@ -21,6 +21,8 @@ export interface ReplicaOptions<Result> {
   /** Runs a function later in this turn of the event loop, after the I/O events that are ready. */
   readonly defer: (run: () => void) => void;
   readonly events?: ReplicaEvents;
+  /** Called once, when the replica stops: what works for it beside the loop ends with it. */
+  readonly onStop?: () => void;
 }
 
 /** How to propose. */

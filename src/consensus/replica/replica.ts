@@ -47,6 +47,7 @@ export class Replica<Result> {
   readonly #clock: Clock;
   readonly #defer: (run: () => void) => void;
   readonly #events: ReplicaEvents;
+  readonly #onStop: (() => void) | undefined;
   readonly #proposals: Proposals<Result>;
   readonly #submission: Submission<Result>;
   readonly #reads = new Reads();
@@ -78,6 +79,7 @@ export class Replica<Result> {
     this.#clock = options.clock;
     this.#defer = options.defer;
     this.#events = options.events ?? {};
+    this.#onStop = options.onStop;
     this.#applied = options.storage.recovered.snapshot?.index ?? 0;
     this.#proposals = new Proposals(this.#applied);
     const { id, core, transport, settings, storage, machine, members, clock } = options;
@@ -481,6 +483,7 @@ export class Replica<Result> {
   #stop(why: Error): void {
     if (this.#stopped !== undefined) return;
     this.#stopped = stopped(why, 'not-applied');
+    this.#onStop?.();
     this.#cancelTick?.();
     if (this.#leading) {
       this.#leading = false;
