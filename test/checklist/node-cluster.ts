@@ -8,19 +8,21 @@ import type { PeerMessage } from '../../src/consensus/messages.ts';
 import { memberId } from '../../src/consensus/replica/members.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../../src/consensus/transport.ts';
 import type { NodeId, SnapshotMetadata } from '../../src/consensus/types.ts';
+import type { Clock } from '../../src/core/clock.ts';
 import { isQuorateError, QuorateError } from '../../src/core/errors.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
 import { CrashDisk } from '../../src/testing/crash-disk.ts';
 import { type MemoryNetwork, memoryNetwork } from '../../src/testing/memory-network.ts';
-import { VirtualClock } from '../../src/testing/virtual-clock.ts';
 import type { CoreUnderTest } from './cores.ts';
+import { MillisecondClock } from './millisecond-clock.ts';
 
 /** What a node is opened with. */
 export interface Surroundings {
   readonly name: string;
   readonly peers: Readonly<Record<string, string>>;
   readonly dataDir: string;
-  readonly clock: VirtualClock;
+  readonly segmentBytes: number;
+  readonly clock: Clock;
   readonly random: Random;
   readonly disk: CrashDisk;
   readonly transport: Transport;
@@ -58,7 +60,7 @@ export class NodeSeat<Node extends Running> {
 }
 
 export class NodeCluster<Node extends Running> {
-  readonly clock = new VirtualClock();
+  readonly clock = new MillisecondClock();
   readonly random: Random;
   readonly network: MemoryNetwork;
   readonly seats: readonly NodeSeat<Node>[];
@@ -107,6 +109,7 @@ export class NodeCluster<Node extends Running> {
         name: seat.name,
         peers: this.#peers,
         dataDir: '/data',
+        segmentBytes: 16 * 1024,
         clock: this.clock,
         random: this.random,
         disk: seat.disk,
@@ -228,7 +231,7 @@ export class NodeCluster<Node extends Running> {
 }
 
 interface Weather {
-  readonly clock: VirtualClock;
+  readonly clock: Clock;
   delayMs(): number | undefined;
 }
 
