@@ -1,6 +1,6 @@
 /** What a node shows of itself to clients and operators, and the little it does by itself. */
 
-import type { Log } from './consensus/open-replica.ts';
+import type { Log } from './consensus/place.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
 import type { Replica } from './consensus/replica/replica.ts';
 import { sleep, type WaitOptions } from './core/abort.ts';

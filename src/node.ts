@@ -5,10 +5,9 @@
 import {
   type OpenReplicaOptions,
   openReplica,
-  type ReplicaPlace,
   type ReplicaSurroundings,
-  requirePlace,
 } from './consensus/open-replica.ts';
+import { type ReplicaPlace, requirePlace } from './consensus/place.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
 import type { Replica } from './consensus/replica/replica.ts';
 import type { ReplicaSettings } from './consensus/replica/settings.ts';

@@ -7,14 +7,16 @@ import { QuorateError } from '../core/errors.ts';
 import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { Core } from './core.ts';
-import { RaftCore } from './raft/raft.ts';
 import {
-  bootstrapEntries,
-  clusterIdOf,
-  type MemberInfo,
-  Members,
-  memberId,
-} from './replica/members.ts';
+  initialMembers,
+  type Log,
+  missing,
+  ownMember,
+  type ReplicaPlace,
+  requirePlace,
+} from './place.ts';
+import { RaftCore } from './raft/raft.ts';
+import { bootstrapEntries, clusterIdOf, Members } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
 import { IS_NEW, type ProbationContext, ProbationCore, probation } from './replica/probation.ts';
 import { Replica } from './replica/replica.ts';
@@ -22,34 +24,10 @@ import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import type { StateMachine } from './state-machine.ts';
 import type { RecoveredState, Storage } from './storage.ts';
 import type { PeerSockets } from './transport/sockets.ts';
-import { type TlsFiles, tcpTransport } from './transport/tcp.ts';
+import { tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
 import type { NodeId } from './types.ts';
 import { openDiskStorage } from './wal/storage.ts';
-
-export type Log = (level: 'debug' | 'info' | 'warn' | 'error', text: string) => void;
-
-/** Where a node belongs and where its data lives. */
-export interface ReplicaPlace {
-  /** This node's name: one of `peers`. */
-  readonly name: string;
-  /** Its folder; made where absent. One process at a time. */
-  readonly dataDir: string;
-  /**
-   * Every voting node of the cluster by name, this one included: the URL (or URLs) under which the
-   * others reach it, such as `http://10.0.0.1:2380`. The same on every node, for ever.
-   */
-  readonly peers: Readonly<Record<string, string | readonly string[]>>;
-  /** Keeps clusters with the same URLs apart. @defaultValue `'etcd-cluster'`, as etcd's */
-  readonly clusterToken?: string | undefined;
-  /** Where to listen for peers. @defaultValue this node's own URLs of `peers` */
-  readonly listenPeerUrls?: readonly string[] | undefined;
-  /** Certificates for `https` peer URLs. */
-  readonly peerTls?: TlsFiles | undefined;
-  /** `false` skips every `fdatasync`: a power cut may lose acknowledged writes. @defaultValue `true` */
-  readonly fsync?: boolean | undefined;
-  readonly log?: Log | undefined;
-}
 
 /** Replaces the surroundings: for the simulator and for tests. */
 export interface ReplicaSurroundings {
@@ -87,8 +65,6 @@ export interface OpenedReplica<Result> {
   readonly clusterId: NodeId;
 }
 
-const DEFAULT_TOKEN = 'etcd-cluster';
-
 /**
  * Opens a replica of your own state machine: the same log, quorum and snapshots that carry the
  * key-value store.
@@ -111,13 +87,7 @@ export async function openReplica<Result>(
   requireMachine(options.machine);
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
-  const own = members.find((member) => member.name === options.name);
-  if (own === undefined) {
-    throw new QuorateError(
-      'ERR_INVALID_ARGUMENT',
-      `name: '${options.name}' is not among peers (${members.map((member) => member.name).join(', ')})`,
-    );
-  }
+  const own = ownMember(options, members);
   const clock = options.clock ?? systemClock;
   const random = options.random ?? systemRandom;
   const clusterId = clusterIdOf(members.map((member) => member.id));
@@ -297,52 +267,10 @@ function raftCore(
   });
 }
 
-/** For callers without types: what nothing works without, by its name. */
-export function requirePlace(options: Partial<ReplicaPlace> | undefined): void {
-  const { name, dataDir, peers } = options ?? {};
-  if (typeof name !== 'string' || name === '') throw missing('name: text', name);
-  if (typeof dataDir !== 'string' || dataDir === '') throw missing('dataDir: a path', dataDir);
-  if (typeof peers !== 'object' || peers === null) {
-    throw missing("peers: { NAME: 'http://HOST:PORT', … } of all nodes", peers);
-  }
-}
-
 function requireMachine(machine: Partial<StateMachine<unknown>> | undefined | null): void {
   const methods = ['apply', 'snapshot', 'restore'] as const;
   if (methods.every((method) => typeof machine?.[method] === 'function')) return;
   throw missing('machine: an object with apply, snapshot and restore', machine);
-}
-
-function missing(needed: string, given: unknown): QuorateError {
-  const what = given === '' ? 'empty text' : typeof given;
-  return new QuorateError('ERR_INVALID_ARGUMENT', `${needed} is needed, not ${what}`);
-}
-
-function initialMembers(place: ReplicaPlace): MemberInfo[] {
-  const token = place.clusterToken ?? DEFAULT_TOKEN;
-  const members = Object.entries(place.peers).map(([name, urls]) => {
-    const peerUrls = typeof urls === 'string' ? [urls] : [...urls];
-    for (const url of peerUrls) requirePeerUrl(name, url);
-    return { id: memberId(peerUrls, token), name, peerUrls, learner: false };
-  });
-  if (members.length === 0) {
-    throw new QuorateError('ERR_INVALID_ARGUMENT', 'peers: name at least this node itself');
-  }
-  if (new Set(members.map((member) => member.id)).size < members.length) {
-    throw new QuorateError('ERR_INVALID_ARGUMENT', 'peers: two nodes have the same URL');
-  }
-  return members;
-}
-
-function requirePeerUrl(name: string, url: string): void {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  const plain = parsed?.protocol === 'http:' || parsed?.protocol === 'https:';
-  // The parser drops a port that is its scheme's own, such as 443: the text tells.
-  if (parsed?.pathname === '/' && plain && /:\d+\/?$/.test(url)) return;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `peers: '${url}' of ${name} is no peer URL; use http://HOST:PORT or https://HOST:PORT`,
-  );
 }
 
 function pickSettings(options: Partial<ReplicaSettings>): Partial<ReplicaSettings> {
