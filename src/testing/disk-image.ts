@@ -116,8 +116,8 @@ export class DiskImage {
     for (const file of this.#names.values()) file.forgetSyncs();
   }
 
-  /** What is found after a loss of power. */
-  afterPowerCut(random: Random): DiskImage {
+  /** What is found after a loss of power; with `torn` sectors may be cut in the middle. */
+  afterPowerCut(random: Random, torn = false): DiskImage {
     const after = new DiskImage();
     for (const folder of [...this.#folders].sort()) {
       const survives = this.#durableFolders.has(folder) || random.below(2) === 0;
@@ -127,7 +127,7 @@ export class DiskImage {
     for (const file of new Set([...this.#durableNames.values(), ...this.#names.values()])) {
       // A rename is atomic: a file has its old names or its new ones.
       const names = random.below(2) === 0 ? this.#names : this.#durableNames;
-      const survivor = file.afterPowerCut(random);
+      const survivor = file.afterPowerCut(random, torn);
       for (const [path, named] of names) if (named === file) after.#keepFile(path, survivor);
     }
     return after;

@@ -102,31 +102,42 @@ export class SectorFile {
     this.#syncing = 0;
   }
 
-  /** What is left after a loss of power, in a new file: of every sector one of its versions. */
-  afterPowerCut(random: Random): SectorFile {
+  /**
+   * What is left after a loss of power, in a new file: of every sector one of its versions; with `torn`
+   * also the first part of one and the rest of another, which drives promise not to do.
+   */
+  afterPowerCut(random: Random, torn = false): SectorFile {
     const size =
       this.#size === this.#durableSize
         ? this.#size
         : this.#durableSize + random.below(this.#size - this.#durableSize + 1);
-    return this.#survivor(size, (versions) => {
+    const choose = (versions: Version[]): Buffer | undefined => {
       const chosen = random.below(2) === 0 ? versions.length : random.below(versions.length);
-      return versions[chosen];
+      return versions[chosen]?.before;
+    };
+    if (!torn) return this.#survivor(size, choose);
+    return this.#survivor(size, (versions, last) => {
+      const head = choose(versions) ?? last;
+      const at = random.below(SECTOR_BYTES);
+      return Buffer.concat([head.subarray(0, at), (choose(versions) ?? last).subarray(at)]);
     });
   }
 
   /** The worst that a loss of power may leave: nothing that was not made durable. */
   durableOnly(): SectorFile {
-    return this.#survivor(this.#durableSize, (versions) => versions[0]);
+    return this.#survivor(this.#durableSize, (versions) => versions[0]!.before);
   }
 
-  #survivor(size: number, choose: (versions: Version[]) => Version | undefined): SectorFile {
+  /** `choose` is given a sector's versions and what it holds now; `undefined` keeps that. */
+  #survivor(
+    size: number,
+    choose: (versions: Version[], last: Buffer) => Buffer | undefined,
+  ): SectorFile {
     const data = Buffer.alloc(size);
     this.#data.copy(data, 0, 0, Math.min(size, this.#size));
     for (const [sector, versions] of this.#dirty) {
-      const version = choose(versions);
-      if (version !== undefined && sector * SECTOR_BYTES < size) {
-        version.before.copy(data, sector * SECTOR_BYTES);
-      }
+      const chosen = choose(versions, this.#sector(sector));
+      if (sector * SECTOR_BYTES < size) chosen?.copy(data, sector * SECTOR_BYTES);
     }
     return new SectorFile(data);
   }
@@ -135,12 +146,17 @@ export class SectorFile {
     const versions = this.#dirty.get(sector);
     // Without a sync under way only the oldest version matters: no promise hangs on the others.
     if (versions !== undefined && this.#syncing === 0) return;
-    const at = sector * SECTOR_BYTES;
-    const before = Buffer.alloc(SECTOR_BYTES);
-    this.#data.copy(before, 0, at, Math.max(at, Math.min(this.#size, at + SECTOR_BYTES)));
-    const version: Version = { write: this.#writes, before };
+    const version: Version = { write: this.#writes, before: this.#sector(sector) };
     if (versions === undefined) this.#dirty.set(sector, [version]);
     else versions.push(version);
+  }
+
+  /** A copy of a sector, filled up with zeros. */
+  #sector(sector: number): Buffer {
+    const at = sector * SECTOR_BYTES;
+    const copy = Buffer.alloc(SECTOR_BYTES);
+    this.#data.copy(copy, 0, at, Math.max(at, Math.min(this.#size, at + SECTOR_BYTES)));
+    return copy;
   }
 
   #reserve(bytes: number): void {

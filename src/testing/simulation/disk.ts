@@ -20,6 +20,8 @@ export interface DiskWeather {
   syncMeanMs: number;
   /** Added to every operation. */
   slowMs: number;
+  /** Whether a loss of power may cut a sector in the middle: drives promise that it does not. */
+  tornSectors: boolean;
   /** What all files may hold; beyond it `ENOSPC`. */
   capacityBytes: number;
   readErrorRate: number;
@@ -34,6 +36,7 @@ export function calmDisk(): DiskWeather {
     syncMinMs: 0.1,
     syncMeanMs: 0.5,
     slowMs: 0,
+    tornSectors: false,
     capacityBytes: Number.POSITIVE_INFINITY,
     readErrorRate: 0,
     writeErrorRate: 0,
@@ -89,7 +92,7 @@ export class SimulatedDisk {
   /** Power fails: what was not synced survives in any part. The processes must be dead already. */
   powerCut(): void {
     this.#world.fault('power-cut');
-    this.#image = this.#image.afterPowerCut(this.#random);
+    this.#image = this.#image.afterPowerCut(this.#random, this.weather.tornSectors);
   }
 
   /** The disk is replaced by an empty one. */
