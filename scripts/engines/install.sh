@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install.sh: build etcd's server and tools (etcd, etcdctl, etcdutl, etcd-benchmark) into
-# $QUORATE_ENGINES; does nothing where they are there already. Needs go, about a minute.
+# $QUORATE_ENGINES, and the checker that ours is compared with (test/porcupine); does nothing where they
+# are there already. Needs go, about a minute.
 # QUORATE_KEEP_BUILD=1 keeps the download and compile caches ($QUORATE_ENGINES/.build).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -53,5 +54,22 @@ if ! installed; then
     go_build $folder "$x/v3/tools/benchmark@$benchmark" etcd-benchmark=$x/v3/tools/benchmark && break
   done || log "etcd-benchmark: not available, the benchmarks go without it"
   echo "$want" >"$QUORATE_ENGINES/.stamp-etcd"
+fi
+
+# The checker for linearizability that ours is compared with: test/porcupine/main.go.
+porcupine=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../test/porcupine" && pwd)
+stamp=$(cat "$porcupine"/go.* "$porcupine"/*.go | cksum)
+if [[ ! -x $QUORATE_ENGINES/porcupine-check || ! -f $QUORATE_ENGINES/.stamp-porcupine ||
+  $(<"$QUORATE_ENGINES/.stamp-porcupine") != "$stamp" ]]; then
+  command -v go >/dev/null || die "go is not installed: it is needed to build test/porcupine"
+  trap '[[ -n ${QUORATE_KEEP_BUILD:-} ]] || rm -rf "$build"' EXIT
+  log "building porcupine-check"
+  (
+    cd "$porcupine"
+    export CGO_ENABLED=0 GOWORK=off GOFLAGS='-modcacherw -buildvcs=false'
+    export GOPATH=$build/go GOMODCACHE=$build/gomod GOCACHE=$build/gocache
+    nice -n 10 go build -trimpath -ldflags '-s -w' -o "$QUORATE_ENGINES/porcupine-check" . >&2
+  ) || die "porcupine-check could not be built"
+  echo "$stamp" >"$QUORATE_ENGINES/.stamp-porcupine"
 fi
 log "etcd $("$QUORATE_ENGINES/etcd" --version | head -1 | awk '{print $3}') is in $QUORATE_ENGINES"

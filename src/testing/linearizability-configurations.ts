@@ -1,108 +1,153 @@
 /**
- * Which configurations the search has seen: sets of operations as bits, with the number of a state.
- * Known operations are placed roughly in the order of their calls, so of their bits only the words
- * from the first that has a gap to the last that has a bit are kept and compared.
+ * Configurations of the search, and which of them were seen. Known operations are placed roughly in the
+ * order of their calls, so of their bits only the words from the first that has a gap to the last that
+ * has a bit are kept and compared.
  */
-interface Configuration {
-  readonly state: number;
-  readonly from: number;
-  readonly known: Int32Array;
-  unknown: Int32Array;
-  /** The next one with the same hash. */
-  readonly next: Configuration | undefined;
-}
 
 const NONE = new Int32Array(0);
 
-export class Configurations {
-  readonly #knownCount: number;
+/** What is placed, and the state after it. */
+export class Configuration<State> {
+  readonly parent: Configuration<State> | undefined;
+  /** What was placed last: its number among the known or among the unknown operations. */
+  readonly index: number;
+  readonly isKnown: boolean;
+  readonly state: State;
+  /** Equal for equal states. */
+  readonly stateId: number;
+  readonly knownCount: number;
+  readonly unknownCount: number;
+  /** Bits of the known operations, without the words before `#from`, which are full. */
   readonly #known: Int32Array;
+  readonly #from: number;
   readonly #unknown: Int32Array;
-  /** First word with a gap, and the one behind the last with a bit. */
-  #from = 0;
-  #to = 0;
-  /** Of the bits of known operations: what is placed is added, what is taken back is subtracted, by XOR. */
-  #hash = 0;
-  readonly #seen = new Map<number, Configuration>();
+  /** Of the bits of the known operations. */
+  readonly #hash: number;
 
-  constructor(known: number, unknown: number) {
-    this.#knownCount = known;
-    this.#known = new Int32Array((known + 31) >> 5);
-    this.#unknown = new Int32Array((unknown + 31) >> 5);
+  /** What is to be tried next here. */
+  nextKnown = 0;
+  nextUnknown = 0;
+  /** The first return of what is not placed: what was called later cannot come next. */
+  until = 0;
+  /** One that is better was seen after this one. */
+  dominated = false;
+  /** The next one with the same hash. */
+  chained: Configuration<State> | undefined = undefined;
+
+  private constructor(
+    parent: Configuration<State> | undefined,
+    index: number,
+    isKnown: boolean,
+    state: State,
+    stateId: number,
+    known: Int32Array,
+    from: number,
+    unknown: Int32Array,
+    hash: number,
+  ) {
+    this.parent = parent;
+    this.index = index;
+    this.isKnown = isKnown;
+    this.state = state;
+    this.stateId = stateId;
+    this.knownCount = (parent?.knownCount ?? 0) + Number(parent !== undefined && isKnown);
+    this.unknownCount = (parent?.unknownCount ?? 0) + Number(!isKnown);
+    this.#known = known;
+    this.#from = from;
+    this.#unknown = unknown;
+    this.#hash = hash;
   }
 
-  /** Whether the operation is placed in the present configuration. */
-  has(index: number): boolean {
-    const known = index < this.#knownCount;
-    const bit = known ? index : index - this.#knownCount;
-    return ((known ? this.#known : this.#unknown)[bit >> 5]! & (1 << (bit & 31))) !== 0;
+  /** Nothing is placed. */
+  static first<State>(state: State, stateId: number): Configuration<State> {
+    return new Configuration<State>(undefined, -1, true, state, stateId, NONE, 0, NONE, 0);
   }
 
-  /**
-   * Adds the operation; the state after it is `state`. `false`, and nothing changes, where that
-   * configuration was seen before, or one that is as good.
-   */
-  enter(index: number, state: number): boolean {
-    this.#flip(index);
-    if (this.#remember(state)) return true;
-    this.#flip(index);
-    return false;
+  get depth(): number {
+    return this.knownCount + this.unknownCount;
   }
 
-  /** Takes the operation back. */
-  leave(index: number): void {
-    this.#flip(index);
+  /** Every known operation before this one is placed. */
+  get firstGap(): number {
+    return this.#from * 32;
   }
 
-  #flip(index: number): void {
-    if (index >= this.#knownCount) {
-      const bit = index - this.#knownCount;
-      this.#unknown[bit >> 5]! ^= 1 << (bit & 31);
-      return;
-    }
+  /** Equal for configurations that may take each other's place. */
+  get key(): number {
+    return this.#hash ^ scatter(-1 - this.stateId);
+  }
+
+  hasKnown(index: number): boolean {
+    const word = (index >> 5) - this.#from;
+    return word < 0 || (word < this.#known.length && bit(this.#known[word]!, index));
+  }
+
+  hasUnknown(index: number): boolean {
     const word = index >> 5;
-    this.#known[word]! ^= 1 << (index & 31);
-    this.#hash ^= scatter(index + 1);
-    if (this.#known[word] === -1) {
-      while (this.#from < this.#known.length && this.#known[this.#from] === -1) this.#from++;
-    } else if (word < this.#from) this.#from = word;
-    if (word >= this.#to) this.#to = word + 1;
-    while (this.#to > this.#from && this.#known[this.#to - 1] === 0) this.#to--;
-    if (this.#to < this.#from) this.#to = this.#from;
+    return word < this.#unknown.length && bit(this.#unknown[word]!, index);
   }
 
-  #remember(state: number): boolean {
-    const hash = this.#hash ^ scatter(-1 - state);
-    const first = this.#seen.get(hash);
-    for (let each = first; each !== undefined; each = each.next) {
-      if (each.state !== state || !this.#isKnownSet(each)) continue;
-      if (isSubset(each.unknown, this.#unknown)) return false;
-      // The better one takes the place of the other.
-      if (isSubset(this.#unknown, each.unknown)) {
-        each.unknown = this.#unknown.slice();
-        return true;
-      }
-    }
-    const unknown = this.#unknown.length === 0 ? NONE : this.#unknown.slice();
-    const known = this.#known.slice(this.#from, this.#to);
-    this.#seen.set(hash, { state, from: this.#from, known, unknown, next: first });
-    return true;
+  withKnown(index: number, state: State, stateId: number): Configuration<State> {
+    let known = withBit(this.#known, index - 32 * this.#from);
+    let full = 0;
+    while (full < known.length && known[full] === -1) full++;
+    if (full > 0) known = known.slice(full);
+    const hash = this.#hash ^ scatter(index + 1);
+    const from = this.#from + full;
+    return new Configuration(this, index, true, state, stateId, known, from, this.#unknown, hash);
   }
 
-  #isKnownSet({ from, known }: Configuration): boolean {
-    if (from !== this.#from || known.length !== this.#to - this.#from) return false;
-    for (let word = 0; word < known.length; word++) {
-      if (known[word] !== this.#known[from + word]) return false;
+  withUnknown(index: number, state: State, stateId: number): Configuration<State> {
+    const unknown = withBit(this.#unknown, index);
+    const [known, from, hash] = [this.#known, this.#from, this.#hash];
+    return new Configuration(this, index, false, state, stateId, known, from, unknown, hash);
+  }
+
+  /** Whether they differ at most in the unknown operations they have placed. */
+  isLike(other: Configuration<State>): boolean {
+    if (this.stateId !== other.stateId || this.#from !== other.#from) return false;
+    if (this.#known.length !== other.#known.length) return false;
+    return this.#known.every((word, at) => word === other.#known[at]);
+  }
+
+  /** Whether all its unknown operations are placed in `other` too. */
+  needsNoMoreThan(other: Configuration<State>): boolean {
+    return this.#unknown.every((word, at) => (word & ~(other.#unknown[at] ?? 0)) === 0);
+  }
+}
+
+/** Those that were seen, but for the ones that have a better one among them. */
+export class Configurations<State> {
+  readonly #seen = new Map<number, Configuration<State>>();
+  /** How many were added. */
+  size = 0;
+
+  /** `false`, and it is not added, where it was seen before, or one that is as good. */
+  add(configuration: Configuration<State>): boolean {
+    const { key } = configuration;
+    const first = this.#seen.get(key);
+    for (let each = first; each !== undefined; each = each.chained) {
+      if (each.dominated || !each.isLike(configuration)) continue;
+      if (each.needsNoMoreThan(configuration)) return false;
+      if (configuration.needsNoMoreThan(each)) each.dominated = true;
     }
+    configuration.chained = first;
+    this.#seen.set(key, configuration);
+    this.size++;
     return true;
   }
 }
 
-function isSubset(part: Int32Array, whole: Int32Array): boolean {
-  for (let word = 0; word < part.length; word++) {
-    if ((part[word]! & ~whole[word]!) !== 0) return false;
-  }
-  return true;
+function bit(word: number, index: number): boolean {
+  return (word & (1 << (index & 31))) !== 0;
+}
+
+function withBit(words: Int32Array, index: number): Int32Array {
+  const word = index >> 5;
+  const copy = new Int32Array(Math.max(words.length, word + 1));
+  copy.set(words);
+  copy[word]! |= 1 << (index & 31);
+  return copy;
 }
 
 /** Spreads a number over 32 bits (the finisher of MurmurHash3). */

@@ -1,16 +1,15 @@
 /**
- * The search for an order: depth first, without recursion. A configuration is the set of operations
- * that are placed and the state after them. Next comes an operation that was called before the first
- * return of one that is not placed yet (Wing & Gong 1993); a configuration that was seen before is
- * not entered again (Lowe 2017, "Testing for linearizability").
+ * The search for an order. A configuration is the set of operations that are placed and the state after
+ * them. Next comes an operation that was called before the first return of one that is not placed yet
+ * (Wing & Gong 1993), depth first; a configuration that was seen before is not entered again (Lowe
+ * 2017, "Testing for linearizability").
  *
- * Operations of unknown outcome may be placed or left out. They are tried last, and a configuration is
- * also not entered where one with the same known operations and state but fewer of the unknown ones
- * was seen: whatever follows from the one follows from the other. Without this every write that timed
- * out would double the work.
+ * Operations of unknown outcome may be placed or left out. They are tried where nothing else goes on, in
+ * the configuration that came furthest first, and a configuration is not entered where one with the same
+ * known operations and state but fewer of the unknown ones was seen: whatever follows from the one
+ * follows from the other. Without this every write that timed out would double the work.
  */
-
-import { Configurations } from './linearizability-configurations.ts';
+import { Configuration, Configurations } from './linearizability-configurations.ts';
 import type { Model, Operation } from './linearizability-types.ts';
 
 /** What a search ends with where there is no order. */
@@ -21,44 +20,28 @@ export interface Found<Input, Output> {
   readonly state: string;
 }
 
-/** Events in a doubly linked list: 0 is its head, `2i + 1` the call and `2i + 2` the return of operation i. */
-const HEAD = 0;
-const callOf = (operation: number): number => 2 * operation + 1;
-const returnOf = (operation: number): number => 2 * operation + 2;
-const isReturn = (event: number): boolean => event !== HEAD && event % 2 === 0;
-const operationOf = (event: number): number => (event - 1) >> 1;
+/** More would not fit into memory. */
+const MAX_CONFIGURATIONS = 1_000_000;
 
 export class Search<State, Input, Output> {
   readonly #model: Model<State, Input, Output>;
   /** Those with a return, by call; behind them those without, by call. */
   readonly #operations: readonly Operation<Input, Output>[];
+  readonly #calls: Float64Array;
+  readonly #returns: Float64Array;
   /** How many have a return. */
   readonly #known: number;
   readonly #maxSteps: number;
-
-  readonly #next: Int32Array;
-  readonly #previous: Int32Array;
-  /** Place of each event in time. */
-  readonly #rank: Int32Array;
   /** The operation of the same client that comes first although their times touch; -1 for none. */
   readonly #after: Int32Array;
-
-  /** What is placed, in order, with the state and its number before each. */
-  readonly #placed: Int32Array;
-  readonly #states: State[] = [];
-  readonly #stateIds: number[] = [];
-  #depth = 0;
-  #state: State;
-  #stateId: number;
-  readonly #configurations: Configurations;
   readonly #identities = new Map<string | number, number>();
 
-  /** Where the search came furthest: the rank of the return it did not pass, and how it came there. */
-  #furthestRank = -1;
-  #furthestEvent: number = HEAD;
-  #furthestDepth = 0;
-  #furthestState: State;
-  readonly #furthest: Int32Array;
+  readonly #seen = new Configurations<State>();
+  /** The way down: each is entered from the one before it. */
+  readonly #path: Configuration<State>[] = [];
+  /** Where nothing known goes on: a heap, the most promising first. */
+  readonly #waiting: Configuration<State>[] = [];
+  #furthest: Configuration<State>;
 
   /** Steps of the model so far. */
   steps = 0;
@@ -70,107 +53,101 @@ export class Search<State, Input, Output> {
   ) {
     const byCall = [...operations].sort((a, b) => a.callMs - b.callMs);
     const known = byCall.filter(({ returnMs }) => returnMs !== undefined);
-    const unknown = byCall.filter(({ returnMs }) => returnMs === undefined);
-    const events = 2 * known.length + 1;
     this.#model = model;
-    this.#operations = [...known, ...unknown];
+    this.#operations = [...known, ...byCall.filter(({ returnMs }) => returnMs === undefined)];
+    this.#calls = Float64Array.from(this.#operations, ({ callMs }) => callMs);
+    this.#returns = Float64Array.from(known, ({ returnMs }) => returnMs!);
     this.#known = known.length;
     this.#maxSteps = maxSteps;
-    this.#next = new Int32Array(events);
-    this.#previous = new Int32Array(events);
-    this.#rank = new Int32Array(events);
     this.#after = touching(this.#operations);
-    this.#placed = new Int32Array(operations.length);
-    this.#furthest = new Int32Array(operations.length);
-    this.#state = model.init;
-    this.#stateId = this.#identify(model.init);
-    this.#furthestState = model.init;
-    this.#configurations = new Configurations(known.length, unknown.length);
-    this.#link();
+    const first = Configuration.first(model.init, this.#identify(model.init));
+    this.#furthest = first;
+    this.#enter(first);
   }
 
   run(): 'linearizable' | 'spent' | Found<Input, Output> {
-    // What is tried next: an event of the list up to the first return, then an unknown operation
-    // that was called before it.
-    let event = this.#next[HEAD]!;
-    let unknown = -1;
-    let until = 0;
-    while (this.#next[HEAD] !== HEAD) {
-      if (this.steps >= this.#maxSteps) return 'spent';
-      if (unknown < 0) {
-        if (isReturn(event)) {
-          unknown = this.#known;
-          until = this.#timeOf(event);
-        } else if (this.#place(operationOf(event))) event = this.#next[HEAD]!;
-        else event = this.#next[event]!;
-      } else if (unknown < this.#operations.length && this.#timeOfCall(unknown) <= until) {
-        if (this.#place(unknown)) {
-          event = this.#next[HEAD]!;
-          unknown = -1;
-        } else unknown++;
+    for (;;) {
+      const last = this.#path.at(-1);
+      const configuration = last ?? this.#waiting[0];
+      if (configuration === undefined) return this.#found();
+      if (configuration.knownCount === this.#known) return 'linearizable';
+      if (this.steps >= this.#maxSteps || this.#seen.size > MAX_CONFIGURATIONS) return 'spent';
+      if (last !== undefined) {
+        const index = this.#nextKnown(last);
+        if (index >= 0) this.#place(last, index);
+        else this.#wait(this.#path.pop()!);
       } else {
-        this.#noteFurthest();
-        if (this.#depth === 0) return this.#found();
-        const last = this.#takeBack();
-        if (last < this.#known) {
-          event = this.#next[callOf(last)]!;
-          unknown = -1;
-        } else {
-          unknown = last + 1;
-          until = this.#timeOf(this.#firstReturn());
-        }
+        const index = this.#nextUnknown(configuration);
+        if (index >= 0) this.#place(configuration, index);
+        else takeFirst(this.#waiting);
       }
     }
-    return 'linearizable';
   }
 
-  #timeOf(event: number): number {
-    const { callMs, returnMs } = this.#operations[operationOf(event)]!;
-    return isReturn(event) ? returnMs! : callMs;
+  #nextKnown(configuration: Configuration<State>): number {
+    for (let index = configuration.nextKnown; index < this.#known; index++) {
+      if (this.#calls[index]! > configuration.until) break;
+      if (configuration.hasKnown(index) || !this.#isFree(configuration, index)) continue;
+      configuration.nextKnown = index + 1;
+      return index;
+    }
+    return -1;
   }
 
-  #timeOfCall(operation: number): number {
-    return this.#operations[operation]!.callMs;
+  #nextUnknown(configuration: Configuration<State>): number {
+    if (configuration.dominated) return -1;
+    const known = this.#known;
+    for (let index = known + configuration.nextUnknown; index < this.#calls.length; index++) {
+      if (this.#calls[index]! > configuration.until) break;
+      if (configuration.hasUnknown(index - known) || !this.#isFree(configuration, index)) continue;
+      configuration.nextUnknown = index - known + 1;
+      return index;
+    }
+    return -1;
   }
 
-  #firstReturn(): number {
-    let event = this.#next[HEAD]!;
-    while (!isReturn(event)) event = this.#next[event]!;
-    return event;
+  /** Whether what the same client did just before is placed. */
+  #isFree(configuration: Configuration<State>, index: number): boolean {
+    const before = this.#after[index]!;
+    return before < 0 || configuration.hasKnown(before);
   }
 
-  /** Places the operation next where the model allows it and the configuration is a new one. */
-  #place(index: number): boolean {
-    if (this.#configurations.has(index)) return false;
-    const after = this.#after[index]!;
-    if (after >= 0 && !this.#configurations.has(after)) return false;
-    const { input, output } = this.#operations[index]!;
+  /** Places the operation next, where the model allows it and what comes out is new. */
+  #place(configuration: Configuration<State>, index: number): void {
     const isKnown = index < this.#known;
+    const { input, output } = this.#operations[index]!;
     this.steps++;
-    const state = this.#model.step(this.#state, input, isKnown ? output : undefined);
-    if (state === undefined) return false;
+    const state = this.#model.step(configuration.state, input, isKnown ? output : undefined);
+    if (state === undefined) return;
     const id = this.#identify(state);
+    if (isKnown) this.#enter(configuration.withKnown(index, state, id));
     // What may as well not have happened is left out.
-    if (!isKnown && id === this.#stateId) return false;
-    if (!this.#configurations.enter(index, id)) return false;
-    this.#placed[this.#depth] = index;
-    this.#states[this.#depth] = this.#state;
-    this.#stateIds[this.#depth] = this.#stateId;
-    this.#depth++;
-    this.#state = state;
-    this.#stateId = id;
-    if (isKnown) this.#unlink(index);
-    return true;
+    else if (id !== configuration.stateId) {
+      this.#enter(configuration.withUnknown(index - this.#known, state, id));
+    }
   }
 
-  #takeBack(): number {
-    this.#depth--;
-    const index = this.#placed[this.#depth]!;
-    this.#state = this.#states[this.#depth]!;
-    this.#stateId = this.#stateIds[this.#depth]!;
-    this.#configurations.leave(index);
-    if (index < this.#known) this.#relink(index);
-    return index;
+  #enter(configuration: Configuration<State>): void {
+    if (!this.#seen.add(configuration)) return;
+    let until = Infinity;
+    for (let index = configuration.firstGap; index < this.#known; index++) {
+      if (configuration.hasKnown(index)) continue;
+      if (this.#calls[index]! > until) break;
+      until = Math.min(until, this.#returns[index]!);
+    }
+    configuration.until = until;
+    configuration.nextKnown = configuration.firstGap;
+    this.#path.push(configuration);
+  }
+
+  #wait(configuration: Configuration<State>): void {
+    const { until, depth } = this.#furthest;
+    if (
+      configuration.until > until ||
+      (configuration.until === until && configuration.depth > depth)
+    )
+      this.#furthest = configuration;
+    if (this.#calls.length > this.#known) insert(this.#waiting, configuration);
   }
 
   #identify(state: State): number {
@@ -183,77 +160,69 @@ export class Search<State, Input, Output> {
     return this.#identities.size - 1;
   }
 
-  /** Puts all events in order of time; of those at one time the calls come first. */
-  #link(): void {
-    const events = Array.from({ length: 2 * this.#known }, (_, index) => index + 1);
-    events.sort(
-      (a, b) => this.#timeOf(a) - this.#timeOf(b) || Number(isReturn(a)) - Number(isReturn(b)),
-    );
-    let last: number = HEAD;
-    for (const [rank, event] of events.entries()) {
-      this.#rank[event] = rank;
-      this.#next[last] = event;
-      this.#previous[event] = last;
-      last = event;
-    }
-    this.#next[last] = HEAD;
-    this.#previous[HEAD] = last;
-  }
-
-  #unlink(index: number): void {
-    this.#unlinkEvent(callOf(index));
-    this.#unlinkEvent(returnOf(index));
-  }
-
-  /** The links of what was taken out still say where it was. */
-  #relink(index: number): void {
-    this.#relinkEvent(returnOf(index));
-    this.#relinkEvent(callOf(index));
-  }
-
-  #unlinkEvent(event: number): void {
-    this.#next[this.#previous[event]!] = this.#next[event]!;
-    this.#previous[this.#next[event]!] = this.#previous[event]!;
-  }
-
-  #relinkEvent(event: number): void {
-    this.#next[this.#previous[event]!] = event;
-    this.#previous[this.#next[event]!] = event;
-  }
-
-  #noteFurthest(): void {
-    const event = this.#firstReturn();
-    const rank = this.#rank[event]!;
-    if (rank < this.#furthestRank) return;
-    if (rank === this.#furthestRank && this.#depth <= this.#furthestDepth) return;
-    this.#furthestRank = rank;
-    this.#furthestEvent = event;
-    this.#furthestDepth = this.#depth;
-    this.#furthestState = this.#state;
-    this.#furthest.set(this.#placed.subarray(0, this.#depth));
-  }
-
   #found(): Found<Input, Output> {
-    const order = [...this.#furthest.subarray(0, this.#furthestDepth)];
+    const furthest = this.#furthest;
+    const order: number[] = [];
+    for (let each = furthest; each.parent !== undefined; each = each.parent) {
+      order.push(each.isKnown ? each.index : each.index + this.#known);
+    }
     const placed = new Set(order);
-    const blocked = operationOf(this.#furthestEvent);
-    const before = this.#operations[blocked]!.returnMs!;
-    const concurrent = this.#operations.filter(
-      ({ callMs }, index) => callMs <= before && index !== blocked && !placed.has(index),
+    const blocked = this.#returns.findIndex(
+      (returnMs, index) => returnMs === furthest.until && !placed.has(index),
     );
-    const state = this.#model.identity?.(this.#furthestState) ?? this.#furthestState;
+    const concurrent = this.#operations.filter(
+      ({ callMs }, index) => callMs <= furthest.until && index !== blocked && !placed.has(index),
+    );
+    const state = this.#model.identity?.(furthest.state) ?? furthest.state;
     return {
       blocked: this.#operations[blocked]!,
-      prefix: order.map((index) => this.#operations[index]!),
+      prefix: order.reverse().map((index) => this.#operations[index]!),
       concurrent,
       state: JSON.stringify(state),
     };
   }
 }
 
+/** Another place a few operations earlier is more likely than one unknown operation more here. */
+const UNKNOWN_COST = 8;
+
+/** Whether `a` is tried before `b`: it came further, with fewer unknown operations. */
+function goesFirst<State>(a: Configuration<State>, b: Configuration<State>): boolean {
+  return (
+    a.knownCount - UNKNOWN_COST * a.unknownCount > b.knownCount - UNKNOWN_COST * b.unknownCount
+  );
+}
+
+function insert<State>(heap: Configuration<State>[], item: Configuration<State>): void {
+  let at = heap.length;
+  heap.push(item);
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if (!goesFirst(item, heap[parent]!)) break;
+    heap[at] = heap[parent]!;
+    at = parent;
+  }
+  heap[at] = item;
+}
+
+function takeFirst<State>(heap: Configuration<State>[]): void {
+  const item = heap.pop();
+  if (item === undefined || heap.length === 0) return;
+  let at = 0;
+  for (;;) {
+    let child = 2 * at + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && goesFirst(heap[child + 1]!, heap[child]!)) child++;
+    if (!goesFirst(heap[child]!, item)) break;
+    heap[at] = heap[child]!;
+    at = child;
+  }
+  heap[at] = item;
+}
+
 /**
  * For each operation the one of its client that returned at the very time of its call. Where the times
- * differ the list of events keeps the order; where they are equal it takes them for concurrent.
+ * differ calls and returns keep the order; where they are equal they would count as concurrent.
  */
 function touching(operations: readonly Operation<unknown, unknown>[]): Int32Array {
   const after = new Int32Array(operations.length).fill(-1);
