@@ -21,8 +21,13 @@ export const WEATHER = {
   duplicateRate: 0,
   /** Chance of a message to be overtaken by later ones. */
   reorderRate: 0,
-  /** Chance of a message to arrive with a bit flipped. */
+  /** A message that comes again or is overtaken is at most so late. */
+  lateMs: 1000,
+  /** Of a piece of a connection: to be lost and sent again late, to be flipped a bit of, to be split, to reset it. */
+  retransmitRate: 0,
   corruptRate: 0,
+  splitRate: 0,
+  resetRate: 0,
   /** Chance of a call's reply to be lost with its connection. */
   lostReplyRate: 0,
   /** Least and mean time of a write, and of a sync. */
@@ -95,7 +100,11 @@ function drawNetwork(
   if (isOn(3)) weather['lossRate'] = between(1, 30) / 100;
   if (isOn(3)) weather['duplicateRate'] = between(1, 50) / 100;
   if (isOn(3)) weather['reorderRate'] = between(1, 30) / 100;
+  if (isOn(4)) weather['retransmitRate'] = between(1, 10) / 100;
   if (isOn(6)) weather['corruptRate'] = between(1, 20) / 1000;
+  if (isOn(3)) weather['splitRate'] = between(1, 50) / 100;
+  if (isOn(4)) weather['resetRate'] = between(1, 20) / 1000;
+  if (isOn(3)) weather['lateMs'] = between(1, 50) * 100;
   if (isOn(3)) weather['lostReplyRate'] = between(1, 30) / 100;
 }
 

@@ -1,6 +1,5 @@
 /** The checks of one life of one node: what its core takes in and puts out, in order. */
 import type { Core, CoreStatus, Effects } from '../../../consensus/core.ts';
-import type { PeerMessage } from '../../../consensus/messages.ts';
 import {
   type Configuration,
   type Entry,
@@ -8,14 +7,14 @@ import {
   type Persist,
   type SnapshotMetadata,
 } from '../../../consensus/types.ts';
-import type { Checks } from './checks.ts';
 import type { CoreObserver } from './observed-core.ts';
+import type { Properties } from './properties.ts';
 import { isQuorum, whyNotNext } from './quorum-rules.ts';
 import type { SeatLog } from './seat-log.ts';
 
 export class LifeCheck implements CoreObserver {
   readonly seat: SeatLog;
-  readonly #checks: Checks;
+  readonly #checks: Properties;
   readonly #core: Core;
   /** For each read asked: the newest entry that anyone had handed out by then. */
   readonly #reads: Map<number, number>;
@@ -24,7 +23,7 @@ export class LifeCheck implements CoreObserver {
   /** The term in which it leads now; 0 while it does not. */
   leaderTerm: number;
   /** Hashes the state as it is now, once the node is open. */
-  hash: (() => number) | undefined;
+  hash: (() => Promise<number>) | undefined;
   #term: number;
   #commit: number;
   #handedOut: number;
@@ -33,7 +32,7 @@ export class LifeCheck implements CoreObserver {
   /** The next configuration need not follow from the last one: a start, or a snapshot. */
   #isFirstConfiguration: boolean;
 
-  constructor(checks: Checks, seat: SeatLog, core: Core, handedOut: number) {
+  constructor(checks: Properties, seat: SeatLog, core: Core, handedOut: number) {
     const { term, commit } = core.status();
     this.seat = seat;
     this.#checks = checks;
@@ -48,10 +47,6 @@ export class LifeCheck implements CoreObserver {
     this.#installing = false;
     this.#configuration = undefined;
     this.#isFirstConfiguration = true;
-  }
-
-  stepped(message: PeerMessage): void {
-    if (!this.isOver) this.#checks.paths.stepped(message, this.#core);
   }
 
   took(effects: Effects): void {
@@ -260,6 +255,9 @@ export class LifeCheck implements CoreObserver {
     const { commit, term, peers } = status;
     const commitTerm = seat.terms[commit];
     const isNew = commit > this.#checks.chosen.lastIndex;
+    if (committed.length > 0 && committed[0]!.term < term) {
+      this.#checks.world.reach('entry-of-old-term-chosen');
+    }
     if (commitTerm !== term && isNew) {
       this.#violate(
         'commit-of-old-term',

@@ -10,7 +10,6 @@ import type {
 
 /** Told of one life of a core. Each call comes after the core has seen what it speaks of. */
 export interface CoreObserver {
-  stepped(message: PeerMessage): void;
   took(effects: Effects): void;
   persisted(sequence: number): void;
   applied(index: number): void;
@@ -33,7 +32,6 @@ export class ObservedCore implements Core {
   }
   step(message: PeerMessage): void {
     this.#core.step(message);
-    this.#observer.stepped(message);
   }
   propose(
     data: readonly Uint8Array[],

@@ -2,7 +2,7 @@
  * Marks the paths that a run took and that runs rarely take, by what is seen from outside. A path
  * that no seed takes is a property that no seed tests.
  */
-import type { Core, Effects } from '../../../consensus/core.ts';
+import type { Effects } from '../../../consensus/core.ts';
 import { MessageType, type PeerMessage } from '../../../consensus/messages.ts';
 import type { RecoveredState } from '../../../consensus/storage.ts';
 import { type Configuration, type Entry, EntryType } from '../../../consensus/types.ts';
@@ -52,12 +52,10 @@ export const RARE_PATHS = [
 export class RarePaths {
   readonly #world: World;
   #leaderCount: number;
-  #newestTerm: number;
 
   constructor(world: World) {
     this.#world = world;
     this.#leaderCount = 0;
-    this.#newestTerm = 0;
   }
 
   started(seat: SeatLog, found: RecoveredState): void {
@@ -92,10 +90,6 @@ export class RarePaths {
     }
   }
 
-  stepped(_message: PeerMessage, _core: Core): void {
-    // Nothing rare is seen here yet.
-  }
-
   took(_seat: SeatLog, effects: Effects): void {
     if (effects.snapshotsWanted.length > 0) this.#world.reach('snapshot-wanted');
     if (effects.install !== undefined) this.#world.reach('snapshot-installed');
@@ -105,11 +99,6 @@ export class RarePaths {
   elected(): void {
     this.#leaderCount += 1;
     if (this.#leaderCount > 1) this.#world.reach('leader-changed');
-  }
-
-  chosen(entry: Entry): void {
-    if (entry.term < this.#newestTerm) this.#world.reach('entry-of-old-term-chosen');
-    this.#newestTerm = entry.term;
   }
 
   changeAppended(entry: Entry): void {

@@ -1,0 +1,262 @@
+/**
+ * The nemesis: draws what goes wrong and when, and plays it. Kinds are those of the catalogues of
+ * TigerBeetle's VOPR, FoundationDB and Jepsen; which of them a seed uses, and how often, is the
+ * seed's own (swarm testing). Faults that hurt data ask the atlas first.
+ */
+import type { Random } from '../../core/random.ts';
+import type { Seat } from './cluster.ts';
+import { between, exponential, pick } from './draw.ts';
+import type { Nemesis } from './nemesis.ts';
+import type { PlannedFault } from './types.ts';
+
+/** How one kind of fault is drawn and played. */
+interface FaultKind {
+  /** How likely it is, compared with the others that are on. */
+  readonly weight: number;
+  /** A node and, for ways between two, a peer are drawn. */
+  readonly peer?: true;
+  /** No node is drawn: it strikes whoever leads, or everyone. */
+  readonly anyone?: true;
+  /** Least and most time that it lasts, in election timeouts. */
+  readonly lasts?: readonly [least: number, most: number];
+  /** Least and most amount, where it has one. */
+  readonly amount?: readonly [least: number, most: number];
+  /** Only where more than one node votes. */
+  readonly needsPeers?: true;
+  play(nemesis: Nemesis, fault: PlannedFault, seat: Seat, forMs: number): void;
+}
+
+/** All kinds, by the name that stories use. */
+export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
+  crash: {
+    weight: 10,
+    lasts: [0, 3],
+    play: (nemesis, _fault, seat, forMs) => nemesis.crash(seat, forMs),
+  },
+  /** As soon as the disk is busy, so that a write is torn: ten times likelier than at any time. */
+  'crash-in-write': {
+    weight: 30,
+    lasts: [0, 3],
+    play: (nemesis, _fault, seat, forMs) => nemesis.crashInWrite(seat, forMs),
+  },
+  'crash-leader': {
+    weight: 8,
+    anyone: true,
+    lasts: [0, 3],
+    play: (nemesis, _fault, _seat, forMs) => {
+      const leader = nemesis.leader();
+      if (leader !== undefined) nemesis.crash(leader, forMs);
+    },
+  },
+  'crash-all': {
+    weight: 3,
+    anyone: true,
+    lasts: [0, 2],
+    play: (nemesis, _fault, _seat, forMs) => {
+      for (const seat of nemesis.seats) nemesis.crash(seat, forMs);
+    },
+  },
+  /** Dies again while it starts. */
+  'crash-twice': {
+    weight: 5,
+    lasts: [0, 1],
+    amount: [0, 30],
+    play: (nemesis, fault, seat, forMs) => {
+      nemesis.crash(seat, forMs);
+      nemesis.world.after(forMs + (fault.amount ?? 0), () => nemesis.crash(seat, forMs));
+    },
+  },
+  kill: {
+    weight: 8,
+    lasts: [0, 3],
+    play: (nemesis, _fault, seat, forMs) => nemesis.kill(seat, forMs),
+  },
+  stop: {
+    weight: 4,
+    lasts: [0, 3],
+    play: (nemesis, _fault, seat, forMs) => nemesis.stop(seat, forMs),
+  },
+  pause: {
+    weight: 8,
+    lasts: [0, 5],
+    play: (nemesis, _fault, seat, forMs) => nemesis.pause(seat, forMs),
+  },
+  'pause-leader': {
+    weight: 8,
+    anyone: true,
+    lasts: [0, 5],
+    play: (nemesis, _fault, _seat, forMs) => {
+      const leader = nemesis.leader();
+      if (leader !== undefined) nemesis.pause(leader, forMs);
+    },
+  },
+  isolate: {
+    weight: 10,
+    needsPeers: true,
+    lasts: [0, 6],
+    play: (nemesis, _fault, seat, forMs) => nemesis.isolate(seat, forMs),
+  },
+  'isolate-leader': {
+    weight: 10,
+    needsPeers: true,
+    anyone: true,
+    lasts: [0, 6],
+    play: (nemesis, _fault, _seat, forMs) => {
+      const leader = nemesis.leader();
+      if (leader !== undefined) nemesis.isolate(leader, forMs);
+    },
+  },
+  /** `amount` says, bit by bit, on which side a seat is. */
+  partition: {
+    weight: 10,
+    needsPeers: true,
+    anyone: true,
+    lasts: [0, 6],
+    amount: [1, 126],
+    play: (nemesis, fault, _seat, forMs) => nemesis.partition(fault.amount ?? 1, forMs),
+  },
+  'one-way': {
+    weight: 10,
+    needsPeers: true,
+    peer: true,
+    lasts: [0, 6],
+    play: (nemesis, fault, seat, forMs) => {
+      nemesis.cut(seat, nemesis.seats[fault.peer ?? 0]!, forMs);
+    },
+  },
+  /** Nothing that it sends arrives, and it hears all; or the other way round. */
+  mute: {
+    weight: 5,
+    needsPeers: true,
+    lasts: [0, 5],
+    play: (nemesis, _fault, seat, forMs) => {
+      for (const other of nemesis.seats) if (other !== seat) nemesis.cut(seat, other, forMs);
+    },
+  },
+  deafen: {
+    weight: 5,
+    needsPeers: true,
+    lasts: [0, 5],
+    play: (nemesis, _fault, seat, forMs) => {
+      for (const other of nemesis.seats) if (other !== seat) nemesis.cut(other, seat, forMs);
+    },
+  },
+  reset: {
+    weight: 6,
+    needsPeers: true,
+    peer: true,
+    play: (nemesis, fault, seat) => {
+      nemesis.context.cluster.network.reset(seat.host, nemesis.seats[fault.peer ?? 0]!.host);
+      nemesis.world.fault('reset');
+    },
+  },
+  'slow-network': {
+    weight: 5,
+    needsPeers: true,
+    anyone: true,
+    lasts: [1, 5],
+    amount: [5, 200],
+    play: (nemesis, fault, _seat, forMs) => nemesis.slowNetwork(fault.amount ?? 5, forMs),
+  },
+  'disk-slow': {
+    weight: 6,
+    lasts: [1, 5],
+    amount: [1, 100],
+    play: (nemesis, fault, seat, forMs) => nemesis.slowDisk(seat, fault.amount ?? 1, forMs),
+  },
+  'disk-stall': {
+    weight: 6,
+    lasts: [0, 5],
+    play: (nemesis, _fault, seat, forMs) => nemesis.stallDisk(seat, forMs),
+  },
+  'disk-full': {
+    weight: 4,
+    lasts: [1, 5],
+    amount: [0, 20_000],
+    play: (nemesis, fault, seat, forMs) => nemesis.fillDisk(seat, fault.amount ?? 0, forMs),
+  },
+  'disk-error': {
+    weight: 4,
+    lasts: [0, 2],
+    amount: [0, 2],
+    play: (nemesis, fault, seat, forMs) => nemesis.breakDisk(seat, fault.amount ?? 0, forMs),
+  },
+  'disk-flip': {
+    weight: 3,
+    lasts: [0, 2],
+    play: (nemesis, _fault, seat, forMs) => nemesis.damage(seat, 'flip', forMs),
+  },
+  'disk-zero': {
+    weight: 3,
+    lasts: [0, 2],
+    play: (nemesis, _fault, seat, forMs) => nemesis.damage(seat, 'zero', forMs),
+  },
+  wipe: {
+    weight: 4,
+    needsPeers: true,
+    lasts: [0, 4],
+    play: (nemesis, _fault, seat, forMs) => nemesis.wipe(seat, forMs),
+  },
+  transfer: {
+    weight: 8,
+    needsPeers: true,
+    play: (nemesis, _fault, seat) => nemesis.transfer(seat),
+  },
+  burst: {
+    weight: 4,
+    anyone: true,
+    amount: [5, 60],
+    play: (nemesis, fault) => nemesis.burst(fault.amount ?? 5),
+  },
+};
+
+/** Draws the faults of a storm for a cluster of `nodes`: which kinds are on, how often, and each one's time. */
+export function drawFaults(
+  random: Random,
+  nodes: number,
+  stormMs: number,
+  electionMs: number,
+): PlannedFault[] {
+  const kinds = Object.entries(FAULT_KINDS).filter(([, kind]) => {
+    return (kind.needsPeers !== true || nodes > 1) && random.below(2) === 0;
+  });
+  if (kinds.length === 0) return [];
+  const total = kinds.reduce((sum, [, { weight }]) => sum + weight, 0);
+  const meanMs = between(random, 0.5, 6) * electionMs;
+  const faults: PlannedFault[] = [];
+  // The first leader is to have its time: a cluster that never stood has nothing to lose.
+  let atMs = electionMs + exponential(random, meanMs);
+  while (atMs < stormMs) {
+    let at = random.below(total);
+    const [name, kind] = kinds.find(([, { weight }]) => (at -= weight) < 0)!;
+    faults.push(drawFault(random, name, kind, nodes, Math.round(atMs), electionMs));
+    atMs += exponential(random, meanMs);
+  }
+  return faults;
+}
+
+function drawFault(
+  random: Random,
+  name: string,
+  kind: FaultKind,
+  nodes: number,
+  atMs: number,
+  electionMs: number,
+): PlannedFault {
+  const seats = Array.from({ length: nodes }, (_, seat) => seat);
+  const node = random.below(nodes);
+  const peer = pick(random, seats.length > 1 ? seats.filter((seat) => seat !== node) : seats);
+  const { lasts, amount } = kind;
+  return {
+    atMs,
+    kind: name,
+    ...(kind.anyone === true ? {} : { node }),
+    ...(kind.peer === true ? { peer } : {}),
+    ...(lasts === undefined
+      ? {}
+      : { forMs: Math.round(between(random, lasts[0], lasts[1]) * electionMs) }),
+    ...(amount === undefined
+      ? {}
+      : { amount: amount[0] + random.below(amount[1] - amount[0] + 1) }),
+  };
+}

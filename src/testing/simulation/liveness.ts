@@ -1,0 +1,117 @@
+/**
+ * After the storm: no fault is left, every process runs. Safety alone would be kept by a cluster that
+ * does nothing at all; so within a bound there must be a leader, every node must take a fresh write,
+ * every call be answered, every watch and every state be up to date, and every lease be gone.
+ */
+import { isQuorateError } from '../../core/errors.ts';
+import type { SimulationChecks } from './checks/simulation-checks.ts';
+import type { Nemesis } from './nemesis.ts';
+import type { SimulationContext } from './parts.ts';
+import { weatherValue } from './weather.ts';
+import type { ClientWorkload } from './workload/workload.ts';
+
+const LOOK_MS = 20;
+/** Election timeouts within which a leader is found: votes may split several times. */
+const ELECTIONS = 20;
+/** Nodes start, read their logs, fetch snapshots; a node whose disk is given up starts four times. */
+const RECOVERY_MS = 30_000;
+/** The longest lease, the scan for those that ran out, and a second attempt to end them. */
+const LEASES_MS = 12_000;
+
+/** How long healing may take in all. */
+export function healMs({ story }: SimulationContext): number {
+  const electionMs = weatherValue(story.weather, 'electionMs');
+  const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
+  return 2 * RECOVERY_MS + ELECTIONS * electionMs + LEASES_MS + 4 * requestMs;
+}
+
+export class Healing {
+  readonly #context: SimulationContext;
+  readonly #checks: SimulationChecks;
+  readonly #workload: ClientWorkload;
+  readonly #nemesis: Nemesis;
+
+  constructor(
+    context: SimulationContext,
+    checks: SimulationChecks,
+    workload: ClientWorkload,
+    nemesis: Nemesis,
+  ) {
+    this.#context = context;
+    this.#checks = checks;
+    this.#workload = workload;
+    this.#nemesis = nemesis;
+  }
+
+  /** Resolves when all is well. Rejects with what is not, where it takes too long. */
+  async healed(): Promise<void> {
+    const { story, cluster } = this.#context;
+    const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
+    const electionMs = weatherValue(story.weather, 'electionMs');
+    await this.#until('every node runs', RECOVERY_MS, () => {
+      return cluster.running.length === cluster.seats.length;
+    });
+    await this.#until('there is a leader', ELECTIONS * electionMs, () => {
+      return this.#nemesis.leader() !== undefined;
+    });
+    this.#workload.calmDown();
+    for (const seat of cluster.seats) await this.#write(seat.number, requestMs);
+    await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
+    await this.#until('every lease has run out', LEASES_MS + electionMs, () => {
+      return this.#checks.oracle.leases().length === 0;
+    });
+    await this.#until('every node has applied everything', RECOVERY_MS, () => this.#areEqual());
+    await this.#until('every watch has seen everything', RECOVERY_MS, () => {
+      return this.#workload.isCaughtUp;
+    });
+    await this.#compareStates();
+  }
+
+  async #until(what: string, withinMs: number, holds: () => boolean): Promise<void> {
+    const { world } = this.#context;
+    const untilMs = world.nowMs + withinMs;
+    while (!holds()) {
+      if (world.nowMs > untilMs) throw new Error(`not within ${withinMs} ms: ${what}`);
+      await this.#pause();
+    }
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => void this.#context.world.after(LOOK_MS, resolve));
+  }
+
+  /** A fresh write through this node is acknowledged; a lost leader on the way is no failure. */
+  async #write(seat: number, requestMs: number): Promise<void> {
+    const { world, cluster } = this.#context;
+    const untilMs = world.nowMs + 2 * requestMs + ELECTIONS * this.#nemesis.electionMs;
+    for (;;) {
+      try {
+        await cluster.seats[seat]!.life?.call(({ kv }) => kv.put(`z${seat}`, 'healed'));
+        return;
+      } catch (error) {
+        if (!isQuorateError(error) || !error.retryable || world.nowMs > untilMs) throw error;
+      }
+      await this.#pause();
+    }
+  }
+
+  #areEqual(): boolean {
+    const { chosen } = this.#checks.properties;
+    return this.#context.cluster.running.every((life) => {
+      return life.node!.status().appliedIndex === chosen.lastIndex;
+    });
+  }
+
+  async #compareStates(): Promise<void> {
+    const { world, cluster } = this.#context;
+    const expected = this.#checks.oracle.hash();
+    for (const { node, name } of cluster.running) {
+      const { hash } = await node!.backend.hashKv({ revision: 0 });
+      if (hash === expected) continue;
+      world.violate(
+        'state-machine-safety',
+        `at the end the state of ${name} is not that of the history`,
+      );
+    }
+  }
+}

@@ -1,0 +1,281 @@
+/**
+ * The hand that plays faults on a cluster: what it breaks it mends when its time is over, and it is
+ * the one who starts nodes again, as a service manager does; where a node cannot start since its disk
+ * is damaged, it gives it an empty one, as an operator would.
+ */
+import type { SimulationChecks } from './checks/simulation-checks.ts';
+import type { Seat } from './cluster.ts';
+import { between, pick } from './draw.ts';
+import type { SimulationContext } from './parts.ts';
+import type { World } from './types.ts';
+import { weatherValue } from './weather.ts';
+import type { ClientWorkload } from './workload/workload.ts';
+
+/** How often a node that went down by itself is looked for. */
+const SUPERVISION_MS = 250;
+/** Starts in a row that fail before the disk is given up. */
+const MAX_FAILED_STARTS = 3;
+/** A crash aimed at a write waits so long for one, and looks so often. */
+const WRITE_AIM_MS = 1000;
+const WRITE_LOOK_MS = 0.3;
+
+export class Nemesis {
+  readonly context: SimulationContext;
+  readonly world: World;
+  workload: ClientWorkload | undefined;
+  readonly #checks: SimulationChecks;
+  readonly #electionMs: number;
+  /** Seats that are down on purpose. */
+  readonly #down: Set<number>;
+  readonly #failedStarts: Map<number, number>;
+  /** How many faults cut each way now. */
+  readonly #cuts: Map<string, number>;
+  #isCalm: boolean;
+
+  constructor(context: SimulationContext, checks: SimulationChecks) {
+    this.context = context;
+    this.world = context.world;
+    this.workload = undefined;
+    this.#checks = checks;
+    this.#electionMs = weatherValue(context.story.weather, 'electionMs');
+    this.#down = new Set();
+    this.#failedStarts = new Map();
+    this.#cuts = new Map();
+    this.#isCalm = false;
+    this.world.after(SUPERVISION_MS, () => this.#supervise());
+  }
+
+  get seats(): readonly Seat[] {
+    return this.context.cluster.seats;
+  }
+
+  /** The seat that leads in the newest term; `undefined` where none does. */
+  leader(): Seat | undefined {
+    let leader: Seat | undefined;
+    let newest = 0;
+    for (const { node, seat } of this.context.cluster.running) {
+      const { role, term } = node!.status();
+      if (role !== 'leader' || term <= newest) continue;
+      newest = term;
+      leader = this.seats[seat];
+    }
+    return leader;
+  }
+
+  /** All faults end, and all seats are to run. */
+  calm(): void {
+    const { cluster } = this.context;
+    this.#isCalm = true;
+    cluster.calm();
+    this.#cuts.clear();
+    this.#down.clear();
+    for (const seat of this.seats) {
+      this.#checks.atlas.continued(seat.number);
+      this.#revive(seat);
+    }
+  }
+
+  // ---- processes -------------------------------------------------------------------------------
+
+  crash(seat: Seat, forMs: number): void {
+    if (this.#isCalm || seat.life === undefined) return;
+    this.context.cluster.crash(seat);
+    this.#keepDown(seat, forMs);
+  }
+
+  crashInWrite(seat: Seat, forMs: number): void {
+    const untilMs = this.world.nowMs + WRITE_AIM_MS;
+    const look = (): void => {
+      if (this.#isCalm || this.world.nowMs > untilMs) return;
+      if (seat.disk.underWay > 0) this.crash(seat, forMs);
+      else this.world.after(WRITE_LOOK_MS, look);
+    };
+    look();
+  }
+
+  kill(seat: Seat, forMs: number): void {
+    if (seat.life === undefined) return;
+    this.context.cluster.kill(seat);
+    this.#keepDown(seat, forMs);
+  }
+
+  stop(seat: Seat, forMs: number): void {
+    if (seat.life?.state !== 'running') return;
+    this.context.cluster.stop(seat);
+    this.#keepDown(seat, forMs);
+  }
+
+  pause(seat: Seat, forMs: number): void {
+    const { life } = seat;
+    if (life === undefined) return;
+    this.context.cluster.pause(seat);
+    this.#checks.atlas.paused(seat.number);
+    this.world.after(forMs, () => {
+      if (seat.life !== life) return;
+      this.context.cluster.continue(seat);
+      this.#checks.atlas.continued(seat.number);
+    });
+  }
+
+  #keepDown(seat: Seat, forMs: number): void {
+    this.#checks.atlas.continued(seat.number);
+    this.#down.add(seat.number);
+    const lives = seat.lives;
+    this.world.after(forMs, () => {
+      if (seat.lives !== lives) return;
+      this.#down.delete(seat.number);
+      this.#revive(seat);
+    });
+  }
+
+  /** Starts what went down by itself, or was stopped while it was being started. */
+  #supervise(): void {
+    this.world.after(SUPERVISION_MS, () => this.#supervise());
+    for (const seat of this.seats) if (!this.#down.has(seat.number)) this.#revive(seat);
+  }
+
+  #revive(seat: Seat): void {
+    if (seat.life?.state === 'running') this.#failedStarts.delete(seat.number);
+    if (seat.life !== undefined || seat.lives === 0) return;
+    const failed = this.#failedStarts.get(seat.number) ?? 0;
+    this.#failedStarts.set(seat.number, failed + 1);
+    if (failed >= MAX_FAILED_STARTS) {
+      this.#failedStarts.set(seat.number, 0);
+      this.world.reach('corrupt-refused');
+      this.#loseDisk(seat);
+    }
+    this.context.cluster.start(seat);
+  }
+
+  #loseDisk(seat: Seat): void {
+    seat.disk.calm();
+    this.context.cluster.wipe(seat);
+    this.#checks.hurt(seat.number);
+  }
+
+  // ---- ways ------------------------------------------------------------------------------------
+
+  /** Nothing from `from` arrives at `to`. */
+  cut(from: Seat, to: Seat, forMs: number): void {
+    if (this.#isCalm || from === to) return;
+    const { network } = this.context.cluster;
+    const way = `${from.number}>${to.number}`;
+    this.#cuts.set(way, (this.#cuts.get(way) ?? 0) + 1);
+    network.cut(from.host, to.host);
+    this.world.after(forMs, () => {
+      const left = (this.#cuts.get(way) ?? 0) - 1;
+      this.#cuts.set(way, left);
+      if (left === 0) network.heal(from.host, to.host);
+    });
+  }
+
+  isolate(seat: Seat, forMs: number): void {
+    this.world.fault('isolate');
+    for (const other of this.seats) {
+      this.cut(seat, other, forMs);
+      this.cut(other, seat, forMs);
+    }
+  }
+
+  /** Cuts every way between those whose bit is set in `sides` and the others. */
+  partition(sides: number, forMs: number): void {
+    this.world.fault('partition');
+    const sideOf = (seat: Seat): number => (sides >> seat.number) & 1;
+    for (const one of this.seats) {
+      for (const other of this.seats) {
+        if (sideOf(one) !== sideOf(other)) this.cut(one, other, forMs);
+      }
+    }
+  }
+
+  slowNetwork(delayMs: number, forMs: number): void {
+    const { weather } = this.context.cluster.network;
+    this.world.fault('slow-network');
+    weather.delayMeanMs += delayMs;
+    this.world.after(forMs, () => {
+      weather.delayMeanMs -= delayMs;
+    });
+  }
+
+  // ---- disks -----------------------------------------------------------------------------------
+
+  slowDisk(seat: Seat, slowMs: number, forMs: number): void {
+    this.world.fault('disk-slow');
+    seat.disk.weather.slowMs = slowMs;
+    this.world.after(forMs, () => {
+      seat.disk.weather.slowMs = 0;
+    });
+  }
+
+  stallDisk(seat: Seat, forMs: number): void {
+    seat.disk.stall();
+    this.world.after(forMs, () => seat.disk.unstall());
+  }
+
+  fillDisk(seat: Seat, leftBytes: number, forMs: number): void {
+    this.#checks.atlas.mayFail.add(seat.number);
+    const { weather, image } = seat.disk;
+    weather.capacityBytes = image.usedBytes + leftBytes;
+    this.world.fault('disk-fill');
+    this.world.after(forMs, () => {
+      weather.capacityBytes = Number.POSITIVE_INFINITY;
+    });
+  }
+
+  /** Reads, writes or syncs of a disk fail now and then. */
+  breakDisk(seat: Seat, what: number, forMs: number): void {
+    this.#checks.atlas.mayFail.add(seat.number);
+    const { weather } = seat.disk;
+    const rate = between(this.world.random(`break/${seat.name}/${this.world.nowMs}`), 0.01, 0.5);
+    const name =
+      (['readErrorRate', 'writeErrorRate', 'syncErrorRate'] as const)[what] ?? 'syncErrorRate';
+    weather[name] = rate;
+    this.world.after(forMs, () => {
+      weather[name] = 0;
+    });
+  }
+
+  /** Power fails, and something on the disk is not what it was. */
+  damage(seat: Seat, how: 'flip' | 'zero', forMs: number): void {
+    if (seat.life === undefined || !this.#checks.atlas.mayHurt(seat.number)) return;
+    this.crash(seat, forMs);
+    this.#checks.hurt(seat.number);
+    const random = this.world.random(`damage/${seat.name}/${this.world.nowMs}`);
+    const files = seat.disk.image.paths().filter((path) => seat.disk.image.file(path).size > 0);
+    if (files.length === 0) return;
+    const path = pick(random, files);
+    if (how === 'flip') seat.disk.flipBit(path);
+    else seat.disk.zeroSector(path);
+  }
+
+  wipe(seat: Seat, forMs: number): void {
+    if (seat.life === undefined || !this.#checks.atlas.mayHurt(seat.number)) return;
+    this.crash(seat, forMs);
+    this.#loseDisk(seat);
+  }
+
+  // ---- operators -------------------------------------------------------------------------------
+
+  transfer(to: Seat): void {
+    const leader = this.leader();
+    const target = to.life?.node?.status().id;
+    if (leader === undefined || target === undefined) return;
+    this.world.fault('transfer');
+    leader
+      .life!.call((node) => node.backend.moveLeader({ targetId: BigInt(`0x${target}`) }))
+      .then(
+        () => this.world.reach('transfer-done'),
+        () => undefined,
+      );
+  }
+
+  burst(count: number): void {
+    this.world.fault('burst');
+    this.workload?.burst(count);
+  }
+
+  /** Time after which a cluster without faults has a leader. */
+  get electionMs(): number {
+    return this.#electionMs;
+  }
+}
