@@ -1,24 +1,15 @@
 /** Puts a replica together: storage, transport, Raft core and the one loop that drives them. */
-import { join } from 'node:path';
-import { sleep } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
-import { QuorateError } from '../core/errors.ts';
 import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { Core } from './core.ts';
-import {
-  initialMembers,
-  type Log,
-  missing,
-  ownMember,
-  type ReplicaPlace,
-  requirePlace,
-} from './place.ts';
+import { answeringStanding, joiningMarker, serveProbation } from './joining.ts';
+import { initialMembers, missing, ownMember, type ReplicaPlace, requirePlace } from './place.ts';
 import { RaftCore } from './raft/raft.ts';
 import { bootstrapEntries, clusterIdOf, Members } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
-import { IS_NEW, type ProbationContext, ProbationCore, probation } from './replica/probation.ts';
+import { ProbationCore } from './replica/probation.ts';
 import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import type { StateMachine } from './state-machine.ts';
@@ -89,11 +80,12 @@ export async function openReplica<Result>(
   const members = initialMembers(options);
   const own = ownMember(options, members);
   const clock = options.clock ?? systemClock;
+  const disk = options.disk ?? nodeDisk;
   const random = options.random ?? systemRandom;
   const clusterId = clusterIdOf(members.map((member) => member.id));
   const bootstrap = bootstrapEntries(members);
   const storage = await openDiskStorage({
-    disk: options.disk ?? nodeDisk,
+    disk,
     folder: options.dataDir,
     identity: { clusterId, nodeId: own.id },
     bootstrap: { entries: bootstrap, hardState: { term: 1, vote: '', commit: bootstrap.length } },
@@ -101,6 +93,7 @@ export async function openReplica<Result>(
     ...(options.segmentBytes === undefined
       ? {}
       : { settings: { segmentBytes: options.segmentBytes } }),
+    onDamage: members.length > 1 ? 'keep-sound-part' : 'refuse',
     onWarning: (text) => options.log?.('warn', text),
   });
   const stopping = new AbortController();
@@ -114,37 +107,36 @@ export async function openReplica<Result>(
       new Map(members.filter((m) => m.id !== own.id).map((m) => [m.id, m.peerUrls] as const)),
     );
     const peers = members.filter((member) => member.id !== own.id).map((member) => member.id);
-    const newLength = bootstrap.length;
-    const marker = await joiningMarker(options, storage, peers.length > 0 ? newLength : undefined);
+    const marker =
+      peers.length > 0
+        ? await joiningMarker(disk, options.dataDir, storage, bootstrap.length)
+        : undefined;
     const wrapCore = options.wrapCore ?? unchanged;
     const raft = wrapCore(raftCore(own.id, storage, settings, random), storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, own.id);
+    const known = new Members();
     const replica = new Replica<Result>({
       id: own.id,
       core,
       storage,
       transport,
       machine: options.machine,
-      members: new Members(),
+      members: known,
       settings,
       clock,
       defer: options.defer ?? ((run) => void setImmediate(run)),
-      events: answeringIsNew(options.events ?? {}, core, newLength),
+      events: answeringStanding(options.events ?? {}, {
+        core,
+        configuration: () => known.configuration(),
+        newLength: marker?.isDamaged === true ? -1 : bootstrap.length,
+      }),
       onStop: () => stopping.abort(),
     });
     await replica.start();
     if (core instanceof ProbationCore && marker !== undefined) {
-      const sent = transport;
-      const onProbation = endProbation(core, marker, options.log, {
-        peers,
-        ask: async (peer) => {
-          const question = Buffer.from(core.isMissed ? `!${own.id}` : own.id, 'latin1');
-          return (await sent.call(peer, IS_NEW, question, settings.electionMs))[0] === 1;
-        },
-        caughtUp: () => replica.readBarrier(),
-        pause: () => sleep(clock, settings.heartbeatMs, stopping.signal).catch(() => undefined),
-      });
-      onProbation.catch((error) => options.log?.('error', `still without a vote: ${error}`));
+      const { log } = options;
+      const { signal } = stopping;
+      serveProbation({ core, replica, storage, transport, clock, marker, peers, signal, log });
     }
     return { replica, nodeId: own.id, clusterId };
   } catch (error) {
@@ -156,70 +148,6 @@ export async function openReplica<Result>(
 
 function unchanged(core: Core): Core {
   return core;
-}
-
-/** Answers peers on probation; `core` is the one that hears of it where a peer lost its log. */
-function answeringIsNew(events: ReplicaEvents, core: Core, newLength: number): ReplicaEvents {
-  return {
-    ...events,
-    onCall: (method, payload) => {
-      if (method === IS_NEW) {
-        const text = Buffer.from(payload).toString('latin1');
-        if (text.startsWith('!')) core.lost(text.slice(1));
-        return Promise.resolve(Buffer.of(core.status().lastIndex === newLength ? 1 : 0));
-      }
-      if (events.onCall !== undefined) return events.onCall(method, payload);
-      throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);
-    },
-  };
-}
-
-/** A file that stands for a probation which is not over; `undefined` where there is none to serve. */
-interface JoiningMarker {
-  remove(): Promise<void>;
-}
-
-/** A node is on probation from the first start in its folder until it is told otherwise. */
-async function joiningMarker(
-  { dataDir, disk = nodeDisk }: ReplicaPlace & ReplicaSurroundings,
-  { recovered }: Storage,
-  newLength: number | undefined,
-): Promise<JoiningMarker | undefined> {
-  if (newLength === undefined) return undefined;
-  const folder = join(dataDir, 'member');
-  const path = join(folder, 'joining');
-  const isMarked = await disk.exists(path);
-  // Also where a crash came between the first record of the log and the marker.
-  const isNew =
-    recovered.snapshot === undefined &&
-    recovered.entries.length === newLength &&
-    recovered.hardState.term === 1;
-  if (!isMarked && !isNew) return undefined;
-  if (!isMarked) {
-    await (await disk.open(path, 'create')).close();
-    await disk.syncFolder(folder);
-  }
-  return {
-    async remove() {
-      await disk.remove(path);
-      await disk.syncFolder(folder);
-    },
-  };
-}
-
-async function endProbation(
-  core: ProbationCore,
-  marker: JoiningMarker,
-  log: Log | undefined,
-  context: ProbationContext,
-): Promise<void> {
-  const reason = await probation(context);
-  if (reason === 'closed') return;
-  // In this order a crash between the two leaves a full member that has not voted yet.
-  await marker.remove();
-  core.end();
-  if (reason === 'caught-up')
-    log?.('info', 'came with an empty folder; has caught up, votes from now on');
 }
 
 function openTransport(

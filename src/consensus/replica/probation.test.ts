@@ -4,7 +4,7 @@ import { seededRandom } from '../../core/random.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
 import { RaftCore } from '../raft/raft.ts';
-import { ProbationCore } from './probation.ts';
+import { ProbationCore, type ProbationEnd, probation, type Standing } from './probation.ts';
 
 const configuration = { voters: ['a', 'b', 'c'], learners: [] };
 const REPLIES: readonly number[] = [
@@ -60,8 +60,8 @@ test('a leader that only the forgetful node follows gets nothing from it to coun
   assert.deepEqual(promises(run(core)), []);
 });
 
-test('once a quorum without it has confirmed the leader, it acknowledges, and still gives no vote', () => {
-  const core = onProbation();
+/** The leader of term 2 is confirmed by a majority of the others. */
+function confirm(core: ProbationCore): void {
   core.step(from('a', 2, MessageType.heartbeat));
   core.readIndex(7);
   const asked = run(core).find(({ type }) => type === MessageType.readIndex);
@@ -70,6 +70,96 @@ test('once a quorum without it has confirmed the leader, it acknowledges, and st
   reply.context = asked.context;
   core.step(reply);
   run(core);
+}
+
+test('a leader that still counts on what was lost gets nothing to count, even once it is confirmed', () => {
+  const core = onProbation();
+  confirm(core);
+  core.step(from('a', 2, MessageType.append));
+  assert.deepEqual(promises(run(core)), []);
+});
+
+test('a heartbeat commits nothing that the leader has not compared since the loss', () => {
+  const core = onProbation();
+  const entries = [1, 2].map(
+    (index) => ({ type: 0, term: 2, index, data: Buffer.of(index) }) as const,
+  );
+  core.step({ ...from('a', 2, MessageType.append), entries: entries.slice(0, 1) });
+  core.step({ ...from('a', 2, MessageType.heartbeat), commit: 2 });
+  assert.equal(core.status().commit, 1);
+  core.step({ ...from('b', 3, MessageType.heartbeat), commit: 2 });
+  assert.equal(core.status().commit, 1);
+});
+
+test('at the end it gives its vote away durably, in this term and only there', () => {
+  const core = onProbation();
+  core.step(from('a', 2, MessageType.heartbeat));
+  run(core);
+  assert.deepEqual(core.end(), { term: 2, vote: 'c', commit: 0 });
+  core.step({ ...from('b', 2, MessageType.vote), force: true });
+  assert.deepEqual(promises(run(core)), []);
+  core.step({ ...from('b', 3, MessageType.vote), force: true });
+  assert.deepEqual(
+    promises(run(core)).map(({ type, term, reject }) => [type, term, reject]),
+    [[MessageType.voteReply, 3, false]],
+  );
+});
+
+/** A probation whose peers answer as `standings` says; resolves with how it ended, or not. */
+async function serve(
+  standings: Record<string, Standing | undefined>,
+  rounds = 20,
+): Promise<{ end: ProbationEnd; informed: number[] }> {
+  let left = rounds;
+  let term = 0;
+  const informed: number[] = [];
+  const end = await probation({
+    id: 'c',
+    peers: () => Object.keys(standings),
+    mayBeNew: true,
+    ask: async (peer) => standings[peer] ?? Promise.reject(new Error('not there')),
+    leaderKnows(known) {
+      informed.push(known);
+      term = known;
+    },
+    caughtUp: async () => undefined,
+    term: () => term,
+    async pause() {
+      for (let i = 0; i < 20; i++) await undefined;
+      left -= 1;
+      return left > 0;
+    },
+  });
+  return { end, informed };
+}
+
+const led = (term: number, leads: boolean, voters: string): Standing => {
+  return { isNew: false, term, leads, voters: [...voters] };
+};
+
+test('of three, a leader and no answer from the third are enough', async () => {
+  const { end } = await serve({ a: led(2, true, 'abc'), b: undefined });
+  assert.equal(end, 'caught-up');
+});
+
+test('of five, the one that is not heard may be a candidate with our vote', async () => {
+  const others = { b: led(2, false, 'abcde'), d: led(2, false, 'abcde') };
+  const missing = { a: led(2, true, 'abcde'), ...others, e: undefined };
+  assert.equal((await serve(missing)).end, 'closed');
+  const later = { ...missing, e: led(3, false, 'abcde') };
+  assert.deepEqual(await serve(later), { end: 'closed', informed: [] });
+  assert.equal((await serve({ ...missing, e: led(2, false, 'abcde') })).end, 'caught-up');
+});
+
+test('who votes is what the leader says, where this node has forgotten it', async () => {
+  const { end } = await serve({ a: led(2, true, 'abcde'), b: led(2, false, 'abcde') });
+  assert.equal(end, 'closed', 'd and e were never heard');
+});
+
+test('once a quorum without it has confirmed the leader, it acknowledges, and still gives no vote', () => {
+  const core = onProbation();
+  core.leaderKnows(2);
+  confirm(core);
   core.step(from('a', 2, MessageType.append));
   assert.deepEqual(
     promises(run(core)).map(({ type, index }) => [type, index]),

@@ -1,29 +1,31 @@
 /**
- * A node that starts with an empty folder may have been here before and have lost its disk: it has
- * forgotten what it voted for and what it acknowledged (Raft §5: both are durable, or nothing holds).
- * So it takes no part until one of two things is certain:
+ * A node that may have lost what it promised: it started with an empty folder and may have been here
+ * before, or it found its log damaged and kept the sound part. It has forgotten what it voted for or what
+ * it acknowledged (Raft §5: both are durable, or nothing holds). So it takes no part until one of two
+ * things is certain:
  *
  * - the cluster is new: a majority, itself included, has nothing in its log but the first members;
  * - it has caught up with a leader that the others confirmed without it.
  *
  * The second goes in steps. *Silent*: it hears the leader and answers nothing that counts, since it may
- * have promised a later term, and a deposed leader must not find a quorum with its help. A read index
- * granted now was confirmed by a majority of others. *Confirmed*: it acknowledges, like a learner, and
- * gives no vote yet. When it holds all that the read index stands for it votes again, in later terms
- * only, since it may have voted in this one.
+ * have promised a later term, and a deposed leader must not find a quorum with its help. It tells the
+ * leader, which forgets what this node acknowledged before. A read index granted after that was confirmed
+ * by a majority of others, and stands for all that was ever committed with this node's help. *Confirmed*:
+ * it acknowledges, like a learner, and gives no vote yet. When it holds all that the read index stands for
+ * it votes again, in later terms only, since it may have voted in this one.
+ *
+ * Of five voters or more a majority of the others leaves some out, and one of those may be a candidate of a
+ * later term that has this node's vote already. So there all others have to be heard first, and none may
+ * be in a later term than the leader.
  *
  * With too few of the others up there is no leader: no answer rather than a wrong one.
  */
-import { isQuorateError } from '../../core/errors.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
-import type { Configuration, EntryType, NodeId, SnapshotMetadata } from '../types.ts';
+import type { Configuration, EntryType, HardState, NodeId, SnapshotMetadata } from '../types.ts';
 
-/**
- * The call that asks a peer whether its log is new: the asking node's id, after a `!` where the leader
- * counts on entries that this node had and lost. The answer is one byte, 1 for new.
- */
-export const IS_NEW = 'is-new';
+/** From so many voters on a majority of the others may leave one of them out. */
+const ALL_HEARD_FROM = 5;
 
 /** What a leader or a candidate counts. */
 function isCounted({ type }: PeerMessage): boolean {
@@ -47,41 +49,63 @@ export class ProbationCore implements Core {
   #isOver = false;
   /** A majority of others confirmed the leader since this node came back. */
   #isConfirmed = false;
+  /** The leader of this term has forgotten what this node acknowledged in an earlier life. */
+  #informedTerm = 0;
   /** No vote in terms up to this. */
   #silentUpTo = 0;
-  /** The leader counts on entries that this node had in an earlier life. */
-  #isMissed = false;
+  /** Up to here the log is the same as that of the leader of `#agreedTerm`. */
+  #agreedIndex = 0;
+  #agreedTerm = 0;
 
   constructor(core: Core, id: NodeId) {
     this.#core = core;
     this.#id = id;
   }
 
-  /** From now on this node votes, in terms that begin later. */
-  end(): void {
+  /** The leader of `term` counts on nothing that is lost: once it is confirmed this node may acknowledge. */
+  leaderKnows(term: number): void {
+    this.#informedTerm = term;
+  }
+
+  /**
+   * From now on this node votes, in terms that begin later.
+   * @returns what must be durable before the probation is forgotten: a vote that was given to nobody else.
+   */
+  end(): HardState {
     this.#isOver = true;
     this.#silentUpTo = this.#core.status().term;
     if (this.#configuration !== undefined) this.#core.configure(this.#configuration);
+    return { term: this.#silentUpTo, vote: this.#id, commit: 0 };
   }
 
   step(message: PeerMessage): void {
-    const isVote = message.type === MessageType.vote || message.type === MessageType.preVote;
+    const { type } = message;
+    const isVote = type === MessageType.vote || type === MessageType.preVote;
     if (isVote && (!this.#isOver || message.term <= this.#silentUpTo)) return;
-    if (message.type === MessageType.heartbeat && !this.#isOver) {
-      this.#core.step(this.#withinOurLog(message));
-    } else this.#core.step(message);
+    if (this.#isOver) this.#core.step(message);
+    else if (type === MessageType.heartbeat) this.#core.step(this.#withinWhatAgrees(message));
+    else {
+      if (type === MessageType.append) this.#noteAgreement(message);
+      this.#core.step(message);
+    }
   }
 
-  /** Whether the leader is to be told that it counts on what is gone. */
-  get isMissed(): boolean {
-    return this.#isConfirmed && this.#isMissed;
+  /** An append that fits proves the log up to its end; what is behind may have been replaced once, and forgotten. */
+  #noteAgreement({ term, index, logTerm, entries }: PeerMessage): void {
+    const status = this.#core.status();
+    if (term < status.term) return;
+    if (index > status.commit && this.#core.termAt(index) !== logTerm) return;
+    const end = index + entries.length;
+    this.#agreedIndex = term === this.#agreedTerm ? Math.max(this.#agreedIndex, end) : end;
+    this.#agreedTerm = term;
   }
 
   /** A leader that has not noticed yet takes what was lost for ours, and for committed here. */
-  #withinOurLog(heartbeat: PeerMessage): PeerMessage {
-    const { lastIndex } = this.#core.status();
-    this.#isMissed = heartbeat.commit > lastIndex;
-    return this.#isMissed ? { ...heartbeat, commit: lastIndex } : heartbeat;
+  #withinWhatAgrees(heartbeat: PeerMessage): PeerMessage {
+    const { commit } = this.#core.status();
+    const agreed = heartbeat.term === this.#agreedTerm ? this.#agreedIndex : 0;
+    const limit = Math.max(agreed, commit);
+    return heartbeat.commit > limit ? { ...heartbeat, commit: limit } : heartbeat;
   }
 
   configure(configuration: Configuration): void {
@@ -89,11 +113,15 @@ export class ProbationCore implements Core {
     this.#core.configure(this.#isOver ? configuration : this.#asLearner(configuration));
   }
 
-  #asLearner({ voters, learners }: Configuration): Configuration {
-    if (!voters.includes(this.#id)) return { voters, learners };
+  #asLearner(configuration: Configuration): Configuration {
+    const { voters, learners, joint } = configuration;
+    const isVoter = voters.includes(this.#id) || joint?.outgoing.includes(this.#id);
+    if (isVoter !== true) return configuration;
+    const others = (ids: readonly NodeId[]): NodeId[] => ids.filter((id) => id !== this.#id);
     return {
-      voters: voters.filter((voter) => voter !== this.#id),
-      learners: [...learners, this.#id].sort(),
+      voters: others(voters),
+      learners: [...others(learners), this.#id].sort(),
+      ...(joint === undefined ? {} : { joint: { ...joint, outgoing: others(joint.outgoing) } }),
     };
   }
 
@@ -149,59 +177,135 @@ export class ProbationCore implements Core {
   }
   take(): Effects {
     const effects = this.#core.take();
-    if (this.#isOver || this.#isConfirmed) return effects;
+    if (this.#isOver) return this.#withAbstention(effects);
+    if (this.#isConfirmed) return effects;
     // What this node said so far had no part in it: nothing of it was sent.
-    this.#isConfirmed = effects.reads.length > 0;
+    const { term } = this.#core.status();
+    this.#isConfirmed = effects.reads.length > 0 && term === this.#informedTerm;
     return {
       ...effects,
       messages: withoutCounted(effects.messages),
       messagesAfterPersist: withoutCounted(effects.messagesAfterPersist),
     };
   }
+
+  /** The core knows nothing of the vote that `end` gave away. */
+  #withAbstention(effects: Effects): Effects {
+    const { persist } = effects;
+    if (persist?.hardState?.term !== this.#silentUpTo) return effects;
+    const hardState = { ...persist.hardState, vote: this.#id };
+    return { ...effects, persist: { ...persist, hardState } };
+  }
+
   status(): CoreStatus {
     return this.#core.status();
   }
 }
 
-export interface ProbationContext {
-  readonly peers: readonly NodeId[];
-  /** Whether `peer` says that its log is new; rejects where it does not answer. */
-  readonly ask: (peer: NodeId) => Promise<boolean>;
-  /** Resolves when this node holds all that was committed before. */
-  readonly caughtUp: () => Promise<void>;
-  /** Resolves after a short while. */
-  readonly pause: () => Promise<void>;
+/** What a peer says of itself. */
+export interface Standing {
+  /** Its log holds nothing but the first members. */
+  readonly isNew: boolean;
+  readonly term: number;
+  /** It leads that term, and has forgotten what this node acknowledged in an earlier life. */
+  readonly leads: boolean;
+  readonly voters: readonly NodeId[];
 }
 
+export interface ProbationContext {
+  readonly id: NodeId;
+  /** The other voters, as far as this node knows them. */
+  readonly peers: () => readonly NodeId[];
+  /** Whether this node can be new: not where its log was damaged. */
+  readonly mayBeNew: boolean;
+  /** How `peer` stands. The leader of a term other than `informedTerm` forgets this node's acknowledgements. */
+  readonly ask: (peer: NodeId, informedTerm: number) => Promise<Standing>;
+  /** Called with the term whose leader did, before it is asked for a read index. */
+  readonly leaderKnows: (term: number) => void;
+  /** Resolves when this node holds all that was committed before. */
+  readonly caughtUp: () => Promise<void>;
+  readonly term: () => number;
+  /** Resolves after a short while with whether the node still runs. */
+  readonly pause: () => Promise<boolean>;
+}
+
+/** How a probation ended. */
+export type ProbationEnd = 'new' | 'caught-up' | 'closed';
+
 /** Resolves with why the probation is over; `'closed'` where the node is. */
-export async function probation(
-  context: ProbationContext,
-): Promise<'new' | 'caught-up' | 'closed'> {
-  const fresh = new Set<NodeId>();
-  let outcome: 'caught-up' | 'closed' | undefined;
-  const catchUp = async (): Promise<void> => {
+export function probation(context: ProbationContext): Promise<ProbationEnd> {
+  return new Probation(context).run();
+}
+
+class Probation {
+  readonly #context: ProbationContext;
+  /** The last answer of each peer. */
+  readonly #answers = new Map<NodeId, Standing>();
+  readonly #asking = new Set<NodeId>();
+  #informedTerm = 0;
+  #isCatchingUp = false;
+  #end: ProbationEnd | undefined;
+
+  constructor(context: ProbationContext) {
+    this.#context = context;
+  }
+
+  async run(): Promise<ProbationEnd> {
+    for (;;) {
+      for (const peer of this.#voters()) {
+        if (!this.#asking.has(peer)) void this.#ask(peer);
+      }
+      if (!(await this.#context.pause())) return 'closed';
+      if (this.#end !== undefined) return this.#end;
+    }
+  }
+
+  /** All that may vote, without this node: as we know them, and as the newest leader does. */
+  #voters(): Set<NodeId> {
+    const voters = new Set(this.#context.peers());
+    for (const { leads, term, voters: known } of this.#answers.values()) {
+      if (leads && term >= this.#informedTerm) for (const id of known) voters.add(id);
+    }
+    voters.delete(this.#context.id);
+    return voters;
+  }
+
+  async #ask(peer: NodeId): Promise<void> {
+    this.#asking.add(peer);
     try {
-      await context.caughtUp();
-      outcome = 'caught-up';
-    } catch (error) {
-      // No leader yet: asked again. A node that stopped gives no other answer any more.
-      if (isQuorateError(error, 'ERR_CLOSED')) outcome = 'closed';
-      else isAsking = false;
+      this.#answers.set(peer, await this.#context.ask(peer, this.#informedTerm));
+    } catch {
+      // Not there. What it said before still holds of its term, and no longer of its log.
+      const before = this.#answers.get(peer);
+      if (before !== undefined) this.#answers.set(peer, { ...before, isNew: false, leads: false });
     }
-  };
-  let isAsking = false;
-  for (;;) {
-    if (!isAsking) {
-      isAsking = true;
-      void catchUp();
+    this.#asking.delete(peer);
+    this.#consider();
+  }
+
+  #consider(): void {
+    const voters = this.#voters();
+    const answers = [...this.#answers].filter(([peer]) => voters.has(peer)).map(([, said]) => said);
+    const fresh = answers.filter(({ isNew }) => isNew).length;
+    if (this.#context.mayBeNew && 2 * (fresh + 1) > voters.size + 1) this.#end ??= 'new';
+    const newest = Math.max(0, ...answers.map(({ term }) => term));
+    const isLed = answers.some(({ leads, term }) => leads && term === newest);
+    const isHeard = voters.size + 1 < ALL_HEARD_FROM || answers.length === voters.size;
+    if (!isLed || !isHeard || newest < this.#informedTerm) return;
+    this.#informedTerm = newest;
+    this.#context.leaderKnows(newest);
+    if (!this.#isCatchingUp) void this.#catchUp(newest);
+  }
+
+  async #catchUp(term: number): Promise<void> {
+    this.#isCatchingUp = true;
+    try {
+      await this.#context.caughtUp();
+      // Of a later term: that leader may still count on what is lost.
+      if (this.#context.term() === term) this.#end ??= 'caught-up';
+    } catch {
+      // No leader any more: begun again with the next one.
     }
-    const answers = context.peers.map(async (peer) => {
-      if (await context.ask(peer)) fresh.add(peer);
-      else fresh.delete(peer);
-    });
-    await Promise.allSettled(answers);
-    if (outcome !== undefined) return outcome;
-    if (2 * (fresh.size + 1) > context.peers.length + 1) return 'new';
-    await context.pause();
+    this.#isCatchingUp = false;
   }
 }

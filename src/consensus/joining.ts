@@ -1,0 +1,152 @@
+/**
+ * Puts a node on probation where its folder says so, answers others that are, and ends it: the I/O around
+ * `replica/probation.ts`.
+ */
+import { sleep } from '../core/abort.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Disk } from '../core/disk.ts';
+import { QuorateError } from '../core/errors.ts';
+import type { Core } from './core.ts';
+import type { ReplicaEvents } from './replica/options.ts';
+import {
+  type ProbationContext,
+  type ProbationCore,
+  probation,
+  type Standing,
+} from './replica/probation.ts';
+import type { Replica } from './replica/replica.ts';
+import type { Storage } from './storage.ts';
+import type { Transport } from './transport.ts';
+import type { Configuration, NodeId } from './types.ts';
+import { type JoiningMarker, putJoiningMarker, readJoiningMarker } from './wal/joining.ts';
+
+/**
+ * The call with which a node on probation asks a peer how it stands: its id, a space, and the term whose
+ * leader knows of it already. A leader of another term forgets what it acknowledged. The answer is JSON.
+ */
+const STANDING = 'standing';
+
+/** A node is on probation from the first start in its folder, or from damage, until it is told otherwise. */
+export async function joiningMarker(
+  disk: Disk,
+  dataDir: string,
+  { recovered }: Storage,
+  newLength: number,
+): Promise<JoiningMarker | undefined> {
+  const found = await readJoiningMarker(disk, dataDir);
+  if (found !== undefined) return found;
+  // Also where a crash came between the first record of the log and the marker.
+  const isNew =
+    recovered.snapshot === undefined &&
+    recovered.entries.length === newLength &&
+    recovered.hardState.term === 1;
+  return isNew ? putJoiningMarker(disk, dataDir, false) : undefined;
+}
+
+/** What a node tells of itself to one on probation. */
+export interface StandingSource {
+  readonly core: Core;
+  readonly configuration: () => Configuration;
+  /** Entries of a log that holds only the first members. -1: this log is not new, whatever it holds. */
+  readonly newLength: number;
+}
+
+/** `events` that answer peers on probation before the owner is asked. */
+export function answeringStanding(events: ReplicaEvents, source: StandingSource): ReplicaEvents {
+  return {
+    ...events,
+    onCall: (method, payload) => {
+      if (method === STANDING) return Promise.resolve(standing(source, payload));
+      if (events.onCall !== undefined) return events.onCall(method, payload);
+      throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);
+    },
+  };
+}
+
+function standing(
+  { core, configuration, newLength }: StandingSource,
+  payload: Uint8Array,
+): Uint8Array {
+  const [id = '', informed = ''] = Buffer.from(payload).toString('latin1').split(' ');
+  const { role, term, lastIndex } = core.status();
+  const leads = role === 'leader';
+  if (leads && Number(informed) !== term) core.lost(id);
+  const { voters, joint } = configuration();
+  const answer: Standing = {
+    isNew: lastIndex === newLength,
+    term,
+    leads,
+    voters: [...new Set([...voters, ...(joint?.outgoing ?? [])])],
+  };
+  return Buffer.from(JSON.stringify(answer));
+}
+
+function decodeStanding(payload: Uint8Array): Standing {
+  const parsed: unknown = JSON.parse(Buffer.from(payload).toString());
+  const { isNew, term, leads, voters } = (parsed ?? {}) as Partial<Standing>;
+  const isValid = Number.isSafeInteger(term) && Array.isArray(voters);
+  if (!isValid) throw new QuorateError('ERR_PROTOCOL', 'a peer said in no known way how it stands');
+  return { isNew: isNew === true, term: term!, leads: leads === true, voters: voters!.map(String) };
+}
+
+/** What a probation works with. */
+export interface ProbationParts<Result> {
+  readonly core: ProbationCore;
+  readonly replica: Replica<Result>;
+  readonly storage: Storage;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly marker: JoiningMarker;
+  /** The other nodes, until the log says who they are. */
+  readonly peers: readonly NodeId[];
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal;
+  readonly log: ((level: 'info' | 'error', text: string) => void) | undefined;
+}
+
+/** Serves the probation in the background. */
+export function serveProbation<Result>(parts: ProbationParts<Result>): void {
+  endProbation(parts).catch((error) => parts.log?.('error', `still without a vote: ${error}`));
+}
+
+async function endProbation<Result>(parts: ProbationParts<Result>): Promise<void> {
+  const { core, replica, storage, marker, log } = parts;
+  const reason = await probation(contextOf(parts));
+  if (reason === 'closed' || parts.signal.aborted) return;
+  // In this order: a crash before the last step begins a probation again, one after it leaves a member
+  // that gave no vote it does not remember.
+  const abstention = core.end();
+  await new Promise<void>((resolve, reject) => {
+    storage.persist({ hardState: abstention, entries: [] }, (error) =>
+      error === undefined ? resolve() : reject(error),
+    );
+  });
+  await marker.remove();
+  if (reason === 'new') return;
+  const how = marker.isDamaged ? 'lost a part of its log' : 'came with an empty folder';
+  log?.('info', `${replica.id} ${how}; has caught up, votes from now on`);
+}
+
+function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
+  const { core, replica, transport, clock, marker, peers, signal } = parts;
+  const { electionMs, heartbeatMs } = replica.settings;
+  return {
+    id: replica.id,
+    peers() {
+      const { voters, joint } = replica.members.configuration();
+      return voters.length === 0 ? peers : [...voters, ...(joint?.outgoing ?? [])];
+    },
+    mayBeNew: !marker.isDamaged,
+    async ask(peer, informedTerm) {
+      const question = Buffer.from(`${replica.id} ${informedTerm}`, 'latin1');
+      return decodeStanding(await transport.call(peer, STANDING, question, electionMs));
+    },
+    leaderKnows: (term) => core.leaderKnows(term),
+    caughtUp: () => replica.readBarrier(),
+    term: () => core.status().term,
+    async pause() {
+      await sleep(clock, heartbeatMs, signal).catch(() => undefined);
+      return !signal.aborted;
+    },
+  };
+}
