@@ -1,0 +1,203 @@
+/**
+ * The acceptor and learner of every slot: what it accepts of a leader (phase 2b), what it reports to a
+ * candidate (phase 1b), how it finds out what is chosen, and snapshots.
+ *
+ * Accepts may come in any order within a window: a lost one leaves a hole, which the leader is told of.
+ * What is chosen is learned from the leader's commit index: up to there, a slot that was accepted in that
+ * leader's own ballot holds what is chosen, since a leader proposes nothing else where a value is chosen.
+ */
+import { assert } from '../../core/assert.ts';
+import { QuorateError } from '../../core/errors.ts';
+import { MessageType, type PeerMessage } from '../messages.ts';
+import { draft } from '../raft/draft.ts';
+import type { Outbox } from '../raft/outbox.ts';
+import type { Configuration, Entry, NodeId, SnapshotMetadata } from '../types.ts';
+import type { PaxosDurability } from './durability.ts';
+import type { PaxosLog } from './log.ts';
+import { isValue, toRecord } from './slot.ts';
+
+export class Acceptor {
+  readonly #id: NodeId;
+  readonly #log: PaxosLog;
+  readonly #durability: PaxosDurability;
+  readonly #outbox: Outbox;
+  /** Slots that may be accepted ahead of what is chosen. Beyond, accepts are dropped and asked for again. */
+  readonly #maxAhead: number;
+  /** All up to here is chosen, or accepted in the present ballot. */
+  #match: number;
+  #installing: SnapshotMetadata | undefined;
+  #isHandedOut: boolean;
+
+  constructor(
+    id: NodeId,
+    log: PaxosLog,
+    durability: PaxosDurability,
+    outbox: Outbox,
+    maxAhead: number,
+  ) {
+    this.#id = id;
+    this.#log = log;
+    this.#durability = durability;
+    this.#outbox = outbox;
+    this.#maxAhead = maxAhead;
+    this.#match = log.commit;
+    this.#installing = undefined;
+    this.#isHandedOut = false;
+  }
+
+  get match(): number {
+    return this.#match;
+  }
+
+  /** The log is about to be replaced: until then it accepts nothing, and the node does not campaign. */
+  get isInstalling(): boolean {
+    return this.#installing !== undefined;
+  }
+
+  get isInstallDue(): boolean {
+    return this.#installing !== undefined && !this.#isHandedOut;
+  }
+
+  /** The snapshot to install, once. */
+  takeInstall(): SnapshotMetadata | undefined {
+    if (this.#isHandedOut) return undefined;
+    this.#isHandedOut = this.#installing !== undefined;
+    return this.#installing;
+  }
+
+  /** Another ballot was promised: what was accepted in older ones counts only where it is chosen. */
+  beginBallot(ballot: number): void {
+    this.#match = this.#log.commit;
+    this.#durability.beginBallot(this.#log.commit);
+    this.#advance(ballot);
+  }
+
+  /** After a restart: `ballot` was promised before, and part of it accepted. All of it is durable. */
+  resume(ballot: number): void {
+    this.#advance(ballot);
+    this.#durability.installed(this.#match);
+  }
+
+  #advance(ballot: number): void {
+    while (this.#log.ballotAt(this.#match + 1) === ballot) this.#match += 1;
+  }
+
+  // Phase one
+
+  /**
+   * The promise, with one page of what was accepted. The candidate asks for the next page by preparing
+   * again from behind it. Nothing older than what is still in the log can be reported: a candidate that
+   * lacks it must catch up first.
+   */
+  promise(prepare: PeerMessage, maxBytes: number): void {
+    const reply = draft(MessageType.promise, this.#id, prepare.from, prepare.term);
+    reply.index = prepare.index;
+    reply.hintIndex = this.#log.lastIndex;
+    reply.commit = this.#log.commit;
+    reply.entries = this.#log.slice(prepare.index, this.#log.lastIndex, maxBytes).map(toRecord);
+    this.#outbox.send(reply);
+  }
+
+  /** Whether a candidate that knows all before `index` to be chosen can be told of all the rest. */
+  canReportFrom(index: number): boolean {
+    return index > this.#log.offset;
+  }
+
+  // Phase two
+
+  /** A value that this node proposes itself, in `ballot`. */
+  acceptOwn(ballot: number, value: Entry): void {
+    this.#log.accept(ballot, value);
+    this.#durability.slotsDirty = true;
+    this.#advance(ballot);
+  }
+
+  onAccept(accept: PeerMessage): void {
+    // The leader will send again what is needed after the snapshot.
+    if (this.#installing !== undefined || !isWellFormed(accept)) return;
+    const { term: ballot, entries } = accept;
+    const log = this.#log;
+    const furthest = log.commit + this.#maxAhead;
+    for (const value of entries) {
+      const { index } = value;
+      if (index <= log.commit || index > furthest || log.ballotAt(index) === ballot) continue;
+      log.accept(ballot, value);
+      this.#durability.slotsDirty = true;
+    }
+    this.#advance(ballot);
+    log.commitTo(Math.min(accept.commit, this.#match));
+    if (this.#match < accept.index + entries.length) this.#reportHole(accept);
+    else this.acknowledge(accept.from, ballot);
+  }
+
+  /** Promises all up to the match: leaves when that is durable. */
+  acknowledge(to: NodeId, ballot: number): void {
+    const reply = draft(MessageType.accepted, this.#id, to, ballot);
+    reply.index = this.#match;
+    this.#outbox.sendDurable(reply, this.#match);
+  }
+
+  #reportHole(accept: PeerMessage): void {
+    const reply = draft(MessageType.accepted, this.#id, accept.from, accept.term);
+    reply.reject = true;
+    reply.index = this.#match;
+    let end = this.#match + 1;
+    const sent = accept.index + accept.entries.length;
+    while (end < sent && this.#log.ballotAt(end + 1) !== accept.term) end += 1;
+    reply.hintIndex = end;
+    this.#outbox.send(reply);
+  }
+
+  onHeartbeat(heartbeat: PeerMessage): void {
+    if (this.#installing === undefined) {
+      // A leader tells us only of what we have promised to hold.
+      if (heartbeat.commit > this.#log.lastIndex) {
+        throw new QuorateError(
+          'ERR_CORRUPT',
+          `the leader holds our promise of slot ${heartbeat.commit}, but our log ends at ${this.#log.lastIndex}: ` +
+            'the data directory was lost or replaced; start this node with an empty one',
+        );
+      }
+      this.#log.commitTo(Math.min(heartbeat.commit, this.#match));
+    }
+    const reply = draft(MessageType.heartbeatReply, this.#id, heartbeat.from, heartbeat.term);
+    reply.context = heartbeat.context;
+    this.#outbox.send(reply);
+  }
+
+  // Snapshots
+
+  /** The whole of a snapshot has arrived; `configuration` stands in until the snapshot's own is read. */
+  onSnapshot(message: PeerMessage, configuration: Configuration): void {
+    if (this.#installing !== undefined) return;
+    const { index, logTerm: term } = message;
+    if (index <= this.#log.commit) {
+      this.acknowledge(message.from, message.term);
+      return;
+    }
+    this.#installing = { index, term, configuration };
+    this.#isHandedOut = false;
+  }
+
+  onInstalled(index: number, term: number, ballot: number): void {
+    assert(this.#isHandedOut, 'only a snapshot that was handed out is installed');
+    assert(this.#installing?.index === index, 'the snapshot handed out is the one installed');
+    assert(this.#installing.term === term, 'the snapshot handed out is the one installed');
+    this.#installing = undefined;
+    this.#isHandedOut = false;
+    this.#log.reset(index, term);
+    this.#match = Math.max(this.#match, index);
+    this.#advance(ballot);
+    this.#durability.installed(index);
+  }
+}
+
+/** Never trust the wire: slots follow each other and no value is of a ballot that has not begun. */
+function isWellFormed(accept: PeerMessage): boolean {
+  let index = accept.index;
+  for (const value of accept.entries) {
+    index += 1;
+    if (value.index !== index || value.term > accept.term || !isValue(value)) return false;
+  }
+  return true;
+}
