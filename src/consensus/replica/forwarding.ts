@@ -5,7 +5,13 @@ import type { Refusal } from '../core.ts';
 /** What became of one forwarded proposal. */
 export type Placement = { readonly index: number; readonly term: number } | Refusal;
 
-const REFUSALS: readonly Refusal[] = ['no-leader', 'not-leader', 'busy', 'transferring'];
+const REFUSALS: readonly Refusal[] = [
+  'no-leader',
+  'not-leader',
+  'busy',
+  'transferring',
+  'changing',
+];
 
 /** count, then length and bytes of each. */
 export function encodeForward(proposals: readonly { readonly data: Uint8Array }[]): Buffer {

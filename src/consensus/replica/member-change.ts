@@ -132,10 +132,10 @@ function stepOf(type: number, node: bigint, context: unknown): MemberStep | unde
   switch (type) {
     case ConfChangeType.addNode:
       if (isPromote === true) return { kind: 'promote', id };
-      return { kind: 'add', member: { id, name, peerUrls, learner: false } };
+      return { kind: 'add', member: reachable({ id, name, peerUrls, learner: false }) };
     case ConfChangeType.addLearner:
       if (isDemote === true) return { kind: 'demote', id };
-      return { kind: 'add', member: { id, name, peerUrls, learner: true } };
+      return { kind: 'add', member: reachable({ id, name, peerUrls, learner: true }) };
     case ConfChangeType.removeNode:
       return { kind: 'remove', id };
     case ConfChangeType.updateNode:
@@ -143,6 +143,11 @@ function stepOf(type: number, node: bigint, context: unknown): MemberStep | unde
     default:
       throw new UnknownKind(`configuration change of type ${type}`);
   }
+}
+
+function reachable(member: MemberInfo): MemberInfo {
+  if (member.peerUrls.length === 0) throw new Error(`member ${member.id} has no peer URL`);
+  return member;
 }
 
 function singleOf(step: MemberStep): { type: number; nodeId: bigint } {

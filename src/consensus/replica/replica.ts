@@ -14,15 +14,17 @@ import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
 import type { Entry, NodeId, Role, SnapshotMetadata } from '../types.ts';
-import { EntryType, NO_NODE } from '../types.ts';
+import { NO_NODE } from '../types.ts';
 import { notLeading, stopped } from './errors.ts';
 import { decodeForward } from './forwarding.ts';
 import { HandOver } from './hand-over.ts';
-import type { MemberChange } from './member-change.ts';
-import type { MemberInfo, Members } from './members.ts';
+import type { MemberChange, MemberInfo } from './member-change.ts';
+import type { Members } from './members.ts';
 import type { ProposeOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './options.ts';
+import { OutgoingSnapshots } from './outgoing-snapshots.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
+import { CHANGE_MEMBERS, Reconfiguration } from './reconfiguration.ts';
 import { Retention } from './retention.ts';
 import type { ReplicaSettings } from './settings.ts';
 import { Snapshots } from './snapshots.ts';
@@ -54,6 +56,8 @@ export class Replica<Result> {
   readonly #snapshots: Snapshots<Result>;
   readonly #retention: Retention;
   readonly #handOver: HandOver;
+  readonly #changes: Reconfiguration;
+  readonly #outgoing: OutgoingSnapshots;
   #cancelTick: Cancel | undefined;
   #scheduled = false;
   #applied = 0;
@@ -86,13 +90,29 @@ export class Replica<Result> {
     this.#submission = new Submission({ core, transport, settings }, this.#proposals);
     this.#retention = new Retention(settings);
     this.#snapshots = new Snapshots(storage, machine, members, settings);
-    this.#handOver = new HandOver({
-      ...{ id, core, transport, clock, settings },
+    const context = {
+      ...{ id, core, transport, clock, settings, members },
+      applied: () => ({ index: this.#applied, term: core.termAt(this.#applied) }),
       leader: () => this.#leader,
+      isLeading: () => this.#leading,
+      isStarted: this.#events.isStarted,
       wake: () => this.#wake(),
       requireRunning: () => {
         if (this.#stopped !== undefined) throw this.#stopped;
       },
+    };
+    this.#handOver = new HandOver(context);
+    this.#changes = new Reconfiguration(context);
+    const snapshots = this.#snapshots;
+    const retention = this.#retention;
+    this.#outgoing = new OutgoingSnapshots({
+      ...{ core, storage, transport, members, snapshots, retention },
+      applied: () => this.#applied,
+      term: () => this.#term,
+      isStopped: () => this.#stopped !== undefined,
+      wake: () => this.#wake(),
+      drive: (change) => this.#drive(change),
+      fail: (error) => this.#fail(error),
     });
   }
 
@@ -100,12 +120,13 @@ export class Replica<Result> {
   async start(): Promise<void> {
     this.#storage.forgetEntries();
     await this.#snapshots.restore();
-    if (this.members.list().length > 0) this.#core.configure(this.members.configuration());
+    this.#changes.restored(this.#applied);
     await this.#transport.start({
       onMessage: (message) => this.#receive(message),
       onCall: (from, method, payload) => this.#answer(from, method, payload),
       onSnapshot: (message, metadata, chunks) => this.#receiveSnapshot(message, metadata, chunks),
       onUnreachable: (peer) => this.#drive(() => this.#core.unreachable(peer)),
+      onRemoved: () => this.#removed(),
     });
     this.#cancelTick = this.#clock.every(this.settings.heartbeatMs, () => this.#tick());
     this.#turn();
@@ -198,10 +219,10 @@ export class Replica<Result> {
    * `ERR_CLOSED`, or the signal's reason.
    */
   changeMembers(
-    _changes: readonly MemberChange[],
-    _options: WaitOptions = {},
+    changes: readonly MemberChange[],
+    options: WaitOptions = {},
   ): Promise<readonly MemberInfo[]> {
-    return Promise.reject(new QuorateError('ERR_UNSUPPORTED', 'members cannot be changed yet'));
+    return this.#changes.change(changes, options);
   }
 
   /** How this replica stands now. No I/O. */
@@ -245,6 +266,7 @@ export class Replica<Result> {
     this.#drive(() => this.#core.tick());
     this.#proposals.expire(now, noLeader);
     this.#reads.expire(now, noLeader);
+    if (this.#changes.tick(this.#role === 'leader')) this.#removed();
   }
 
   #receive(message: PeerMessage): void {
@@ -279,6 +301,7 @@ export class Replica<Result> {
       // The core broke halfway: some may be in the log.
       return placements ?? Promise.reject(stopped(this.#stopped!, 'unknown'));
     }
+    if (method === CHANGE_MEMBERS) return this.#changes.answer(payload);
     if (this.#events.onCall === undefined) {
       throw new QuorateError('ERR_UNSUPPORTED', `this node does not answer '${method}'`);
     }
@@ -321,17 +344,27 @@ export class Replica<Result> {
       if (!this.#reads.idle) this.#reads.submit((context) => this.#core.readIndex(context));
       const appliedBefore = this.#applied;
       if (this.#core.hasEffects()) this.#perform(this.#core.take());
+      this.#settleChanges();
       if (this.#applied !== appliedBefore) {
         this.#reads.applied(this.#applied);
         this.#events.onApplied?.();
       }
       const keepFrom = this.#retention.dropBefore(this.#applied, this.#core);
       if (keepFrom !== undefined) this.#core.compact(this.#applied, keepFrom);
-      if (!this.#installing && this.#snapshots.due(this.#clock.now())) void this.#takeSnapshot();
+      if (!this.#installing && this.#snapshots.due(this.#clock.now())) void this.#outgoing.take();
       if (this.#core.hasEffects()) this.#wake();
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Whoever asked for a change hears of it when the disk knows that it is committed. */
+  #settleChanges(): void {
+    this.#changes.tellTransport();
+    const settle = this.#changes.takeSettling();
+    if (settle === undefined) return;
+    if (this.#core.hasEffects()) this.#perform(this.#core.take());
+    this.#storage.persist({ hardState: undefined, entries: [] }, settle);
   }
 
   #perform(effects: Effects): void {
@@ -345,7 +378,7 @@ export class Replica<Result> {
       this.#reads.answered(read.context, read.index, this.#applied);
     }
     for (const context of effects.droppedReads) this.#reads.dropped(context);
-    for (const wanted of effects.snapshotsWanted) this.#sendSnapshot(wanted);
+    for (const wanted of effects.snapshotsWanted) this.#outgoing.send(wanted);
   }
 
   /** On their way before this turn does anything else: the followers' disks work while ours does. */
@@ -377,10 +410,8 @@ export class Replica<Result> {
 
   #apply(entry: Entry): void {
     let result: Result | undefined;
-    if (entry.type === EntryType.configChange) {
-      this.members.apply(entry);
-      this.#core.configure(this.members.configuration());
-    } else if (entry.data.length > 0) {
+    const isChange = this.#changes.applied(entry);
+    if (!isChange && entry.data.length > 0) {
       result = this.#machine.apply(entry.data, entry.index);
     }
     this.#applied = entry.index;
@@ -407,49 +438,6 @@ export class Replica<Result> {
 
   // ---- snapshots ---------------------------------------------------------------------------
 
-  /** Whether there is a snapshot of the state as of now; `false` where a received one overtook it. */
-  async #takeSnapshot(): Promise<boolean> {
-    try {
-      const taken = await this.#snapshots.take({
-        index: this.#applied,
-        term: this.#core.termAt(this.#applied),
-        configuration: this.members.configuration(),
-      });
-      if (taken && this.#stopped === undefined) {
-        this.#storage.release(this.#snapshots.releasable());
-        this.#wake();
-      }
-      return taken;
-    } catch (error) {
-      this.#fail(error);
-      return false;
-    }
-  }
-
-  #sendSnapshot(wanted: PeerMessage): void {
-    const sent = (ok: boolean): void => {
-      if (!ok) this.#retention.release(wanted.to);
-      // Of another term's stream, the peer's progress knows nothing.
-      if (wanted.term === this.#term) this.#drive(() => this.#core.snapshotSent(wanted.to, ok));
-    };
-    this.#snapshotFor(wanted).then(
-      () => sent(true),
-      () => sent(false),
-    );
-  }
-
-  /** Sends the newest snapshot, made now where that is older than the log we still hold. */
-  async #snapshotFor(wanted: PeerMessage): Promise<void> {
-    const { newestIndex } = this.#snapshots;
-    const isUsable = newestIndex >= this.#core.status().firstIndex - 1;
-    this.#retention.hold(wanted.to, isUsable ? newestIndex : this.#applied);
-    if (!isUsable && (this.#snapshots.busy || !(await this.#takeSnapshot()))) {
-      throw new QuorateError('ERR_BUSY', 'another snapshot is under way', { retryable: true });
-    }
-    const { message, metadata, chunks } = this.#snapshots.toSend(wanted);
-    await this.#transport.sendSnapshot(message, metadata, chunks);
-  }
-
   #install(metadata: SnapshotMetadata): void {
     this.#installing = true;
     this.#snapshots
@@ -464,7 +452,7 @@ export class Replica<Result> {
     this.#applied = metadata.index;
     this.#retention.reset();
     this.#core.snapshotInstalled(metadata);
-    this.#core.configure(this.members.configuration());
+    this.#changes.restored(metadata.index);
     this.#proposals.skippedTo(metadata.index, metadata.term);
     this.#reads.applied(metadata.index);
     this.#events.onApplied?.();
@@ -472,6 +460,12 @@ export class Replica<Result> {
   }
 
   // ---- the end -----------------------------------------------------------------------------
+
+  #removed(): void {
+    if (this.#stopped !== undefined) return;
+    this.#stop(new QuorateError('ERR_CLOSED', 'this node was removed from the cluster'));
+    this.#events.onRemoved?.();
+  }
 
   #fail(cause: unknown): void {
     if (this.#stopped !== undefined) return;
@@ -491,5 +485,6 @@ export class Replica<Result> {
     }
     this.#proposals.rejectAll((sent) => stopped(why, sent ? 'unknown' : 'not-applied'));
     this.#reads.rejectAll(this.#stopped);
+    this.#changes.end();
   }
 }
