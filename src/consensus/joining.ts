@@ -35,11 +35,12 @@ export async function joiningMarker(
 ): Promise<JoiningMarker | undefined> {
   const found = await readJoiningMarker(disk, dataDir);
   if (found !== undefined) return found;
-  // Also where a crash came between the first record of the log and the marker.
+  // Also where a crash came between the first record of the log and the marker. A node that joins has
+  // nothing in its log, and no term.
   const isNew =
     recovered.snapshot === undefined &&
     recovered.entries.length === newLength &&
-    recovered.hardState.term === 1;
+    recovered.hardState.term === (newLength === 0 ? 0 : 1);
   return isNew ? putJoiningMarker(disk, dataDir, false) : undefined;
 }
 

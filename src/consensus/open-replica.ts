@@ -7,13 +7,14 @@ import type { Core } from './core.ts';
 import { answeringStanding, joiningMarker, serveProbation } from './joining.ts';
 import { initialMembers, missing, ownMember, type ReplicaPlace, requirePlace } from './place.ts';
 import { RaftCore } from './raft/raft.ts';
-import { bootstrapEntries, clusterIdOf, Members } from './replica/members.ts';
+import { Members } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
 import { ProbationCore } from './replica/probation.ts';
 import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
+import { describeCluster, type Seat, seatOfLog, takeSeat } from './seat.ts';
 import type { StateMachine } from './state-machine.ts';
-import type { RecoveredState, Storage } from './storage.ts';
+import type { Identity, RecoveredState, Storage } from './storage.ts';
 import type { PeerSockets } from './transport/sockets.ts';
 import { tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
@@ -50,9 +51,9 @@ export interface OpenReplicaOptions<Result>
 /** A running replica with the ids it goes by. */
 export interface OpenedReplica<Result> {
   readonly replica: Replica<Result>;
-  /** 16 hex digits, made of this node's peer URLs and the cluster token. */
+  /** 16 hex digits, made of this node's peer URLs, the cluster token and, where it was added later, the time. */
   readonly nodeId: NodeId;
-  /** 16 hex digits, made of all nodes' ids: the same on every node. */
+  /** 16 hex digits, made of the first nodes' ids: the same on every node. */
   readonly clusterId: NodeId;
 }
 
@@ -62,7 +63,8 @@ export interface OpenedReplica<Result> {
  *
  * Resolves when the data folder is read and the node listens; it may not know a leader yet.
  * Rejects with `ERR_INVALID_ARGUMENT`, `ERR_DATA_DIR_LOCKED`, `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT`
- * or `ERR_ADDRESS_IN_USE`; nothing stays open then.
+ * or `ERR_ADDRESS_IN_USE`, with `join` also with `ERR_UNAVAILABLE` (no member answers) or
+ * `ERR_MEMBER_NOT_FOUND` (this node was not added); nothing stays open then.
  *
  * @example
  * ```ts
@@ -82,41 +84,32 @@ export async function openReplica<Result>(
   const clock = options.clock ?? systemClock;
   const disk = options.disk ?? nodeDisk;
   const random = options.random ?? systemRandom;
-  const clusterId = clusterIdOf(members.map((member) => member.id));
-  const bootstrap = bootstrapEntries(members);
-  const storage = await openDiskStorage({
-    disk,
-    folder: options.dataDir,
-    identity: { clusterId, nodeId: own.id },
-    bootstrap: { entries: bootstrap, hardState: { term: 1, vote: '', commit: bootstrap.length } },
-    fsync: options.fsync ?? true,
-    ...(options.segmentBytes === undefined
-      ? {}
-      : { settings: { segmentBytes: options.segmentBytes } }),
-    onDamage: members.length > 1 ? 'keep-sound-part' : 'refuse',
-    onWarning: (text) => options.log?.('warn', text),
-  });
+  const surroundings = { disk, clock, random, sockets: options.sockets, defer: options.defer };
+  const taken = await takeSeat(options, members, own, surroundings);
+  const { nodeId, clusterId } = taken.identity;
+  const storage = await openStorage(options, disk, taken);
   const stopping = new AbortController();
   let transport: Transport | undefined;
   try {
+    const seat = await seatOfLog(taken, options, own, storage, surroundings);
+    const known = new Members();
     transport =
       options.transport ??
-      openTransport(options, own.id, clusterId, clock, random, settings.electionMs);
+      openTransport(options, seat.identity, settings.electionMs, () =>
+        describeCluster(clusterId, known.list()),
+      );
     if (options.wrapTransport !== undefined) transport = options.wrapTransport(transport);
-    transport.setPeers(
-      new Map(members.filter((m) => m.id !== own.id).map((m) => [m.id, m.peerUrls] as const)),
-    );
-    const peers = members.filter((member) => member.id !== own.id).map((member) => member.id);
+    const others = seat.members.filter((member) => member.id !== nodeId);
+    transport.setPeers(new Map(others.map((m) => [m.id, m.peerUrls] as const)), new Set());
+    const peers = others.filter((member) => !member.learner).map((member) => member.id);
+    const newLength = seat.bootstrap?.entries.length ?? 0;
     const marker =
-      peers.length > 0
-        ? await joiningMarker(disk, options.dataDir, storage, bootstrap.length)
-        : undefined;
+      peers.length > 0 ? await joiningMarker(disk, options.dataDir, storage, newLength) : undefined;
     const wrapCore = options.wrapCore ?? unchanged;
-    const raft = wrapCore(raftCore(own.id, storage, settings, random), storage.recovered);
-    const core = marker === undefined ? raft : new ProbationCore(raft, own.id);
-    const known = new Members();
+    const raft = wrapCore(raftCore(nodeId, storage, settings, random), storage.recovered);
+    const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
     const replica = new Replica<Result>({
-      id: own.id,
+      id: nodeId,
       core,
       storage,
       transport,
@@ -128,7 +121,7 @@ export async function openReplica<Result>(
       events: answeringStanding(options.events ?? {}, {
         core,
         configuration: () => known.configuration(),
-        newLength: marker?.isDamaged === true ? -1 : bootstrap.length,
+        newLength: marker?.isDamaged === true || seat.bootstrap === undefined ? -1 : newLength,
       }),
       onStop: () => stopping.abort(),
     });
@@ -138,7 +131,7 @@ export async function openReplica<Result>(
       const { signal } = stopping;
       serveProbation({ core, replica, storage, transport, clock, marker, peers, signal, log });
     }
-    return { replica, nodeId: own.id, clusterId };
+    return { replica, nodeId, clusterId };
   } catch (error) {
     await transport?.close();
     await storage.close();
@@ -150,22 +143,43 @@ function unchanged(core: Core): Core {
   return core;
 }
 
+function openStorage(
+  options: ReplicaPlace & ReplicaSurroundings,
+  disk: Disk,
+  { identity, bootstrap }: Seat,
+): Promise<Storage> {
+  const { dataDir, fsync = true, segmentBytes, log } = options;
+  // Of a node that founded its cluster alone there is no other copy.
+  const isAlone = bootstrap?.entries.length === 1;
+  return openDiskStorage({
+    disk,
+    folder: dataDir,
+    identity,
+    fsync,
+    ...(bootstrap === undefined ? {} : { bootstrap }),
+    ...(segmentBytes === undefined ? {} : { settings: { segmentBytes } }),
+    onDamage: isAlone ? 'refuse' : 'keep-sound-part',
+    onWarning: (text) => log?.('warn', text),
+  });
+}
+
 function openTransport(
   options: ReplicaPlace & ReplicaSurroundings,
-  id: NodeId,
-  clusterId: NodeId,
-  clock: Clock,
-  random: Random,
+  { nodeId, clusterId }: Identity,
   electionMs: number,
+  describe: () => Uint8Array,
 ): Transport {
   const own = options.peers[options.name]!;
+  const advertisedUrls = typeof own === 'string' ? [own] : own;
   return tcpTransport({
-    id,
+    id: nodeId,
     clusterId,
-    listenUrls: options.listenPeerUrls ?? (typeof own === 'string' ? [own] : own),
+    listenUrls: options.listenPeerUrls ?? advertisedUrls,
+    advertisedUrls,
+    describeCluster: describe,
     tls: options.peerTls,
-    clock,
-    random,
+    clock: options.clock ?? systemClock,
+    random: options.random ?? systemRandom,
     log: (level, text) => options.log?.(level, text),
     settings: { deadAfterMs: 2 * electionMs },
     ...(options.sockets === undefined ? {} : { sockets: options.sockets }),

@@ -19,11 +19,6 @@ export interface TransportHandlers {
   ): Promise<void>;
   /** The peer's connection broke or its queue is full: a message to it was dropped. */
   onUnreachable(peer: NodeId): void;
-  /**
-   * What to tell a node that has no id yet and asks who the members are (see `askMembers`).
-   * @defaultValue nothing: it is turned away
-   */
-  readonly onAskedForMembers?: (() => Uint8Array) | undefined;
   /** A peer says that this node was removed from the cluster. Told once. */
   readonly onRemoved?: (() => void) | undefined;
 }

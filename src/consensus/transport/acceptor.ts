@@ -92,7 +92,7 @@ class Inbound {
 
   /** To one that is no peer yet: it gets this answer and nothing else. */
   #tellMembers(): void {
-    const members = this.#context.handlers.onAskedForMembers?.();
+    const members = this.#context.describeCluster?.();
     if (members === undefined) {
       throw new QuorateError('ERR_PROTOCOL', 'it asks for members, which nobody here can tell');
     }

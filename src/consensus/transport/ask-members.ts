@@ -17,7 +17,7 @@ export type AskOptions = Pick<
 >;
 
 /**
- * What the member at `url` answers in `onAskedForMembers`. Rejects with `ERR_UNAVAILABLE` where it
+ * What the member at `url` answers: see `describeCluster` of its transport. Rejects with `ERR_UNAVAILABLE` where it
  * cannot be reached, `ERR_TIMEOUT` where no answer comes, `ERR_PROTOCOL` where it is no member.
  */
 export function askMembers(url: string, options: AskOptions): Promise<Uint8Array> {

@@ -32,6 +32,7 @@ export function createContext(
     clusterId: options.clusterId,
     incarnation: random.id63().toString(16).padStart(16, '0'),
     advertisedUrls: options.advertisedUrls ?? [],
+    describeCluster: options.describeCluster,
     tls: options.tls === undefined ? undefined : readTlsFiles(options.tls),
     clock,
     random,

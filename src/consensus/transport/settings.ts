@@ -104,6 +104,11 @@ export interface TcpTransportOptions {
   readonly listenUrls: readonly string[];
   /** Where peers reach this node: told to those that do not know it yet. @defaultValue nothing is told */
   readonly advertisedUrls?: readonly string[] | undefined;
+  /**
+   * What a node is told that has no id yet and asks who the members are (see `askMembers`).
+   * @defaultValue nothing: it is turned away
+   */
+  readonly describeCluster?: (() => Uint8Array) | undefined;
   /** Needed where a URL, ours or a peer's, begins with `https`. */
   readonly tls?: TlsFiles | undefined;
   readonly clock?: Clock;
@@ -135,6 +140,7 @@ export interface TransportContext {
   /** Of this process life, so that peers recognise a restart. */
   readonly incarnation: NodeId;
   readonly advertisedUrls: readonly string[];
+  readonly describeCluster: (() => Uint8Array) | undefined;
   readonly tls: PeerTls | undefined;
   readonly clock: Clock;
   readonly random: Random;

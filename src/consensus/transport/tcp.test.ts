@@ -9,7 +9,7 @@ import type { NodeId } from '../types.ts';
 import { askMembers } from './ask-members.ts';
 import { Channel, decodeHello, encodeHello, encodeWelcome, type Hello } from './codec.ts';
 import { FrameKind, FrameReader, MAGIC, OutFrame, writeFrame } from './frame.ts';
-import type { TransportSettings } from './settings.ts';
+import type { TcpTransportOptions, TransportSettings } from './settings.ts';
 import { type TcpTransport, tcpTransport } from './tcp.ts';
 import { A, B, CLUSTER, Recorder, raftMessage, turn } from './testing.ts';
 
@@ -24,19 +24,16 @@ const opened: (() => Promise<unknown>)[] = [];
 async function open(
   id: NodeId,
   settings: Partial<TransportSettings> = {},
-  listenUrl = 'http://127.0.0.1:0',
-  clock: Clock = systemClock,
-  advertisedUrls: readonly string[] = [],
+  options: Partial<TcpTransportOptions> = {},
 ): Promise<Node> {
   const warnings: string[] = [];
   const transport = tcpTransport({
     id,
     clusterId: CLUSTER,
-    listenUrls: [listenUrl],
-    advertisedUrls,
+    listenUrls: ['http://127.0.0.1:0'],
     settings,
-    clock,
     log: (level, text) => level === 'warn' && warnings.push(text),
+    ...options,
   });
   opened.push(() => transport.close());
   const at = new Recorder();
@@ -50,7 +47,7 @@ async function openAdvertised(id: NodeId): Promise<Node> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   await new Promise((resolve) => server.close(resolve));
-  return open(id, {}, url, systemClock, [url]);
+  return open(id, {}, { listenUrls: [url], advertisedUrls: [url] });
 }
 
 async function openPair(settings: Partial<TransportSettings> = {}): Promise<[Node, Node]> {
@@ -231,7 +228,9 @@ describe('a TCP transport', () => {
 
   it('refuses a port that is taken', async () => {
     const b = await open(B);
-    await assert.rejects(open(A, {}, b.transport.listenUrls[0]), { code: 'ERR_ADDRESS_IN_USE' });
+    await assert.rejects(open(A, {}, { listenUrls: b.transport.listenUrls }), {
+      code: 'ERR_ADDRESS_IN_USE',
+    });
   });
 
   it('refuses ids and URLs that are none', () => {
@@ -251,7 +250,7 @@ describe('a TCP transport', () => {
     const [a, b] = await openPair();
     const [url] = b.transport.listenUrls;
     await b.transport.close();
-    const again = await open(B, {}, url);
+    const again = await open(B, {}, { listenUrls: [url!] });
     again.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
     await connected(again);
     await connected(a);
@@ -307,10 +306,11 @@ describe('a TCP transport', () => {
   });
 
   it('tells who the members are to one that has no id yet', async () => {
-    const a = await open(A);
+    let description: Uint8Array | undefined;
+    const a = await open(A, {}, { describeCluster: () => description! });
     const [url] = a.transport.listenUrls;
     await assert.rejects(askMembers(url!, {}), { code: 'ERR_UNAVAILABLE' });
-    a.at.onAskedForMembers = () => Buffer.from('x'.repeat(5000));
+    description = Buffer.from('x'.repeat(5000));
     assert.equal((await askMembers(url!, {})).length, 5000);
     await a.transport.close();
     await assert.rejects(askMembers(url!, {}), { code: 'ERR_UNAVAILABLE' });
@@ -361,7 +361,7 @@ describe('a TCP transport', () => {
         return () => undefined;
       },
     };
-    const a = await open(A, { deadAfterMs: 1000 }, 'http://127.0.0.1:0', clock);
+    const a = await open(A, { deadAfterMs: 1000 }, { clock });
     const url = await fakePeer(() => undefined);
     a.transport.setPeers(new Map([[B, [url]]]));
     await connected(a);

@@ -42,7 +42,6 @@ export class Recorder implements TransportHandlers {
   snapshot: TransportHandlers['onSnapshot'] = async (_, __, chunks) => {
     for await (const chunk of chunks) void chunk;
   };
-  onAskedForMembers: (() => Uint8Array) | undefined;
   onRemoved: (() => void) | undefined;
   #waiters: (() => void)[] = [];
 
