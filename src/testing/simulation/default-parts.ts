@@ -1,79 +1,75 @@
-/** The parts of a run as `simulate` has them where nobody gives others. */
-import type { Checks, SimulationContext, SimulationParts, Workload } from './parts.ts';
-import { SIMULATOR_VERSION, type Story } from './types.ts';
+/** The parts of a run as the simulator has them: weather, nemesis, clients, checks and healing. */
+import { SimulationChecks } from './checks/simulation-checks.ts';
+import { drawStory } from './draw-story.ts';
+import { FAULT_KINDS } from './faults.ts';
+import { Healing, healMs } from './liveness.ts';
+import { Nemesis } from './nemesis.ts';
+import type { SimulationContext, SimulationParts } from './parts.ts';
+import { weatherValue } from './weather.ts';
+import { ClientWorkload, hostsOf } from './workload/workload.ts';
 
-function drawStory(seed: number, consensus: Story['consensus']): Story {
-  return {
-    version: SIMULATOR_VERSION,
-    seed,
-    consensus,
-    nodes: 3,
-    stormMs: 10_000,
-    clients: 1,
-    weather: {},
-    faults: [],
-  };
+/** What belongs to one run, by its world. */
+const nemeses = new WeakMap<object, Nemesis>();
+
+function nemesisOf(context: SimulationContext): Nemesis {
+  return nemeses.get(context.world)!;
 }
 
-function createChecks(): Checks {
-  return {
-    observer: {},
-    begin: () => undefined,
-    afterEvent: () => undefined,
-    end: () => undefined,
-  };
+function setWeather({ story, cluster }: SimulationContext): void {
+  const value = (name: Parameters<typeof weatherValue>[1]): number =>
+    weatherValue(story.weather, name);
+  Object.assign(cluster.network.weather, {
+    delayMinMs: value('delayMinMs'),
+    delayMeanMs: value('delayMeanMs'),
+    retransmitRate: value('retransmitRate'),
+    corruptRate: value('corruptRate'),
+    splitRate: value('splitRate'),
+    resetRate: value('resetRate'),
+  });
+  Object.assign(cluster.messages, {
+    lossRate: value('lossRate'),
+    duplicateRate: value('duplicateRate'),
+    reorderRate: value('reorderRate'),
+    lateMs: value('lateMs'),
+    lostReplyRate: value('lostReplyRate'),
+  });
+  for (const { disk } of cluster.seats) {
+    Object.assign(disk.weather, {
+      opMeanMs: value('writeMeanMs'),
+      syncMinMs: value('syncMinMs'),
+      syncMeanMs: value('syncMeanMs'),
+    });
+  }
 }
 
-function startWorkload({ world, cluster, story }: SimulationContext): Workload {
-  let stopped = false;
-  const workload = { operations: {} as Record<string, number>, pending: 0, stop: () => undefined };
-  const client = (number: number): void => {
-    if (stopped) return;
-    const lives = cluster.running;
-    const life = lives[number % Math.max(1, lives.length)];
-    if (life === undefined) return void world.after(10, () => client(number));
-    workload.pending += 1;
-    const done = (outcome: string): void => {
-      workload.pending -= 1;
-      workload.operations[outcome] = (workload.operations[outcome] ?? 0) + 1;
-      world.after(10, () => client(number + 1));
-    };
-    const put = life.call(({ kv }) => kv.put(`key-${number % 5}`, `value-${number}`));
-    put.then(
-      () => done('ok'),
-      (error) => done(error.outcome ?? 'error'),
-    );
-  };
-  for (let i = 0; i < story.clients; i++) client(i);
-  return {
-    ...workload,
-    get operations() {
-      return workload.operations;
-    },
-    get pending() {
-      return workload.pending;
-    },
-    stop: () => {
-      stopped = true;
-    },
-  };
-}
-
-/** What `simulate` does. */
+/** The parts of `simulate`. */
 export const defaultParts: SimulationParts = {
   drawStory,
-  createChecks,
-  setWeather: () => undefined,
-  playFault: () => undefined,
-  endFaults: ({ cluster }) => {
-    cluster.calm();
-    for (const seat of cluster.seats) if (seat.life === undefined) cluster.start(seat);
+  createChecks: (story) => new SimulationChecks(story),
+  setWeather,
+  playFault(context, fault) {
+    const kind = FAULT_KINDS[fault.kind];
+    const seats = context.cluster.seats;
+    // A shrunk story may have fewer nodes than the one that its faults were drawn for.
+    const seat = seats[(fault.node ?? 0) % seats.length]!;
+    kind?.play(nemesisOf(context), fault, seat, fault.forMs ?? 0);
   },
-  startWorkload,
-  healed: async ({ cluster, world }) => {
-    while (cluster.running.length < cluster.seats.length) {
-      await new Promise<void>((resolve) => void world.after(10, resolve));
-    }
+  endFaults: (context) => nemesisOf(context).calm(),
+  startWorkload(context, checks) {
+    const own = checks as SimulationChecks;
+    const nemesis = new Nemesis(context, own);
+    nemeses.set(context.world, nemesis);
+    const { atlas, oracle } = own;
+    const hosts = hostsOf(context, (seat, sinceMs) => atlas.wasPausedSince(seat, sinceMs));
+    const workload = new ClientWorkload(context, hosts, oracle);
+    nemesis.workload = workload;
+    workload.start();
+    return workload;
   },
-  healMs: () => 60_000,
+  healed(context, checks, workload) {
+    const own = checks as SimulationChecks;
+    const clients = workload as ClientWorkload;
+    return new Healing(context, own, clients, nemesisOf(context)).healed();
+  },
+  healMs,
 };

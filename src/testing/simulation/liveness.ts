@@ -65,6 +65,7 @@ export class Healing {
       return this.#workload.isCaughtUp;
     });
     await this.#compareStates();
+    this.#nemesis.retire();
   }
 
   async #until(what: string, withinMs: number, holds: () => boolean): Promise<void> {
@@ -89,7 +90,7 @@ export class Healing {
         await cluster.seats[seat]!.life?.call(({ kv }) => kv.put(`z${seat}`, 'healed'));
         return;
       } catch (error) {
-        if (!isQuorateError(error) || !error.retryable || world.nowMs > untilMs) throw error;
+        if (!isQuorateError(error) || world.nowMs > untilMs) throw error;
       }
       await this.#pause();
     }

@@ -31,6 +31,7 @@ export class Nemesis {
   /** How many faults cut each way now. */
   readonly #cuts: Map<string, number>;
   #isCalm: boolean;
+  #isRetired: boolean;
 
   constructor(context: SimulationContext, checks: SimulationChecks) {
     this.context = context;
@@ -42,6 +43,7 @@ export class Nemesis {
     this.#failedStarts = new Map();
     this.#cuts = new Map();
     this.#isCalm = false;
+    this.#isRetired = false;
     this.world.after(SUPERVISION_MS, () => this.#supervise());
   }
 
@@ -73,6 +75,11 @@ export class Nemesis {
       this.#checks.atlas.continued(seat.number);
       this.#revive(seat);
     }
+  }
+
+  /** Starts nobody any more: the nodes are to be stopped for good. */
+  retire(): void {
+    this.#isRetired = true;
   }
 
   // ---- processes -------------------------------------------------------------------------------
@@ -130,6 +137,7 @@ export class Nemesis {
 
   /** Starts what went down by itself, or was stopped while it was being started. */
   #supervise(): void {
+    if (this.#isRetired) return;
     this.world.after(SUPERVISION_MS, () => this.#supervise());
     for (const seat of this.seats) if (!this.#down.has(seat.number)) this.#revive(seat);
   }

@@ -103,9 +103,6 @@ export class LifeCheck implements CoreObserver {
     if (this.isOver) return;
     const before = this.#configuration;
     this.#configuration = configuration;
-    if (configuration.voters.length === 0) {
-      this.#violate('configuration', 'a configuration without voters');
-    }
     this.#checks.paths.configured(before, configuration);
     if (before === undefined || this.#isFirstConfiguration) {
       this.#isFirstConfiguration = false;
@@ -137,7 +134,9 @@ export class LifeCheck implements CoreObserver {
       );
     }
     const vote = hardState === undefined ? undefined : seat.votes.get(hardState.term);
-    if (vote !== undefined && vote !== hardState!.vote) {
+    // A node that lost its disk may not know of its vote, and then must not give another one.
+    const isKept = hardState?.vote === vote || (hardState?.vote === '' && seat.hasLostVotes);
+    if (vote !== undefined && !isKept) {
       this.#violate(
         'one-vote',
         `voted for ${vote} in term ${hardState!.term}, now for '${hardState!.vote}'`,

@@ -26,6 +26,8 @@ export class SeatLog {
   hardState: HardState | undefined;
   /** Durable votes by term, of all lives. */
   readonly votes: Map<number, NodeId>;
+  /** Some of `votes` were given before the disk was lost or damaged. */
+  hasLostVotes: boolean;
   /** What was durable when the disk was lost or damaged: nobody can be blamed for counting on it. */
   lost: number[];
   /** The disk was lost or damaged since the last start: what is found cannot be held against the node. */
@@ -42,6 +44,7 @@ export class SeatLog {
     this.durable = [0];
     this.hardState = undefined;
     this.votes = new Map();
+    this.hasLostVotes = false;
     this.lost = [];
     this.isDamaged = false;
     this.snapshotIndex = 0;
@@ -102,6 +105,7 @@ export class SeatLog {
   /** The disk was wiped or damaged: what was durable may be gone. */
   damage(): void {
     this.isDamaged = true;
+    this.hasLostVotes = true;
     for (let index = 0; index < this.durable.length; index++) {
       this.lost[index] = this.durable[index]!;
     }
@@ -139,6 +143,8 @@ export class SeatLog {
     if (isSame(this.hardState)) return undefined;
     if (this.#pending.some((write) => isSame(write.hardState))) return undefined;
     const { term, vote } = this.hardState!;
+    // After a probation a node gives itself the vote of the term in which it may have voted before.
+    if (found.term === term && vote === '' && found.vote === this.id) return undefined;
     return (
       `term ${term} with vote '${vote}' was durable, ` +
       `but term ${found.term} with vote '${found.vote}' was found`

@@ -1,5 +1,7 @@
 /** The clients of a run: shared keys, watches, leases, a lock; one history of all that they were told. */
+import type { Clock } from '../../../core/clock.ts';
 import type { Oracle } from '../checks/oracle.ts';
+import type { Life } from '../life.ts';
 import type { SimulationContext, Workload } from '../parts.ts';
 import { weatherValue } from '../weather.ts';
 import { History } from './history.ts';
@@ -85,6 +87,26 @@ export class ClientWorkload implements Workload {
   }
 }
 
+/** The clock of a process for what is not the node: the node's own timers are counted when it closes. */
+function guestClock({ clock, process }: Life): Clock {
+  return {
+    now: () => clock.now(),
+    wallNow: () => clock.wallNow(),
+    after: (delayMs, run) => process.after(delayMs, run),
+    every(intervalMs, run) {
+      let cancel = (): void => undefined;
+      const next = (): void => {
+        cancel = process.after(intervalMs, () => {
+          next();
+          run();
+        });
+      };
+      next();
+      return () => cancel();
+    },
+  };
+}
+
 /** The seats of a cluster as hosts: one object for each life, as long as it serves. */
 export function hostsOf(
   { cluster }: SimulationContext,
@@ -103,7 +125,7 @@ export function hostsOf(
       host = {
         seat,
         kv: life.node.kv,
-        clock: life.clock,
+        clock: guestClock(life),
         wasPausedSince: (sinceMs) => wasPausedSince(seat, sinceMs),
         run: (what) => life.process.run(what),
         onEnd: (what) => void life.whenEnded(what),
