@@ -25,6 +25,22 @@ export class DiskImage {
   readonly #folders = new Set<string>(['/']);
   readonly #durableFolders = new Set<string>(['/']);
 
+  /** Another one that holds the same, and of which the same is durable. */
+  copy(): DiskImage {
+    const copy = new DiskImage();
+    const copies = new Map<SectorFile, SectorFile>();
+    const copyOf = (file: SectorFile): SectorFile => {
+      const known = copies.get(file) ?? file.copy();
+      copies.set(file, known);
+      return known;
+    };
+    for (const [path, file] of this.#names) copy.#names.set(path, copyOf(file));
+    for (const [path, file] of this.#durableNames) copy.#durableNames.set(path, copyOf(file));
+    for (const folder of this.#folders) copy.#folders.add(folder);
+    for (const folder of this.#durableFolders) copy.#durableFolders.add(folder);
+    return copy;
+  }
+
   /** Bytes of all files. */
   get usedBytes(): number {
     let bytes = 0;

@@ -105,3 +105,28 @@ test('damage is seen by every reader and survives everything', () => {
   file.damage(sectors('z'), 10);
   assert.equal(file.size, SECTOR_BYTES);
 });
+
+test('a copy stands by itself, and the same of it is durable', () => {
+  const file = new SectorFile(sectors('a', 'b'));
+  file.write(sectors('X'), 0);
+  const copy = file.copy();
+  file.write(sectors('Y'), SECTOR_BYTES);
+  file.endSync(file.beginSync(), true);
+  assert.deepEqual(outcomes(copy), ['Xb', 'ab']);
+  copy.write(sectors('Z'), 0);
+  assert.equal(letters(file), 'XY');
+});
+
+test('only where it is asked for, sectors are torn in the middle', () => {
+  const file = new SectorFile(sectors('a'));
+  file.write(sectors('X'), 0);
+  let torn = 0;
+  for (let seed = 0; seed < 100; seed++) {
+    const text = file.afterPowerCut(seededRandom(seed), true).view().toString('latin1');
+    if (/^(a+X+|X+a+)$/.test(text)) torn += 1;
+    else assert.match(text, /^(a+|X+)$/);
+    const whole = file.afterPowerCut(seededRandom(seed)).view().toString('latin1');
+    assert.match(whole, /^(a+|X+)$/);
+  }
+  assert.ok(torn > 20, `${torn} of 100`);
+});

@@ -97,6 +97,15 @@ export class SectorFile {
     }
   }
 
+  /** Another file with the same contents, of which the same is durable. No sync is under way in it. */
+  copy(): SectorFile {
+    const copy = new SectorFile(Buffer.from(this.view()));
+    copy.#durableSize = this.#durableSize;
+    copy.#writes = this.#writes;
+    for (const [sector, versions] of this.#dirty) copy.#dirty.set(sector, [...versions]);
+    return copy;
+  }
+
   /** Whoever began a sync is gone. */
   forgetSyncs(): void {
     this.#syncing = 0;
