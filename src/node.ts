@@ -45,7 +45,7 @@ export interface NodeOptions extends ReplicaPlace, Partial<ReplicaSettings>, Rep
 /** How a node stands: its part in the quorum, and its store. */
 export interface NodeStatus extends ReplicaStatus {
   readonly name: string;
-  /** 16 hex digits, made of the peer URLs and the cluster token: the same on every node. */
+  /** 16 hex digits, made of the first nodes' peer URLs and the cluster token: the same on every node. */
   readonly clusterId: string;
   /** The store's revision on this node. */
   readonly revision: number;
@@ -59,7 +59,10 @@ export interface QuorateNode extends AsyncDisposable {
   readonly kv: Kv;
   /** For `serveEtcd`. */
   readonly backend: NodeBackend;
-  /** Resolves with the reason when the node stops itself: its disk failed or an invariant broke. */
+  /**
+   * Resolves with the reason when the node stops itself: its disk failed, an invariant broke, or it was
+   * removed from the cluster (`ERR_CLOSED`).
+   */
   readonly failed: Promise<Error>;
   /** How this node stands now. No I/O. */
   status(): NodeStatus;
@@ -80,7 +83,8 @@ const DEFAULT_PROGRESS_MS = 600_000;
  *
  * Resolves when the folder is read and the node listens to its peers; operations wait for a leader
  * by themselves. Rejects with `ERR_INVALID_ARGUMENT`, `ERR_DATA_DIR_LOCKED`,
- * `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT` or `ERR_ADDRESS_IN_USE`; nothing stays open then.
+ * `ERR_DATA_DIR_MISMATCH`, `ERR_CORRUPT` or `ERR_ADDRESS_IN_USE`, with `join` also with `ERR_UNAVAILABLE`
+ * (no member answers) or `ERR_MEMBER_NOT_FOUND` (it was not added); nothing stays open then.
  *
  * @example
  * ```ts
@@ -127,6 +131,12 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
         options.log?.('error', `the node stops: ${error.message}`);
         failed.resolve(error);
       },
+      onRemoved: () => {
+        const text = 'this node was removed from the cluster; its data are of no more use';
+        options.log?.('warn', text);
+        failed.resolve(new QuorateError('ERR_CLOSED', text));
+      },
+      isStarted: (member) => (store.members.get(BigInt(`0x${member}`))?.name ?? '') !== '',
     },
   });
   const { replica, nodeId, clusterId } = opened;

@@ -47,7 +47,9 @@ a JSON object a line.
 Flags with an effect:
   --name NAME                          this node, one of --initial-cluster  (default)
   --data-dir FOLDER                    its data                             (NAME.etcd)
-  --initial-cluster A=URL,B=URL,…      every node, the same list on each
+  --initial-cluster A=URL,B=URL,…      the first nodes, the same list on each; of a node that joins:
+                                       this node and members that run
+  --initial-cluster-state new|existing existing: join a cluster to which this node was added (new)
   --initial-cluster-token TEXT         keeps clusters apart                 (etcd-cluster)
   --listen-client-urls URL,…           (http://localhost:2379)
   --advertise-client-urls URL,…        where clients reach it
@@ -61,7 +63,6 @@ Flags with an effect:
   --cert-file, --key-file, --trusted-ca-file, --client-cert-auth, and the same with --peer-…
   --unsafe-no-fsync                    a power cut may lose acknowledged writes: tests only
   --log-level debug|info|warn|error, --log-format json|console, --log-outputs stderr|stdout
-  --initial-cluster-state is read and changes nothing: members are those of --initial-cluster
 
 Examples:
   quorate serve

@@ -116,3 +116,13 @@ test('times that contradict each other are named by their flags', () => {
     /--election-timeout: 1000 must be at least five times --heartbeat-interval \(500\)/,
   );
 });
+
+test('a node joins a running cluster where --initial-cluster-state says so', () => {
+  assert.equal(settings('--initial-cluster-state=existing').node.join, true);
+  assert.equal(settings('--initial-cluster-state', 'new').node.join, false);
+  assert.equal(settings().node.join, false);
+  assert.throws(
+    () => settings('--initial-cluster-state=old'),
+    /is one of new, existing, not 'old'/,
+  );
+});

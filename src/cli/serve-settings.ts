@@ -36,19 +36,18 @@ export function serveSettings({ values, warnings }: EtcdFlags): ServeSettings {
     text('listen-client-urls', DEFAULT_CLIENT_URL),
   );
   const advertisedClientUrls = clientUrls(values.get('advertise-client-urls'), listenClientUrls);
-  const peers = cluster(values.get('initial-cluster'), name, advertisedPeerUrls);
   const tls = tlsFiles(values, '');
   const peerTls = tlsFiles(values, 'peer-');
   const maxRequestBytes = count(values, 'max-request-bytes') ?? DEFAULT_MAX_REQUEST_BYTES;
-  const more = [...warnings];
-  if (values.get('initial-cluster-state') === 'existing') {
-    more.push('--initial-cluster-state=existing: members are fixed by --initial-cluster here');
-  }
+  const state = values.get('initial-cluster-state') || 'new';
+  const join = oneOf('initial-cluster-state', state, ['new', 'existing']) === 'existing';
+  const peers = cluster(values.get('initial-cluster'), name, advertisedPeerUrls, join);
   return {
     node: {
       name,
       dataDir: text('data-dir', `${name}.etcd`),
       peers,
+      join,
       clusterToken: values.get('initial-cluster-token'),
       listenPeerUrls,
       clientUrls: advertisedClientUrls,
@@ -67,7 +66,7 @@ export function serveSettings({ values, warnings }: EtcdFlags): ServeSettings {
     logLevel: logLevel(text('log-level', 'info')),
     logFormat: oneOf('log-format', text('log-format', 'json'), ['json', 'console']),
     logOutput: text('log-outputs', 'default') === 'stdout' ? 'stdout' : 'stderr',
-    warnings: more,
+    warnings,
   };
 }
 
@@ -127,12 +126,15 @@ function cluster(
   text: string | undefined,
   name: string,
   advertised: readonly string[],
+  join: boolean,
 ): Record<string, readonly string[]> {
   if (text === undefined || text === '') return { [name]: advertised };
   const peers: Record<string, string[]> = {};
   for (const part of text.split(',')) {
     const at = part.indexOf('=');
-    if (at < 1) throw usage(`--initial-cluster: '${part}' is not of the form name=URL`);
+    // In a cluster that runs, a member that has not started yet has no name.
+    if (at < (join ? 0 : 1))
+      throw usage(`--initial-cluster: '${part}' is not of the form name=URL`);
     const member = part.slice(0, at).trim();
     peers[member] = [
       ...(Object.hasOwn(peers, member) ? peers[member]! : []),

@@ -86,6 +86,8 @@ async function run(
       log('info', 'stopping', { reason: String((stop.reason as Error).message) });
       return EXIT.ok;
     }
+    // Removed: done, as etcd ends; to start it again would help nobody.
+    if (isQuorateError(failure, 'ERR_CLOSED')) return EXIT.ok;
     tell({ kind: 'failed', message: failure.message, code: '' });
     return EXIT.failed;
   } finally {
