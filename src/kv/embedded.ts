@@ -60,7 +60,9 @@ export class EmbeddedKv implements KvService {
   #replica!: Replica<ApplyResult>;
   #cancelScan: Cancel | undefined;
   #cancelProgress: Cancel | undefined;
-  #compacting = false;
+  /** Compacts in slices: cancels the next one. */
+  #cancelSlice: Cancel | undefined;
+  readonly #closing = new AbortController();
   #requests = 0;
   readonly #revoking = new Map<bigint, number>();
   readonly #streams = new Set<WatchStream>();
@@ -147,7 +149,10 @@ export class EmbeddedKv implements KvService {
   ): Promise<pb.CompactionResponse> {
     await this.#propose({ compaction: request }, options);
     if (request.physical) {
-      while (this.#store.compactStep()) await sleep(this.#options.clock, COMPACT_SLICE_PAUSE_MS);
+      const { signal } = this.#closing;
+      while (this.#store.compactStep()) {
+        await sleep(this.#options.clock, COMPACT_SLICE_PAUSE_MS, signal);
+      }
     }
     return { header: this.header(0) };
   }
@@ -240,6 +245,8 @@ export class EmbeddedKv implements KvService {
   async close(): Promise<void> {
     this.#follow();
     this.#cancelProgress?.();
+    this.#cancelSlice?.();
+    this.#closing.abort(new QuorateError('ERR_CLOSED', 'the node was closed'));
     for (const stream of [...this.#streams]) stream.close();
   }
 
@@ -332,7 +339,8 @@ export class EmbeddedKv implements KvService {
             error.code === 'ERR_UNAVAILABLE');
         if (!again || left <= LEADER_RETRY_MS) throw error;
       }
-      await sleep(this.#options.clock, LEADER_RETRY_MS, options.signal);
+      const pause = sleep(this.#options.clock, LEADER_RETRY_MS, this.#closing.signal);
+      await orAborted(pause, options.signal);
     }
   }
 
@@ -394,12 +402,13 @@ export class EmbeddedKv implements KvService {
 
   /** Removes what a compaction made unreachable, a slice a turn, so that nothing else waits. */
   #compactInSlices(): void {
-    if (this.#compacting || !this.#store.compactPending()) return;
-    this.#compacting = true;
+    if (this.#cancelSlice !== undefined || this.#closing.signal.aborted) return;
+    if (!this.#store.compactPending()) return;
+    const { clock } = this.#options;
     const step = (): void => {
-      if (this.#store.compactStep()) this.#options.clock.after(COMPACT_SLICE_PAUSE_MS, step);
-      else this.#compacting = false;
+      const isMore = this.#store.compactStep();
+      this.#cancelSlice = isMore ? clock.after(COMPACT_SLICE_PAUSE_MS, step) : undefined;
     };
-    this.#options.clock.after(COMPACT_SLICE_PAUSE_MS, step);
+    this.#cancelSlice = clock.after(COMPACT_SLICE_PAUSE_MS, step);
   }
 }
