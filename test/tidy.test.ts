@@ -175,9 +175,16 @@ describe('a planted violation is found', () => {
   test('a published file that nothing uses, and test support that would be published', () => {
     const files = planted({
       'package.json': JSON.stringify({
-        exports: { './a': { 'quorate-source': './src/a/index.ts' }, './package.json': 'x' },
+        exports: {
+          './a': { 'quorate-source': './src/a/index.ts' },
+          './testing': { 'quorate-source': './src/testing/index.ts' },
+          './package.json': 'x',
+        },
         bin: { quorate: './dist/cli/main.js' },
       }),
+      'src/testing/index.ts': "export { clock } from './clock.ts';\nimport './test-clock.ts';",
+      'src/testing/test-clock.ts': '',
+      'src/testing/for-us.ts': '',
       'src/a/index.ts': "export { b } from './b.ts';",
       'src/a/b.ts': "import { clock } from '../testing/clock.ts';",
       'src/a/unused.ts': '',
@@ -187,6 +194,7 @@ describe('a planted violation is found', () => {
       'src/testing/clock.ts': '',
     });
     assert.deepEqual(rules.onlyWhatIsUsedIsPublished(files), [
+      'src/testing/index.ts: imports src/testing/test-clock.ts, which is for tests and not published',
       'src/a/b.ts: imports src/testing/clock.ts, which is for tests and not published',
       'src/a/unused.ts: nothing published uses it: delete it, or move it to src/testing/',
     ]);

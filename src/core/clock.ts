@@ -6,6 +6,7 @@
 /** Cancels what it was returned for; calling it again does nothing. */
 export type Cancel = () => void;
 
+/** Where time comes from, for all that measures or waits. */
 export interface Clock {
   /** Monotonic milliseconds, with fractions; starts anywhere, never goes back. */
   now(): number;

@@ -1,6 +1,7 @@
 /** The only source of randomness, injected like the clock. */
 import { randomBytes, randomInt } from 'node:crypto';
 
+/** Where random numbers come from. */
 export interface Random {
   /** A whole number in `[0, bound)`; `bound` is at most 2^32. */
   below(bound: number): number;

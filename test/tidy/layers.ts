@@ -107,6 +107,7 @@ export const LAYERS: readonly Layer[] = [
       'replica',
       'consensus',
       'kv',
+      'locks',
       'embedded',
     ],
   },

@@ -268,8 +268,9 @@ function entriesOf(files: Files): { readonly library: string[]; readonly all: st
   return { library, all: [...library, ...programs] };
 }
 
-/** What helps tests only; `tsconfig.build.json` leaves it out. */
-const isTestSupport = (path: string): boolean => isTest(path) || path.startsWith('src/testing/');
+/** Published only where its own entry point leads to it: `tsconfig.build.json` leaves the rest out. */
+const TESTING = 'src/testing/';
+const isTestSupport = (path: string): boolean => isTest(path) || path.startsWith(TESTING);
 
 /** All that is published is reached from an entry point, and no test support among it. */
 export const onlyWhatIsUsedIsPublished: Rule = (files) => {
@@ -279,7 +280,8 @@ export const onlyWhatIsUsedIsPublished: Rule = (files) => {
     for (const specifier of importsOf(files.get(path) ?? '')) {
       if (!specifier.startsWith('.')) continue;
       const target = resolve(path, specifier);
-      if (!isTestSupport(target)) reached.add(target);
+      const stays = path.startsWith(TESTING) && target.startsWith(TESTING) && !isTest(target);
+      if (stays || !isTestSupport(target)) reached.add(target);
       else violations.push(`${path}: imports ${target}, which is for tests and not published`);
     }
   }

@@ -21,8 +21,11 @@ export interface SimulationOptions {
   readonly onProgress?: (progress: SimulationProgress) => void;
 }
 
+/** How far a run is. */
 export interface SimulationProgress {
+  /** True time of the simulated world. */
   readonly virtualMs: number;
+  /** Events run so far. */
   readonly events: number;
 }
 
