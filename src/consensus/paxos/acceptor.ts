@@ -79,6 +79,8 @@ export class Acceptor {
   }
 
   #advance(ballot: number): void {
+    // Before the first ballot nothing is accepted; a hole has none either.
+    if (ballot === 0) return;
     while (this.#log.ballotAt(this.#match + 1) === ballot) this.#match += 1;
   }
 
