@@ -71,9 +71,22 @@ describe('frames', () => {
     }
   });
 
+  it('whose length was damaged are found at once, not when so many bytes have come', () => {
+    const bytes = stream([Buffer.from('some content')]);
+    for (let bit = MAGIC.length * 8; bit < (MAGIC.length + 8) * 8; bit++) {
+      const damaged = Buffer.from(bytes);
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      assert.throws(() => readAll([damaged.subarray(0, MAGIC.length + HEADER_BYTES)]), {
+        code: 'ERR_PROTOCOL',
+        message: /length of a frame was damaged/,
+      });
+    }
+  });
+
   it('that claim 4 GB are refused before a byte of them is collected', () => {
     const bytes = stream([Buffer.from('x')]);
     bytes.writeUInt32LE(0xffff_ffff, MAGIC.length);
+    bytes.writeUInt32LE(0, MAGIC.length + 4);
     assert.throws(() => readAll([bytes.subarray(0, MAGIC.length + HEADER_BYTES)]), {
       code: 'ERR_PROTOCOL',
       message: /claims 4294967295 bytes/,

@@ -4,10 +4,11 @@
  * A connection begins, in both directions, with eight magic bytes, so that whoever speaks HTTP, TLS
  * or anything else is recognised at the first byte. Frames follow:
  *
- *     length u32 | crc32 u32 | kind u8 | content          (little endian)
+ *     length u32 | length inverted u32 | crc32 u32 | kind u8 | content          (little endian)
  *
- * `length` counts kind and content. The checksum covers them, begun with the length, so that a
- * damaged length is found as well. TCP's own 16-bit sum lets about one damaged packet in 65,000
+ * `length` counts kind and content; the checksum covers them, begun with the length. The length comes
+ * twice, so that a damaged one is found at once: else its reader would take all that follows for one
+ * large frame and wait for the rest of it, on a connection that looks alive. TCP's own 16-bit sum lets about one damaged packet in 65,000
  * through, and a damaged frame must never reach the log (fault N12 of our catalogue).
  */
 import { crc32 } from 'node:zlib';
@@ -18,8 +19,8 @@ import { messageBytes, writeMessage } from './codec.ts';
 /** Begins every connection. The line feeds break when something translates text; see PNG. */
 export const MAGIC: Buffer = Buffer.from([0x51, 0x52, 0x54, 0x50, 0x0d, 0x0a, 0x1a, 0x0a]);
 
-/** Length and checksum. */
-export const HEADER_BYTES = 8;
+/** Length, the same inverted, and checksum. */
+export const HEADER_BYTES = 12;
 
 /** Before the hello was checked nobody may make us collect more than this. */
 const MAX_HELLO_BYTES = 1024;
@@ -98,7 +99,8 @@ export function writeFrame(out: Buffer, at: number, frame: OutFrame): number {
   if (frame.body !== undefined) out.set(frame.body, position);
   const length = end - start;
   out.writeUInt32LE(length, at);
-  out.writeUInt32LE(crc32(out.subarray(start, end), length), at + 4);
+  out.writeUInt32LE(~length >>> 0, at + 4);
+  out.writeUInt32LE(crc32(out.subarray(start, end), length), at + 8);
   return end;
 }
 
@@ -182,6 +184,9 @@ export class FrameReader {
 
   #contentLength(buffer: Buffer, at: number): number {
     const length = buffer.readUInt32LE(at);
+    if (buffer.readUInt32LE(at + 4) !== ~length >>> 0) {
+      throw new QuorateError('ERR_PROTOCOL', 'the length of a frame was damaged on its way');
+    }
     if (length >= 1 && length <= this.maxFrameBytes) return length;
     throw new QuorateError(
       'ERR_PROTOCOL',
@@ -191,7 +196,7 @@ export class FrameReader {
 
   #deliver(buffer: Buffer, at: number, end: number, owned: boolean): void {
     const content = buffer.subarray(at + HEADER_BYTES, end);
-    if (crc32(content, content.length) !== buffer.readUInt32LE(at + 4)) {
+    if (crc32(content, content.length) !== buffer.readUInt32LE(at + 8)) {
       throw new QuorateError(
         'ERR_PROTOCOL',
         `a frame of ${content.length} bytes has a wrong checksum`,
