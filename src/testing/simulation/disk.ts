@@ -308,9 +308,8 @@ class MountedFile implements DiskFile {
   #put(data: Uint8Array, offset: number): Error | undefined {
     const growth = Math.max(0, offset + data.length - this.#file.size);
     if (growth > 0 && !this.#disk.hasRoomFor(growth)) return systemError('ENOSPC', this.path);
-    // A write that fails may have written a part.
     const failed = this.#disk.fails('write');
-    this.#file.write(failed ? data.subarray(0, data.length >> 1) : data, offset);
+    this.#file.write(failed ? firstSectors(data, offset) : data, offset);
     return failed ? systemError('EIO', this.path) : undefined;
   }
 
@@ -327,4 +326,10 @@ class MountedFile implements DiskFile {
     await new Promise<void>((resolve) => this.#disk.take(this.#process, isSync, resolve));
     this.#busy -= 1;
   }
+}
+
+/** The part that a write has written which fails halfway: whole sectors, be it none. */
+function firstSectors(data: Uint8Array, offset: number): Uint8Array {
+  const half = offset + (data.length >> 1);
+  return data.subarray(0, Math.max(0, half - (half % SECTOR_BYTES) - offset));
 }
