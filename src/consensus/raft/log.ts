@@ -105,7 +105,7 @@ export class RaftLog {
     assert(entry.index === this.lastIndex + 1, 'an entry follows the last one');
     assert(entry.term >= this.lastTerm, 'terms never fall along the log');
     this.#entries.push(entry);
-    if (entry.type !== EntryType.normal) this.#changes.push(entry.index);
+    if (isChange(entry)) this.#changes.push(entry.index);
   }
 
   /** Drops the entries after `index`, which must not be committed. */
@@ -220,10 +220,14 @@ export class RaftLog {
 
 function changesIn(entries: readonly Entry[], after: number): number[] {
   const changes: number[] = [];
-  for (const { type, index } of entries) {
-    if (type !== EntryType.normal && index > after) changes.push(index);
+  for (const entry of entries) {
+    if (entry.index > after && isChange(entry)) changes.push(entry.index);
   }
   return changes;
+}
+
+function isChange({ type }: Entry): boolean {
+  return type === EntryType.configChange || type === EntryType.configChangeV2;
 }
 
 /**

@@ -204,7 +204,7 @@ export class Reconfiguration {
 
   /** An entry was applied. Returns whether it was a change of the members. */
   applied(entry: Entry): boolean {
-    if (entry.type === EntryType.normal) {
+    if (entry.type !== EntryType.configChange && entry.type !== EntryType.configChangeV2) {
       if (this.#fates.isWaiting) this.#fates.passed(entry);
       return false;
     }

@@ -60,6 +60,8 @@ function encode(message: PeerMessage): Buffer {
 }
 
 const METADATA = { index: 5, term: 2, configuration: { voters: [A, B], learners: [] } };
+const JOINT = { outgoing: [A], learnersNext: [A], autoLeave: true };
+const JOINT_METADATA = { ...METADATA, configuration: { voters: [B], learners: [], joint: JOINT } };
 
 describe('the codec', () => {
   it('decodes any message to what it was', () => {
@@ -83,9 +85,9 @@ describe('the codec', () => {
     };
     for (const [at, value] of [
       [0, 0],
-      [0, 13],
+      [0, 200],
       [1, 4],
-      [62, 2],
+      [62, 200],
     ] as const) {
       const bytes = encode(message as PeerMessage);
       bytes[at] = value;
@@ -114,6 +116,10 @@ describe('the codec', () => {
     assert.deepEqual([decoded.callId, decoded.method], [0xffff_fffe, 'méthod']);
     assert.equal(decoded.payload.toString(), 'payload');
     const message = { ...anyMessage(), type: MessageType.snapshot };
+    assert.deepEqual(
+      decodeSnapshotBegin(encodeSnapshotBegin(message, JOINT_METADATA), 0, A, B).metadata,
+      JOINT_METADATA,
+    );
     assert.deepEqual(decodeSnapshotBegin(encodeSnapshotBegin(message, METADATA), 0, A, B), {
       message,
       metadata: METADATA,
@@ -159,7 +165,10 @@ describe('the codec', () => {
         encodeError(new QuorateError('ERR_COMPACTED', 'gone', { compactRevision: 4 })),
         (bytes) => decodeError(bytes, 0),
       ],
-      [encodeSnapshotBegin(message, METADATA), (bytes) => decodeSnapshotBegin(bytes, 0, A, B)],
+      [
+        encodeSnapshotBegin(message, JOINT_METADATA),
+        (bytes) => decodeSnapshotBegin(bytes, 0, A, B),
+      ],
     ];
     for (const [bytes, decode] of samples) {
       const attempts: Buffer[] = [];

@@ -309,14 +309,18 @@ export function decodeError(content: Buffer, at: number): QuorateError {
 }
 
 export function encodeSnapshotBegin(message: PeerMessage, metadata: SnapshotMetadata): Buffer {
-  const { voters, learners } = metadata.configuration;
-  const out = Buffer.alloc(16 + 4 + 8 * (voters.length + learners.length) + messageBytes(message));
+  const { voters, learners, joint } = metadata.configuration;
+  const lists = [voters, learners, joint?.outgoing ?? [], joint?.learnersNext ?? []];
+  const size = 16 + 1 + lists.reduce((sum, ids) => sum + 2 + 8 * ids.length, 0);
+  const out = Buffer.alloc(size + messageBytes(message));
   let at = writeNumber(out, 0, metadata.index);
   at = writeNumber(out, at, metadata.term);
-  for (const ids of [voters, learners]) {
+  for (const ids of lists) {
     at = out.writeUInt16LE(ids.length, at);
     for (const id of ids) at = writeId(out, at, id);
   }
+  // 0: not joint; 1: joint; 2: joint, and left by the leader itself.
+  at = out.writeUInt8(joint === undefined ? 0 : joint.autoLeave ? 2 : 1, at);
   writeMessage(out, at, message);
   return out;
 }
@@ -332,17 +336,20 @@ export function decodeSnapshotBegin(
   const term = readNumber(content, at + 8);
   let position = at + 16;
   const lists: NodeId[][] = [];
-  for (let list = 0; list < 2; list++) {
+  for (let list = 0; list < 4; list++) {
     if (content.length < position + 2) throw malformed('configuration of a snapshot');
     const count = content.readUInt16LE(position);
     position += 2;
+    if (content.length < position + 8 * count) throw malformed('configuration of a snapshot');
     const ids: NodeId[] = [];
     for (let i = 0; i < count; i++, position += 8) ids.push(readId(content, position));
     lists.push(ids);
   }
-  const message = readMessage(content, position, from, to);
-  return {
-    message,
-    metadata: { index, term, configuration: { voters: lists[0]!, learners: lists[1]! } },
-  };
+  const kind = content[position] ?? 3;
+  if (kind > 2) throw malformed('configuration of a snapshot');
+  const plain = { voters: lists[0]!, learners: lists[1]! };
+  const joint = { outgoing: lists[2]!, learnersNext: lists[3]!, autoLeave: kind === 2 };
+  const configuration = kind === 0 ? plain : { ...plain, joint };
+  const message = readMessage(content, position + 1, from, to);
+  return { message, metadata: { index, term, configuration } };
 }

@@ -3,7 +3,7 @@
  * (fields in order, none unknown): type, length and tags are not covered by the checksum, so a strict
  * form is what finds a bit flipped in them. No object is made per record except the entries.
  */
-import type { Entry, EntryType, HardState, NodeId } from '../types.ts';
+import { type Entry, EntryType, type HardState, type NodeId } from '../types.ts';
 import { RecordType } from './record.ts';
 
 /** The head of a record as it lies in a buffer. */
@@ -19,6 +19,8 @@ export interface RecordHead {
 export const INCOMPLETE = -1;
 /** What is there cannot be the head of a record. */
 export const MALFORMED = -2;
+
+const NEWEST_ENTRY_TYPE = Math.max(...Object.values(EntryType));
 
 /** A head takes at most this many bytes: type, crc, tag, length. */
 export const MAX_HEAD_BYTES = 14;
@@ -157,7 +159,7 @@ export function parseEntry(
   const term = fields.number(0x10);
   const index = fields.number(0x18);
   const data = fields.rest(0x22);
-  if (!fields.done() || type > 1 || term === 0 || index === 0) return undefined;
+  if (!fields.done() || type > NEWEST_ENTRY_TYPE || term === 0 || index === 0) return undefined;
   return { type: type as EntryType, term, index, data };
 }
 

@@ -21,6 +21,8 @@ const GOLDEN = [
 const NODE = '8e9e05c52164694d';
 const OTHER = 'fd422379fda50e48';
 
+const pad = (id: string): string => id.padStart(16, '0');
+
 test('records are, byte for byte, what etcd writes', () => {
   const encoder = new RecordEncoder(0, Buffer.alloc(0));
   encoder.crc();
@@ -33,6 +35,17 @@ test('records are, byte for byte, what etcd writes', () => {
   const configuration = { voters: [NODE, OTHER], learners: ['0000000000000007'] };
   encoder.snapshot({ index: 2, term: 300, configuration });
   assert.equal(encoder.buffer.subarray(0, encoder.length).toString('hex'), GOLDEN);
+});
+
+test('a joint configuration is, byte for byte, what etcd writes', () => {
+  const joint = { outgoing: ['1', '2'].map(pad), learnersNext: [pad('2')], autoLeave: true };
+  const configuration = { voters: [pad('1'), NODE], learners: [pad('3')], joint };
+  const encoder = new RecordEncoder(0, Buffer.alloc(0));
+  encoder.snapshot({ index: 1, term: 1, configuration });
+  const bytes = encoder.buffer.subarray(0, encoder.length).toString('hex');
+  // raftpb.ConfState as go.etcd.io/raft/v3 v3.6.0 writes it.
+  const golden = '080108cdd2918bd2b881cf8e0110031801180220022801';
+  assert.ok(bytes.includes(`1a17${golden}`), bytes);
 });
 
 test('a head reads back whatever the length of its checksum, and no part of it is one', () => {

@@ -14,7 +14,7 @@
 import { crc32c } from '../../core/crc32c.ts';
 import { varintSize, writeVarint } from '../../proto/wire.ts';
 import type { Identity } from '../storage.ts';
-import type { Entry, HardState, NodeId, SnapshotMetadata } from '../types.ts';
+import type { Configuration, Entry, HardState, NodeId, SnapshotMetadata } from '../types.ts';
 
 export const RecordType = { metadata: 1, entry: 2, state: 3, crc: 4, snapshot: 5 } as const;
 
@@ -37,8 +37,7 @@ export function entryRecordBound(dataBytes: number): number {
 
 /** An upper bound of the bytes of a snapshot record. */
 export function snapshotRecordBound(metadata: SnapshotMetadata): number {
-  const { voters, learners } = metadata.configuration;
-  return RECORD_OVERHEAD_BYTES + 11 * (voters.length + learners.length);
+  return RECORD_OVERHEAD_BYTES + 11 * idsOf(metadata.configuration);
 }
 
 /** Encodes records one after another into a growing buffer, and carries the rolling checksum. */
@@ -176,20 +175,25 @@ export class RecordEncoder {
   }
 }
 
-/** `raftpb.ConfState {1 voters, 2 learners, 5 auto_leave}`. */
-function encodeConfiguration(metadata: SnapshotMetadata): Buffer {
-  const { voters, learners } = metadata.configuration;
-  const buffer = Buffer.alloc(11 * (voters.length + learners.length) + 2);
+function idsOf({ voters, learners, joint }: Configuration): number {
+  const leaving = joint === undefined ? 0 : joint.outgoing.length + joint.learnersNext.length;
+  return voters.length + learners.length + leaving;
+}
+
+/** `raftpb.ConfState {1 voters, 2 learners, 3 voters_outgoing, 4 learners_next, 5 auto_leave}`. */
+function encodeConfiguration({ configuration }: SnapshotMetadata): Buffer {
+  const { voters, learners, joint } = configuration;
+  const buffer = Buffer.alloc(11 * idsOf(configuration) + 2);
+  const lists = [voters, learners, joint?.outgoing ?? [], joint?.learnersNext ?? []];
   let at = 0;
-  for (const id of voters) {
-    buffer[at] = 0x08;
-    at = putId(buffer, at + 1, id);
-  }
-  for (const id of learners) {
-    buffer[at] = 0x10;
-    at = putId(buffer, at + 1, id);
-  }
+  lists.forEach((ids, list) => {
+    for (const id of ids) {
+      buffer[at] = (list + 1) << 3;
+      at = putId(buffer, at + 1, id);
+    }
+  });
   buffer[at] = 0x28;
+  buffer[at + 1] = joint?.autoLeave === true ? 1 : 0;
   return buffer.subarray(0, at + 2);
 }
 

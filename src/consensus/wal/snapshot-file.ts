@@ -14,12 +14,14 @@ import { assert } from '../../core/assert.ts';
 import { crc32c } from '../../core/crc32c.ts';
 import type { Disk, DiskFile } from '../../core/disk.ts';
 import { QuorateError } from '../../core/errors.ts';
-import type { NodeId, SnapshotMetadata } from '../types.ts';
+import type { JointConfiguration, NodeId, SnapshotMetadata } from '../types.ts';
 import { corrupt } from './log-reader.ts';
 import { hex16 } from './segment.ts';
 
 const MAGIC = 'QuorSnap';
-const VERSION = 1;
+/** The second one adds what a joint configuration is about to leave; written only where there is one. */
+const VERSION = { plain: 1, joint: 2 } as const;
+const JOINT_FIXED_BYTES = 12;
 const FIXED_HEADER_BYTES = 48;
 const FOOTER_MARK = 0xffff_ffff;
 const FOOTER_BYTES = 28;
@@ -50,11 +52,12 @@ export function parseSnapshotName(name: string): { index: number; term: number }
 }
 
 function encodeHeader(clusterId: NodeId, metadata: SnapshotMetadata): Buffer {
-  const { voters, learners } = metadata.configuration;
-  const length = FIXED_HEADER_BYTES + 8 * (voters.length + learners.length) + 4;
+  const { voters, learners, joint } = metadata.configuration;
+  const tail = joint === undefined ? Buffer.alloc(0) : encodeJoint(joint);
+  const length = FIXED_HEADER_BYTES + 8 * (voters.length + learners.length) + tail.length + 4;
   const header = Buffer.alloc(length);
   header.write(MAGIC, 0, 'latin1');
-  header.writeUInt32LE(VERSION, 8);
+  header.writeUInt32LE(joint === undefined ? VERSION.plain : VERSION.joint, 8);
   header.writeUInt32LE(length, 12);
   header.writeBigUInt64LE(BigInt(`0x${clusterId}`), 16);
   header.writeBigUInt64LE(BigInt(metadata.index), 24);
@@ -63,8 +66,33 @@ function encodeHeader(clusterId: NodeId, metadata: SnapshotMetadata): Buffer {
   header.writeUInt32LE(learners.length, 44);
   let at = FIXED_HEADER_BYTES;
   for (const id of [...voters, ...learners]) at = header.writeBigUInt64LE(BigInt(`0x${id}`), at);
+  at += tail.copy(header, at);
   header.writeUInt32LE(crc32c(header, 0, at), at);
   return header;
+}
+
+function encodeJoint({ outgoing, learnersNext, autoLeave }: JointConfiguration): Buffer {
+  const tail = Buffer.alloc(JOINT_FIXED_BYTES + 8 * (outgoing.length + learnersNext.length));
+  let at = tail.writeUInt32LE(outgoing.length, 0);
+  at = tail.writeUInt32LE(learnersNext.length, at);
+  at = tail.writeUInt32LE(autoLeave ? 1 : 0, at);
+  for (const id of [...outgoing, ...learnersNext]) {
+    at = tail.writeBigUInt64LE(BigInt(`0x${id}`), at);
+  }
+  return tail;
+}
+
+/** `undefined` where the counts disagree with the length. */
+function decodeJoint(tail: Buffer): JointConfiguration | undefined {
+  if (tail.length < JOINT_FIXED_BYTES) return undefined;
+  const outgoing = tail.readUInt32LE(0);
+  const learners = tail.readUInt32LE(4);
+  if (tail.length !== JOINT_FIXED_BYTES + 8 * (outgoing + learners)) return undefined;
+  const ids = Array.from({ length: outgoing + learners }, (_, i) =>
+    idAt(tail, JOINT_FIXED_BYTES + 8 * i),
+  );
+  const autoLeave = tail.readUInt32LE(8) === 1;
+  return { outgoing: ids.slice(0, outgoing), learnersNext: ids.slice(outgoing), autoLeave };
 }
 
 /** Writes one snapshot file, chunk by chunk. */
@@ -225,8 +253,10 @@ export class SnapshotFileReader {
     const voters = fixed.readUInt32LE(40);
     const learners = fixed.readUInt32LE(44);
     if (fixed.latin1Slice(0, 8) !== MAGIC) throw corrupt(this.#path, 0, 'this is no snapshot');
-    const wanted = FIXED_HEADER_BYTES + 8 * (voters + learners) + 4;
-    if (length !== wanted || length > MAX_HEADER_BYTES) {
+    const version = fixed.readUInt32LE(8);
+    const least = FIXED_HEADER_BYTES + 8 * (voters + learners) + 4;
+    const isRight = version === VERSION.plain ? length === least : length >= least;
+    if (!isRight || length > MAX_HEADER_BYTES) {
       throw corrupt(this.#path, 12, 'the header disagrees with its length');
     }
     const rest = await this.#take(length - FIXED_HEADER_BYTES);
@@ -234,10 +264,10 @@ export class SnapshotFileReader {
     if (crc !== rest.readUInt32LE(rest.length - 4)) {
       throw corrupt(this.#path, length - 4, 'the checksum of the header is wrong');
     }
-    if (fixed.readUInt32LE(8) !== VERSION) {
+    if (version !== VERSION.plain && version !== VERSION.joint) {
       throw new QuorateError(
         'ERR_UNSUPPORTED',
-        `${this.#path} has snapshot format ${fixed.readUInt32LE(8)}, this version reads ${VERSION}; ` +
+        `${this.#path} has snapshot format ${version}, this version reads up to ${VERSION.joint}; ` +
           'start the version of Quorate that wrote it, or a later one',
       );
     }
@@ -251,10 +281,15 @@ export class SnapshotFileReader {
     }
     this.#chain = crc;
     const ids = Array.from({ length: voters + learners }, (_, i) => idAt(rest, 8 * i));
+    const plain = { voters: ids.slice(0, voters), learners: ids.slice(voters) };
+    const joint = decodeJoint(rest.subarray(8 * ids.length, rest.length - 4));
+    if (version === VERSION.joint && joint === undefined) {
+      throw corrupt(this.#path, 12, 'the header disagrees with its length');
+    }
     return {
       index: Number(fixed.readBigUInt64LE(24)),
       term: Number(fixed.readBigUInt64LE(32)),
-      configuration: { voters: ids.slice(0, voters), learners: ids.slice(voters) },
+      configuration: joint === undefined ? plain : { ...plain, joint },
     };
   }
 

@@ -184,6 +184,22 @@ test('the log goes on over many segments, large entries included', async () => {
   await reopened.close();
 });
 
+test('a snapshot keeps the joint configuration that it was taken in', async () => {
+  const disk = new CrashDisk();
+  const storage = await open(disk);
+  await persist(storage, { hardState: undefined, entries: entries(1, 3, 1) });
+  const joint = { outgoing: [NODE, OTHER], learnersNext: [OTHER], autoLeave: true };
+  const metadata = { index: 3, term: 1, configuration: { voters: [NODE], learners: [], joint } };
+  const writer = await storage.createSnapshot(metadata);
+  await writer.write(Buffer.from('x'));
+  await writer.commit();
+  await storage.close();
+  const reopened = await open(disk);
+  assert.deepEqual(reopened.recovered.snapshot, metadata);
+  assert.deepEqual(await readAll(reopened), ['x']);
+  await reopened.close();
+});
+
 test('a snapshot replaces the log before it, and reads back in its chunks', async () => {
   const disk = new CrashDisk();
   const storage = await open(disk);
