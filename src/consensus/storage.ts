@@ -25,6 +25,11 @@ export type Persisted = (error: Error | undefined) => void;
 export interface SnapshotWriter {
   /** Appends one chunk; chunk boundaries are kept. */
   write(chunk: Uint8Array): Promise<void>;
+  /**
+   * Makes all that was written durable, not yet current: `commit` needs no space then. `ERR_NO_SPACE`
+   * where there is none, as from `write`; nothing is left of it then.
+   */
+  finish(): Promise<void>;
   /** Makes it durable and current: synced, renamed, directory synced, noted in the log. */
   commit(): Promise<void>;
   /** Removes what was written. Safe after `commit`: does nothing then. */

@@ -70,6 +70,7 @@ class MemoryStorage implements Storage {
         chunks.push(Uint8Array.prototype.slice.call(chunk));
         bytes += chunk.length;
       },
+      finish: async () => undefined,
       commit: async () => {
         if (!open || this.#closed) throw closedError();
         this.#snapshot = { metadata, chunks, bytes };

@@ -2,15 +2,16 @@
 import { QuorateError } from '../../core/errors.ts';
 import type { Refusal } from '../core.ts';
 
-/** What became of one forwarded proposal. */
-export type Placement = { readonly index: number; readonly term: number } | Refusal;
+/** What became of one forwarded proposal. `no-space`: the leader's disk is full. */
+export type Placement = { readonly index: number; readonly term: number } | Refusal | 'no-space';
 
-const REFUSALS: readonly Refusal[] = [
+const REFUSALS: readonly (Refusal | 'no-space')[] = [
   'no-leader',
   'not-leader',
   'busy',
   'transferring',
   'changing',
+  'no-space',
 ];
 
 /** count, then length and bytes of each. */

@@ -1,5 +1,5 @@
 /** Snapshots of this node's own state: taken when due, and sent to peers that need them. */
-import { QuorateError } from '../../core/errors.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Core } from '../core.ts';
 import type { PeerMessage } from '../messages.ts';
 import type { Storage } from '../storage.ts';
@@ -46,7 +46,8 @@ export class OutgoingSnapshots {
       }
       return taken;
     } catch (error) {
-      fail(error);
+      // A full disk has no room for one: the log goes back further until the next is due.
+      if (!isQuorateError(error, 'ERR_NO_SPACE')) fail(error);
       return false;
     }
   }

@@ -28,6 +28,7 @@ import { CHANGE_MEMBERS, Reconfiguration } from './reconfiguration.ts';
 import { Retention } from './retention.ts';
 import type { ReplicaSettings } from './settings.ts';
 import { Snapshots } from './snapshots.ts';
+import { Space } from './space.ts';
 import { FORWARD, Submission } from './submission.ts';
 
 /**
@@ -56,6 +57,7 @@ export class Replica<Result> {
   readonly #snapshots: Snapshots<Result>;
   readonly #retention: Retention;
   readonly #handOver: HandOver;
+  readonly #space: Space;
   readonly #changes: Reconfiguration;
   readonly #outgoing: OutgoingSnapshots;
   #cancelTick: Cancel | undefined;
@@ -87,7 +89,7 @@ export class Replica<Result> {
     this.#applied = options.storage.recovered.snapshot?.index ?? 0;
     this.#proposals = new Proposals(this.#applied);
     const { id, core, transport, settings, storage, machine, members, clock } = options;
-    this.#submission = new Submission({ core, transport, settings }, this.#proposals);
+    this.#submission = new Submission({ core, transport, settings, storage }, this.#proposals);
     this.#retention = new Retention(settings);
     this.#snapshots = new Snapshots(storage, machine, members, settings);
     const context = {
@@ -102,6 +104,7 @@ export class Replica<Result> {
       },
     };
     this.#handOver = new HandOver(context);
+    this.#space = new Space(storage, () => this.#handOver.toBest());
     this.#changes = new Reconfiguration(context);
     const snapshots = this.#snapshots;
     const retention = this.#retention;
@@ -264,13 +267,14 @@ export class Replica<Result> {
     const now = this.#clock.now();
     const noLeader = this.#leader === NO_NODE;
     this.#drive(() => this.#core.tick());
+    this.#space.tick(this.#role === 'leader');
     this.#proposals.expire(now, noLeader);
     this.#reads.expire(now, noLeader);
     if (this.#changes.tick(this.#role === 'leader')) this.#removed();
   }
 
   #receive(message: PeerMessage): void {
-    if (this.#stopped !== undefined) return;
+    if (this.#stopped !== undefined || this.#space.refuses(message)) return;
     try {
       this.#core.step(message);
       this.#wake();

@@ -130,6 +130,8 @@ export class Snapshots<Result> {
         refuseIfGivenUp(writing);
         await writer.write(chunk);
       }
+      // Before the core counts on it: from here on it needs no more space.
+      await writer.finish();
       refuseIfGivenUp(writing);
       this.#arrived = { metadata, writer, writing };
     } catch (error) {

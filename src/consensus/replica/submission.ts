@@ -5,11 +5,13 @@
 import { assert } from '../../core/assert.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Core } from '../core.ts';
+import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
 import { NO_NODE, type NodeId, type Role } from '../types.ts';
 import { decodePlacements, encodeForward, encodePlacements, type Placement } from './forwarding.ts';
 import type { Forward, Proposal, Proposals } from './proposals.ts';
 import type { ReplicaSettings } from './settings.ts';
+import { noSpace } from './space.ts';
 
 /** The call with which a follower hands proposals to the leader. */
 export const FORWARD = 'propose';
@@ -21,18 +23,24 @@ export interface SubmissionContext {
   readonly core: Core;
   readonly transport: Transport;
   readonly settings: ReplicaSettings;
+  readonly storage: Storage;
 }
 
 export class Submission<Result> {
   readonly #core: Core;
   readonly #transport: Transport;
   readonly #settings: ReplicaSettings;
+  readonly #storage: Storage;
   readonly #proposals: Proposals<Result>;
 
-  constructor({ core, transport, settings }: SubmissionContext, proposals: Proposals<Result>) {
+  constructor(
+    { core, transport, settings, storage }: SubmissionContext,
+    proposals: Proposals<Result>,
+  ) {
     this.#core = core;
     this.#transport = transport;
     this.#settings = settings;
+    this.#storage = storage;
     this.#proposals = proposals;
   }
 
@@ -81,6 +89,7 @@ export class Submission<Result> {
 
   /** Where each proposal went: all in one step; near the core's limits one by one, in order. */
   #placeAll(proposals: readonly Uint8Array[]): Placement[] {
+    if (this.#storage.isFull) return proposals.map(() => 'no-space');
     const whole = this.#core.propose(proposals);
     if (typeof whole !== 'string') {
       return proposals.map((_, i) => ({ index: whole.index + i, term: whole.term }));
@@ -106,7 +115,8 @@ export class Submission<Result> {
     const refused: Proposal<Result>[] = [];
     batch.forEach((proposal, i) => {
       const placement = placements[i]!;
-      if (typeof placement === 'string') refused.push(proposal);
+      if (placement === 'no-space') this.#proposals.reject(proposal, noSpace());
+      else if (typeof placement === 'string') refused.push(proposal);
       else this.#proposals.place(proposal, placement.index, placement.term, forward);
     });
     this.#proposals.putBack(refused);

@@ -8,6 +8,7 @@ import { QuorateError } from '../../core/errors.ts';
 import type { SnapshotWriter, Storage } from '../storage.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 import { diskFailed, type LogWriter } from './log-writer.ts';
+import { isNoSpace } from './next-segment.ts';
 import {
   type SnapshotFile,
   SnapshotFileReader,
@@ -91,7 +92,7 @@ export class SnapshotStore {
       staged = new StagedSnapshot(this, metadata, path, file, clusterId, end);
     } catch (error) {
       end();
-      throw diskFailed(`creating ${path}.tmp`, error);
+      throw snapshotFailed(`creating ${path}.tmp`, error);
     }
     if (!this.#closed) return staged;
     await staged.abort();
@@ -193,6 +194,16 @@ export class SnapshotStore {
   }
 }
 
+/** A snapshot for which there is no space is given up; nothing rests on it yet. */
+function snapshotFailed(action: string, error: unknown): QuorateError {
+  if (!isNoSpace(error)) return diskFailed(action, error);
+  return new QuorateError(
+    'ERR_NO_SPACE',
+    `${action}: the disk is full. The snapshot was given up, and is tried again later; free space on that disk`,
+    { retryable: true, cause: error },
+  );
+}
+
 function closedError(): QuorateError {
   return new QuorateError('ERR_CLOSED', 'the storage is closed');
 }
@@ -206,6 +217,7 @@ class StagedSnapshot implements SnapshotWriter {
   readonly #writer: SnapshotFileWriter;
   readonly #end: () => void;
   #state: 'open' | 'committing' | 'ended';
+  #isFinished: boolean;
   /** The write under way. A file is not closed before it: its descriptor might be another file's by then. */
   #busy: Promise<void> | undefined;
   #discarding: Promise<void> | undefined;
@@ -225,6 +237,7 @@ class StagedSnapshot implements SnapshotWriter {
     this.#writer = new SnapshotFileWriter(file, clusterId, metadata);
     this.#end = end;
     this.#state = 'open';
+    this.#isFinished = false;
     this.#busy = undefined;
     this.#discarding = undefined;
     store.stage(this);
@@ -241,11 +254,22 @@ class StagedSnapshot implements SnapshotWriter {
     }
   }
 
-  async commit(): Promise<void> {
+  async finish(): Promise<void> {
     this.#requireOpen();
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    this.#busy = this.#writer.finish();
+    try {
+      await this.#busy;
+    } catch (error) {
+      throw await this.#failed(error);
+    }
+  }
+
+  async commit(): Promise<void> {
+    await this.finish();
     this.#state = 'committing';
     try {
-      await this.#writer.finish();
       await this.#file.close();
     } catch (error) {
       throw await this.#failed(error);
@@ -273,7 +297,7 @@ class StagedSnapshot implements SnapshotWriter {
 
   async #failed(error: unknown): Promise<QuorateError> {
     await this.#discard();
-    return diskFailed(`writing ${this.#path}.tmp`, error);
+    return snapshotFailed(`writing ${this.#path}.tmp`, error);
   }
 
   #discard(): Promise<void> {

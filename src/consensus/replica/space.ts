@@ -1,0 +1,46 @@
+/**
+ * What a node with a full disk does (`Storage.isFull`): it takes nothing into its log that it may have no
+ * room for, and goes on with everything else. As a leader it hands over, once, to a node that may have
+ * space; as a follower it does not acknowledge what it did not take, so the others carry on without it.
+ * Votes, terms and reads need no room worth mentioning. It ends by itself when space returns.
+ */
+import { QuorateError } from '../../core/errors.ts';
+import type { PeerMessage } from '../messages.ts';
+import type { Storage } from '../storage.ts';
+
+/** The error of a proposal that found the leader's disk full. */
+export function noSpace(): QuorateError {
+  return new QuorateError(
+    'ERR_NO_SPACE',
+    'the disk of the leading node is full: nothing was written. Free space on it, or add some; writes are ' +
+      'taken again by themselves then, and reads go on meanwhile',
+    { retryable: true },
+  );
+}
+
+export class Space {
+  readonly #storage: Storage;
+  readonly #handOver: () => Promise<void>;
+  /** Leadership was handed over, or there was nobody to take it, since the disk became full. */
+  #hasHandedOver = false;
+
+  constructor(storage: Storage, handOver: () => Promise<void>) {
+    this.#storage = storage;
+    this.#handOver = handOver;
+  }
+
+  /** A heartbeat interval has passed. Only once in a time of need: all others may be full as well. */
+  tick(isLeading: boolean): void {
+    this.#storage.tick();
+    if (!this.#storage.isFull) this.#hasHandedOver = false;
+    else if (isLeading && !this.#hasHandedOver) {
+      this.#hasHandedOver = true;
+      this.#handOver().catch(() => undefined);
+    }
+  }
+
+  /** Entries for which there may be no room: as if lost on the way, they come again. */
+  refuses(message: PeerMessage): boolean {
+    return message.entries.length > 0 && this.#storage.isFull;
+  }
+}
