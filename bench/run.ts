@@ -25,6 +25,10 @@ const BENCHES: Readonly<Record<string, readonly [about: string, load: () => Prom
     'deciding alone: three cores in one thread',
     async () => (await import('./raft-core.ts')).benchRaftCore,
   ],
+  simulator: [
+    'whole clusters in virtual time',
+    async () => (await import('./simulator.ts')).benchSimulator,
+  ],
   wal: ['the log on the disk that TMPDIR is on', async () => (await import('./wal.ts')).benchWal],
 };
 
