@@ -128,8 +128,9 @@ export class Acceptor {
     }
     this.#advance(ballot);
     log.commitTo(Math.min(accept.commit, this.#match));
+    // Also with a hole behind it the row counts: else a leader with more open than we hold would wait for ever.
+    this.acknowledge(accept.from, ballot);
     if (this.#match < accept.index + entries.length) this.#reportHole(accept);
-    else this.acknowledge(accept.from, ballot);
   }
 
   /** Promises all up to the match: leaves when that is durable. */
