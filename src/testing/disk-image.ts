@@ -15,6 +15,8 @@ export function systemError(code: string, path: string): NodeJS.ErrnoException {
 /** The names in a folder as they were when its sync began. */
 export interface FolderToken {
   readonly folder: string;
+  /** Counts syncs as they begin: one that ends after a later one changes nothing any more. */
+  readonly number: number;
   readonly names: ReadonlyMap<string, SectorFile>;
   readonly folders: ReadonlySet<string>;
 }
@@ -22,6 +24,9 @@ export interface FolderToken {
 export class DiskImage {
   readonly #names = new Map<string, SectorFile>();
   readonly #durableNames = new Map<string, SectorFile>();
+  #folderSyncs = 0;
+  /** By folder: the latest sync, by its number, that has ended. */
+  readonly #folderSynced = new Map<string, number>();
   readonly #folders = new Set<string>(['/']);
   readonly #durableFolders = new Set<string>(['/']);
 
@@ -116,10 +121,18 @@ export class DiskImage {
     if (!this.#folders.has(folder)) throw systemError('ENOENT', folder);
     const names = [...this.#names].filter(([path]) => dirname(path) === folder);
     const folders = [...this.#folders].filter((path) => dirname(path) === folder);
-    return { folder, names: new Map(names), folders: new Set(folders) };
+    this.#folderSyncs += 1;
+    return {
+      folder,
+      number: this.#folderSyncs,
+      names: new Map(names),
+      folders: new Set(folders),
+    };
   }
 
-  endFolderSync({ folder, names, folders }: FolderToken): void {
+  endFolderSync({ folder, number, names, folders }: FolderToken): void {
+    if (number < (this.#folderSynced.get(folder) ?? 0)) return;
+    this.#folderSynced.set(folder, number);
     for (const path of [...this.#durableNames.keys()]) {
       if (dirname(path) === folder && !names.has(path)) this.#durableNames.delete(path);
     }
