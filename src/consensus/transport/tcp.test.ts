@@ -138,6 +138,7 @@ describe('a TCP transport', () => {
   damaged[15]! ^= 1;
   const huge = frameBytes(FrameKind.call, Buffer.from('0123456789'));
   huge.writeUInt32LE(0xffff_ffff, 0);
+  huge.writeUInt32LE(0, 4);
   const cases: [string, Buffer, RegExp][] = [
     ['speaks HTTP', Buffer.from('GET /version HTTP/1.1\r\nHost: x\r\n\r\n'), /speaks HTTP/],
     ['speaks TLS', Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]), /speaks TLS/],
