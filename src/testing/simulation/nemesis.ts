@@ -13,8 +13,6 @@ import type { ClientWorkload } from './workload/workload.ts';
 
 /** How often a node that went down by itself is looked for. */
 const SUPERVISION_MS = 250;
-/** Starts in a row that fail before the disk is given up. */
-const MAX_FAILED_STARTS = 3;
 /** A crash aimed at a write waits so long for one, and looks so often. */
 const WRITE_AIM_MS = 1000;
 const WRITE_LOOK_MS = 0.3;
@@ -27,7 +25,6 @@ export class Nemesis {
   readonly #electionMs: number;
   /** Seats that are down on purpose. */
   readonly #down: Set<number>;
-  readonly #failedStarts: Map<number, number>;
   /** How many faults cut each way now. */
   readonly #cuts: Map<string, number>;
   #isCalm: boolean;
@@ -40,7 +37,6 @@ export class Nemesis {
     this.#checks = checks;
     this.#electionMs = weatherValue(context.story.weather, 'electionMs');
     this.#down = new Set();
-    this.#failedStarts = new Map();
     this.#cuts = new Map();
     this.#isCalm = false;
     this.#isRetired = false;
@@ -143,16 +139,17 @@ export class Nemesis {
   }
 
   #revive(seat: Seat): void {
-    if (seat.life?.state === 'running') this.#failedStarts.delete(seat.number);
     if (seat.life !== undefined || seat.lives === 0) return;
-    const failed = this.#failedStarts.get(seat.number) ?? 0;
-    this.#failedStarts.set(seat.number, failed + 1);
-    if (failed >= MAX_FAILED_STARTS) {
-      this.#failedStarts.set(seat.number, 0);
-      this.world.reach('corrupt-refused');
-      this.#loseDisk(seat);
-    }
+    if (this.#checks.corrupt.has(seat.number)) this.#replaceDisk(seat);
     this.context.cluster.start(seat);
+  }
+
+  /** A node that refuses to start on its disk gets an empty one, if the others can make up for that. */
+  #replaceDisk(seat: Seat): void {
+    this.world.reach('corrupt-refused');
+    if (!this.#checks.atlas.mayHurt(seat.number)) return;
+    this.#checks.corrupt.delete(seat.number);
+    this.#loseDisk(seat);
   }
 
   #loseDisk(seat: Seat): void {

@@ -1,6 +1,7 @@
 /** The checks as a part of a run: connects what the cluster shows with the properties. */
 import type { NodeId } from '../../../consensus/types.ts';
 import { openDiskStorage } from '../../../consensus/wal/storage.ts';
+import { isQuorateError } from '../../../core/errors.ts';
 import { Atlas } from '../atlas.ts';
 import type { ClusterObserver, LifeEnd, Seat } from '../cluster.ts';
 import { exponential } from '../draw.ts';
@@ -17,6 +18,8 @@ const DATA_FOLDER = '/data';
 export class SimulationChecks implements Checks {
   readonly observer: ClusterObserver;
   readonly oracle: Oracle;
+  /** Seats whose node could not start, since what is on its disk is not what it wrote. */
+  readonly corrupt: Set<number>;
   readonly #story: Story;
   readonly #ids: Map<number, NodeId>;
   #context: SimulationContext | undefined;
@@ -28,6 +31,7 @@ export class SimulationChecks implements Checks {
     const electionMs = weatherValue(story.weather, 'electionMs');
     // As `openNode` has it: leases live longer than it takes to elect a leader.
     this.oracle = new Oracle(Math.ceil((1.5 * electionMs) / 1000));
+    this.corrupt = new Set();
     this.#ids = new Map();
     this.#context = undefined;
     this.#properties = undefined;
@@ -90,6 +94,7 @@ export class SimulationChecks implements Checks {
   #ended(life: Life, how: LifeEnd): void {
     const id = this.#ids.get(life.seat);
     if (id !== undefined) this.properties.ended(id);
+    if (how === 'failed' && isQuorateError(life.failure, 'ERR_CORRUPT')) this.corrupt.add(life.seat);
     if (how !== 'failed' || this.atlas.mayFail.has(life.seat)) return;
     this.#context!.world.violate(
       'node-failed',
