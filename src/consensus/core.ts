@@ -67,6 +67,8 @@ export interface CoreStatus {
   /** First index still in the log. */
   readonly firstIndex: number;
   readonly peers: readonly PeerProgress[];
+  /** A change of the configuration is in the log and not applied. @defaultValue `false` */
+  readonly hasChange?: boolean;
 }
 
 export interface Core {

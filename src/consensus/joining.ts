@@ -48,6 +48,9 @@ export async function joiningMarker(
 export interface StandingSource {
   readonly core: Core;
   readonly configuration: () => Configuration;
+  /** Whether a voter was added to this node when it was alone, and nobody came or went since. */
+  readonly wasAddedToUs: (id: NodeId) => boolean;
+  readonly neverVoted: (id: NodeId) => boolean;
   /** Entries of a log that holds only the first members. -1: this log is not new, whatever it holds. */
   readonly newLength: number;
 }
@@ -65,11 +68,11 @@ export function answeringStanding(events: ReplicaEvents, source: StandingSource)
 }
 
 function standing(
-  { core, configuration, newLength }: StandingSource,
+  { core, configuration, newLength, wasAddedToUs, neverVoted }: StandingSource,
   payload: Uint8Array,
 ): Uint8Array {
   const [id = '', informed = ''] = Buffer.from(payload).toString('latin1').split(' ');
-  const { role, term, lastIndex } = core.status();
+  const { role, term, lastIndex, hasChange = false } = core.status();
   const leads = role === 'leader';
   if (leads && Number(informed) !== term) core.lost(id);
   const { voters, joint } = configuration();
@@ -77,6 +80,8 @@ function standing(
     isNew: lastIndex === newLength,
     term,
     leads,
+    holdsAll: !hasChange && wasAddedToUs(id),
+    neverVoted: !hasChange && neverVoted(id),
     voters: [...new Set([...voters, ...(joint?.outgoing ?? [])])],
   };
   return Buffer.from(JSON.stringify(answer));
@@ -84,10 +89,17 @@ function standing(
 
 function decodeStanding(payload: Uint8Array): Standing {
   const parsed: unknown = JSON.parse(Buffer.from(payload).toString());
-  const { isNew, term, leads, voters } = (parsed ?? {}) as Partial<Standing>;
+  const { isNew, term, leads, holdsAll, neverVoted, voters } = (parsed ?? {}) as Partial<Standing>;
   const isValid = Number.isSafeInteger(term) && Array.isArray(voters);
   if (!isValid) throw new QuorateError('ERR_PROTOCOL', 'a peer said in no known way how it stands');
-  return { isNew: isNew === true, term: term!, leads: leads === true, voters: voters!.map(String) };
+  return {
+    isNew: isNew === true,
+    term: term!,
+    leads: leads === true,
+    holdsAll: holdsAll === true,
+    neverVoted: neverVoted === true,
+    voters: voters!.map(String),
+  };
 }
 
 /** What a probation works with. */
@@ -98,6 +110,8 @@ export interface ProbationParts<Result> {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly marker: JoiningMarker;
+  /** Its cluster may be new: it was not added to one that ran. */
+  readonly isFounder: boolean;
   /** The other nodes, until the log says who they are. */
   readonly peers: readonly NodeId[];
   /** Aborted when the node stops. */
@@ -123,13 +137,13 @@ async function endProbation<Result>(parts: ProbationParts<Result>): Promise<void
     );
   });
   await marker.remove();
-  if (reason === 'new') return;
+  if (reason === 'new' || reason === 'one-of-two') return;
   const how = marker.isDamaged ? 'lost a part of its log' : 'came with an empty folder';
   log?.('info', `${replica.id} ${how}; has caught up, votes from now on`);
 }
 
 function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
-  const { core, replica, transport, clock, marker, peers, signal } = parts;
+  const { core, replica, transport, clock, marker, isFounder, peers, signal } = parts;
   const { electionMs, heartbeatMs } = replica.settings;
   return {
     id: replica.id,
@@ -137,7 +151,7 @@ function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
       const { voters, joint } = replica.members.configuration();
       return voters.length === 0 ? peers : [...voters, ...(joint?.outgoing ?? [])];
     },
-    mayBeNew: !marker.isDamaged,
+    mayBeNew: !marker.isDamaged && isFounder,
     async ask(peer, informedTerm) {
       const question = Buffer.from(`${replica.id} ${informedTerm}`, 'latin1');
       return decodeStanding(await transport.call(peer, STANDING, question, electionMs));

@@ -121,6 +121,8 @@ export async function openReplica<Result>(
       events: answeringStanding(options.events ?? {}, {
         core,
         configuration: () => known.configuration(),
+        wasAddedToUs: (id) => known.wasAddedTo(nodeId, id),
+        neverVoted: (id) => known.neverVoted(id),
         newLength: marker?.isDamaged === true || seat.bootstrap === undefined ? -1 : newLength,
       }),
       onStop: () => stopping.abort(),
@@ -129,7 +131,9 @@ export async function openReplica<Result>(
     if (core instanceof ProbationCore && marker !== undefined) {
       const { log } = options;
       const { signal } = stopping;
-      serveProbation({ core, replica, storage, transport, clock, marker, peers, signal, log });
+      const isFounder = seat.bootstrap !== undefined;
+      const parts = { core, replica, storage, transport, clock, marker, isFounder, peers };
+      serveProbation({ ...parts, signal, log });
     }
     return { replica, nodeId, clusterId };
   } catch (error) {

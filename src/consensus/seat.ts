@@ -147,9 +147,11 @@ async function joinSeat(
   let heard: ClusterDescription | undefined;
   for (const url of urls) {
     try {
-      heard = parseDescription(url, await askMembers(url, options));
-      const seat = seatAmong(heard, own);
+      const answer = parseDescription(url, await askMembers(url, options));
+      heard = answer.members.length > 0 ? answer : heard;
+      const seat = seatAmong(answer, own);
       if (seat !== undefined) return seat;
+      faults.push(`${url} does not know the members yet`);
     } catch (error) {
       faults.push((error as Error).message);
     }

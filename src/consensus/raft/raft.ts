@@ -416,6 +416,7 @@ export class RaftCore implements Core {
       handedOut: this.#log.handedOut,
       lastIndex: this.#log.lastIndex,
       firstIndex: this.#log.firstIndex,
+      hasChange: this.#log.hasChange,
       peers: this.#self.role === 'leader' ? this.#replication.status() : NOTHING,
     };
   }

@@ -33,6 +33,8 @@ export interface MemberInfo {
   readonly name: string;
   readonly peerUrls: readonly string[];
   readonly learner: boolean;
+  /** A learner that was a voter once. @defaultValue `false` */
+  readonly wasVoter?: boolean;
 }
 
 /** A change whose new member is complete. */

@@ -41,6 +41,8 @@ interface Roster {
   /** Ids that were members and are none any more, for ever. */
   readonly removed: Set<NodeId>;
   joint: JointRoster | undefined;
+  /** Who voted before the voters changed last; `undefined` where that is not known. */
+  former: readonly NodeId[] | undefined;
 }
 
 interface JointRoster {
@@ -51,7 +53,7 @@ interface JointRoster {
 
 /** The members, as far as the log has been applied. */
 export class Members {
-  #roster: Roster = { members: new Map(), removed: new Set(), joint: undefined };
+  #roster: Roster = { members: new Map(), removed: new Set(), joint: undefined, former: [] };
 
   get(id: NodeId): MemberInfo | undefined {
     return this.#roster.members.get(id);
@@ -60,6 +62,26 @@ export class Members {
   /** Those that are members, or will be once a joint configuration ends; sorted by id. */
   list(): MemberInfo[] {
     return [...this.#roster.members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /**
+   * Whether `added` became a voter when `alone` was the only one, and nobody came or went since. Then every
+   * majority in which `added` ever counted had `alone` in it.
+   */
+  wasAddedTo(alone: NodeId, added: NodeId): boolean {
+    const { joint, former } = this.#roster;
+    const voters = [...votersOf(this.#roster).keys()].sort();
+    return (
+      joint === undefined &&
+      former?.join() === alone &&
+      voters.join() === [alone, added].sort().join()
+    );
+  }
+
+  /** Whether this member has never counted in any majority. */
+  neverVoted(id: NodeId): boolean {
+    const member = this.get(id);
+    return member?.learner === true && member.wasVoter !== true;
   }
 
   /** Between two sets of voters. */
@@ -122,6 +144,8 @@ export class Members {
     const refusal = applySteps(after, steps);
     if (refusal !== undefined) return refusal;
     if (transition === 'enter') after.joint = { outgoing: votersOf(before), autoLeave };
+    const voters = (roster: Roster): NodeId[] => [...votersOf(roster).keys()].sort();
+    if (voters(before).join() !== voters(after).join()) after.former = voters(before);
     this.#roster = after;
     return undefined;
   }
@@ -132,27 +156,30 @@ export class Members {
 
   /** For the snapshot. */
   encode(): Buffer {
-    const { removed, joint } = this.#roster;
+    const { removed, joint, former } = this.#roster;
     const outgoing = joint === undefined ? undefined : [...joint.outgoing.values()];
     return Buffer.from(
       JSON.stringify({
         members: this.list(),
         removed: removed.size === 0 ? undefined : [...removed],
         joint: joint === undefined ? undefined : { outgoing, autoLeave: joint.autoLeave },
+        former,
       }),
     );
   }
 
   decode(chunk: Uint8Array): void {
-    const { members, removed, joint } = JSON.parse(Buffer.from(chunk).toString('utf8')) as {
+    const { members, removed, joint, former } = JSON.parse(Buffer.from(chunk).toString('utf8')) as {
       members: MemberInfo[];
       removed?: NodeId[];
       joint?: { outgoing: MemberInfo[]; autoLeave: boolean };
+      former?: NodeId[];
     };
     this.#roster = {
       members: byId(members),
       removed: new Set(removed ?? []),
       joint: joint && { outgoing: byId(joint.outgoing), autoLeave: joint.autoLeave },
+      former,
     };
   }
 }
@@ -161,8 +188,8 @@ function byId(members: readonly MemberInfo[]): Map<NodeId, MemberInfo> {
   return new Map(members.map((member) => [member.id, member]));
 }
 
-function copyOf({ members, removed, joint }: Roster): Roster {
-  return { members: new Map(members), removed: new Set(removed), joint };
+function copyOf({ members, removed, joint, former }: Roster): Roster {
+  return { members: new Map(members), removed: new Set(removed), joint, former };
 }
 
 function votersOf({ members }: Roster): Map<NodeId, MemberInfo> {
@@ -232,7 +259,7 @@ function applyStep(roster: Roster, step: MemberStep): QuorateError | undefined {
       members.set(id, { ...member, learner: false });
       return undefined;
     case 'demote':
-      members.set(id, { ...member, learner: true });
+      members.set(id, { ...member, learner: true, wasVoter: true });
       return undefined;
     case 'update': {
       const refusal = urlsInUse(roster, id, step.peerUrls);

@@ -134,8 +134,22 @@ async function serve(
 }
 
 const led = (term: number, leads: boolean, voters: string): Standing => {
-  return { isNew: false, term, leads, voters: [...voters] };
+  return { isNew: false, term, leads, holdsAll: false, neverVoted: false, voters: [...voters] };
 };
+
+test('one that was added to a node that was alone takes part at once', async () => {
+  const alone = { ...led(2, false, 'ax'), holdsAll: true };
+  assert.equal((await serve({ a: alone })).end, 'one-of-two');
+  assert.equal((await serve({ a: led(2, false, 'ax') })).end, 'closed');
+});
+
+test('of five, a learner that never voted needs not hear them all', async () => {
+  const others = { b: led(2, false, 'abcde'), c: undefined, d: undefined, e: undefined };
+  const leader = led(2, true, 'abcde');
+  assert.equal((await serve({ a: leader, ...others })).end, 'closed');
+  const knowing = { ...leader, neverVoted: true };
+  assert.equal((await serve({ a: knowing, ...others })).end, 'caught-up');
+});
 
 test('of three, a leader and no answer from the third are enough', async () => {
   const { end } = await serve({ a: led(2, true, 'abc'), b: undefined });

@@ -16,7 +16,10 @@
  *
  * Of five voters or more a majority of the others leaves some out, and one of those may be a candidate of a
  * later term that has this node's vote already. So there all others have to be heard first, and none may
- * be in a later term than the leader.
+ * be in a later term than the leader; but for a node that has been nothing but a learner.
+ *
+ * Of two voters no majority is without this one. Where it was added to a node that was alone, the other has
+ * been in every majority since: it has forgotten nothing, and this one may take part at once.
  *
  * With too few of the others up there is no leader: no answer rather than a wrong one.
  */
@@ -209,6 +212,13 @@ export interface Standing {
   readonly term: number;
   /** It leads that term, and has forgotten what this node acknowledged in an earlier life. */
   readonly leads: boolean;
+  /**
+   * There are two voters, it and the one that asks, and that was never otherwise since the one that asks is
+   * a voter: every majority had it in it, so that nothing is lost with what the other forgot.
+   */
+  readonly holdsAll: boolean;
+  /** The one that asks has been nothing but a learner: nobody ever asked for its vote. */
+  readonly neverVoted: boolean;
   readonly voters: readonly NodeId[];
 }
 
@@ -230,7 +240,7 @@ export interface ProbationContext {
 }
 
 /** How a probation ended. */
-export type ProbationEnd = 'new' | 'caught-up' | 'closed';
+export type ProbationEnd = 'new' | 'one-of-two' | 'caught-up' | 'closed';
 
 /** Resolves with why the probation is over; `'closed'` where the node is. */
 export function probation(context: ProbationContext): Promise<ProbationEnd> {
@@ -288,9 +298,14 @@ class Probation {
     const answers = [...this.#answers].filter(([peer]) => voters.has(peer)).map(([, said]) => said);
     const fresh = answers.filter(({ isNew }) => isNew).length;
     if (this.#context.mayBeNew && 2 * (fresh + 1) > voters.size + 1) this.#end ??= 'new';
+    if (answers.some(({ holdsAll }) => holdsAll)) this.#end ??= 'one-of-two';
     const newest = Math.max(0, ...answers.map(({ term }) => term));
-    const isLed = answers.some(({ leads, term }) => leads && term === newest);
-    const isHeard = voters.size + 1 < ALL_HEARD_FROM || answers.length === voters.size;
+    const leader = answers.find(({ leads, term }) => leads && term === newest);
+    const isLed = leader !== undefined;
+    const isHeard =
+      voters.size + 1 < ALL_HEARD_FROM ||
+      answers.length === voters.size ||
+      leader?.neverVoted === true;
     if (!isLed || !isHeard || newest < this.#informedTerm) return;
     this.#informedTerm = newest;
     this.#context.leaderKnows(newest);
