@@ -3,19 +3,17 @@
  * processes; a story that fails is made smaller and kept, with the command that plays it again.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, relative, resolve } from 'node:path';
 import { isQuorateError } from '../src/core/errors.ts';
 import { shrinkStory } from '../src/testing/simulation/shrink.ts';
 import { parseStory, storyText } from '../src/testing/simulation/story.ts';
-import type { SimulationResult } from '../src/testing/simulation/types.ts';
+import type { SimulationResult, Story } from '../src/testing/simulation/types.ts';
 import { type Consensus, readOptions, type SimOptions, USAGE, UsageError } from './sim/options.ts';
 import { type Outcome, Pool } from './sim/pool.ts';
 import { ProgressLine } from './sim/progress.ts';
 import { Summary, timeText } from './sim/summary.ts';
 import type { Task } from './sim/worker.ts';
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const TRACE_LINES = 200;
 
 function say(text: string): void {
@@ -41,42 +39,49 @@ async function play(
   return { ...first!, result: { ...result, violation } };
 }
 
-function replayCommand({ seed, story }: SimulationResult): string {
-  const consensus = story.consensus === 'raft' ? '' : ` --consensus ${story.consensus}`;
-  return `npm run sim -- --seed ${seed}${consensus}`;
+type Log = (text: string) => void;
+
+/** Where stdout is for programs, people read stderr. */
+function logOf({ json }: SimOptions): Log {
+  return json ? (text) => void process.stderr.write(`${text}\n`) : say;
 }
 
-/** Tells of a violation, makes its story smaller and keeps it. */
-async function onViolation(pool: Pool, result: SimulationResult, options: SimOptions) {
-  const violation = result.violation!;
-  const log = options.json ? (text: string) => process.stderr.write(`${text}\n`) : say;
-  log(`\nVIOLATION of ${violation.property} after event ${violation.event}`);
-  log(`  at ${timeText(violation.atMs)} of virtual time, seed ${result.seed}`);
-  log(violation.message.replaceAll(/^/gm, '  '));
-  log(`Play it again: ${replayCommand(result)}`);
+function tellViolation({ seed, violation }: SimulationResult, replay: string, log: Log): void {
+  const { property, message, atMs, event } = violation!;
+  log(`\nVIOLATION of ${property} after event ${event}`);
+  log(`  at ${timeText(atMs)} of virtual time, seed ${seed}`);
+  log(message.replaceAll(/^/gm, '  '));
+  log(`Play it again: npm run sim -- ${replay}`);
+}
+
+function seedArguments({ seed, story }: SimulationResult): string {
+  return `--seed ${seed}${story.consensus === 'raft' ? '' : ` --consensus ${story.consensus}`}`;
+}
+
+/** Makes the story of a run that failed smaller, and keeps it. */
+async function keepStory(pool: Pool, result: SimulationResult, options: SimOptions): Promise<void> {
+  const log = logOf(options);
   let { story } = result;
-  let last = violation;
+  let violation = result.violation!;
   if (options.shrinkRuns > 0) {
-    log(`making its story smaller (${options.shrinkRuns} runs at most)`);
-    const shrunk = await shrinkStory(
-      story,
-      violation,
-      async (smaller) => {
-        const task = { seed: smaller.seed, consensus: smaller.consensus, story: smaller };
-        return (await play(pool, task, violation.property === 'determinism')).result.violation;
-      },
-      { maxRuns: options.shrinkRuns },
-    );
+    log(`Making its story smaller, in ${options.shrinkRuns} runs at most.`);
+    const twice = violation.property === 'determinism';
+    const playSmaller = async (smaller: Story) => {
+      const { seed, consensus } = smaller;
+      return (await play(pool, { seed, consensus, story: smaller }, twice)).result.violation;
+    };
+    const shrunk = await shrinkStory(story, violation, playSmaller, {
+      maxRuns: options.shrinkRuns,
+    });
     const [before, after] = [story.faults.length, shrunk.story.faults.length];
-    log(`  after ${shrunk.runs} runs: ${after} of ${before} faults are left`);
-    story = shrunk.story;
-    last = shrunk.violation;
+    log(`  ${after} of ${before} faults are left after ${shrunk.runs} runs.`);
+    ({ story, violation } = shrunk);
   }
-  const folder = resolve(ROOT, options.keep);
+  const folder = resolve(options.keep);
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${violation.property}-${story.consensus}-${result.seed}.json`);
-  writeFileSync(file, storyText(story, last));
-  log(`Kept: ${relative(process.cwd(), file)}; play it with npm run sim -- --story ${file}`);
+  writeFileSync(file, storyText(story, violation));
+  log(`Kept: npm run sim -- --story ${relative(process.cwd(), file)}`);
 }
 
 /** One run, told in full. */
@@ -103,11 +108,9 @@ async function runOne(options: SimOptions, task: Task): Promise<number> {
       say(`trace hash ${result.traceHash}`);
     }
     if (result.violation === undefined) return 0;
-    await onViolation(
-      pool,
-      result,
-      task.story === undefined ? options : { ...options, shrinkRuns: 0 },
-    );
+    const replay = task.story === undefined ? seedArguments(result) : `--story ${options.story}`;
+    tellViolation(result, replay, logOf(options));
+    if (task.story === undefined) await keepStory(pool, result, options);
     return 1;
   } finally {
     pool.close();
@@ -132,8 +135,8 @@ async function runMany(options: SimOptions): Promise<number> {
   const total = options.seeds * options.cores.length;
   const failures: SimulationResult[] = [];
   const tasks = tasksOf(options, started);
-  const say2 = options.json ? (text: string) => process.stderr.write(`${text}\n`) : say;
-  say2(`seeds from ${options.first} on ${options.cores.join(' and ')}, ${options.jobs} processes`);
+  const cores = options.cores.join(' and ');
+  logOf(options)(`seeds from ${options.first} on ${cores}, ${options.jobs} processes`);
   const worker = async (): Promise<void> => {
     for (const task of tasks) {
       const { result, cpuMs } = await play(pool, task, options.twice);
@@ -153,7 +156,10 @@ async function runMany(options: SimOptions): Promise<number> {
     if (options.json)
       say(JSON.stringify({ summary, neverReached: summary.neverReached(), realMs }));
     else say(`\n${summary.lines(realMs).join('\n')}`);
-    for (const failure of failures) await onViolation(pool, failure, options);
+    for (const failure of failures) {
+      tellViolation(failure, seedArguments(failure), logOf(options));
+      await keepStory(pool, failure, options);
+    }
     return failures.length > 0 ? 1 : 0;
   } finally {
     pool.close();

@@ -66,7 +66,7 @@ export function readOptions(args: readonly string[], nowMs: number): SimOptions 
     seed: values.seed === undefined ? undefined : number('seed', values.seed, 0, MAX_SEED),
     story: values.story,
     trace: values.trace ?? false,
-    seeds: number('seeds', values.seeds ?? (timed ? 'all' : '100'), 1, 1e9),
+    seeds: countOf(values.seeds, timed),
     forMs: timed ? duration(values.for!) : Infinity,
     first: values.first === undefined ? drawn(nowMs) : number('first', values.first, 0, MAX_SEED),
     cores: coresOf(values.consensus ?? 'raft', values.story),
@@ -106,10 +106,14 @@ function parse(args: readonly string[]) {
 }
 
 function number(name: string, text: string, least: number, most: number): number {
-  if (text === 'all') return Infinity;
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most) return value;
   throw new UsageError(`--${name} ${text}: it must be a whole number from ${least} to ${most}`);
+}
+
+function countOf(seeds: string | undefined, timed: boolean): number {
+  if (seeds !== undefined) return number('seeds', seeds, 1, 1e9);
+  return timed ? Infinity : 100;
 }
 
 function duration(text: string): number {
