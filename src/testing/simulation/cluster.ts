@@ -65,6 +65,8 @@ export interface ClusterOptions {
 
 const PEER_PORT = 2380;
 const DATA_FOLDER = '/data';
+/** Node counts timers in whole milliseconds. */
+const TIMER_LATE_MS = 1;
 
 export class SimulatedCluster {
   readonly world: World;
@@ -122,6 +124,7 @@ export class SimulatedCluster {
       offsetMs: between(random, 0, offset),
       driftPpm: seat.driftPpm,
       wallOffsetMs: between(random, -offset, offset),
+      lateness: { mostMs: TIMER_LATE_MS, random },
     });
     const disk = seat.disk.mount(process);
     const life = new Life(seat.number, seat.name, seat.lives, process, clock, disk);

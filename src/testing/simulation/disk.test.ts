@@ -186,6 +186,16 @@ test('bits flip and sectors turn into zeros where a file is told to', async () =
   assert.ok(file.view().filter((byte) => byte === 0).length >= 511);
 });
 
+test('a sector is written where another one belongs', () => {
+  const { disk } = bench();
+  const file = disk.image.create('/x');
+  for (let i = 0; i < 4; i++) file.write(Buffer.alloc(512, `${i}`), i * 512);
+  disk.misdirectSector('/x');
+  const found = [0, 1, 2, 3].map((i) => file.read(i * 512, 1).toString());
+  assert.equal(new Set(found).size, 3);
+  assert.equal(found.filter((letter, i) => letter !== `${i}`).length, 1);
+});
+
 test('a file is not closed while it is in use, nor used after it was closed', async () => {
   const { world, disk, run } = bench();
   const file = await run(disk.mount(new SimulatedProcess(world)).open('/x', 'create'));

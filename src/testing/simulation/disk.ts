@@ -137,6 +137,17 @@ export class SimulatedDisk {
     file.damage(new Uint8Array(SECTOR_BYTES), sector * SECTOR_BYTES);
   }
 
+  /** Puts one sector's contents where another one's belong, as a drive does that mistakes an address. */
+  misdirectSector(path: string): void {
+    const file = this.#image.file(path);
+    const sectors = Math.floor(file.size / SECTOR_BYTES);
+    if (sectors < 2) return;
+    this.#world.fault('disk-misdirected-write');
+    const from = this.#random.below(sectors);
+    const to = (from + 1 + this.#random.below(sectors - 1)) % sectors;
+    file.damage(file.read(from * SECTOR_BYTES, SECTOR_BYTES), to * SECTOR_BYTES);
+  }
+
   /** For a mounted disk: runs `end` when an operation of this kind has taken its time. */
   take(process: SimulatedProcess, isSync: boolean, end: () => void): void {
     const { opMeanMs, syncMinMs, syncMeanMs, slowMs } = this.weather;

@@ -4,6 +4,8 @@
  * while the process is paused runs once, late.
  */
 import type { Cancel, Clock } from '../../core/clock.ts';
+import type { Random } from '../../core/random.ts';
+import { between } from './draw.ts';
 import type { SimulatedProcess } from './process.ts';
 import type { World } from './types.ts';
 
@@ -19,6 +21,8 @@ export interface NodeClockOptions {
   readonly driftPpm?: number;
   /** How far wall time is off at the start. @defaultValue 0 */
   readonly wallOffsetMs?: number;
+  /** Timers run up to so much late, as an event loop has other things to do. @defaultValue never */
+  readonly lateness?: { readonly mostMs: number; readonly random: Random };
 }
 
 export class NodeClock implements Clock {
@@ -26,6 +30,7 @@ export class NodeClock implements Clock {
   readonly #process: SimulatedProcess;
   readonly #offsetMs: number;
   readonly #rate: number;
+  readonly #lateness: NodeClockOptions['lateness'];
   #wallOffsetMs: number;
   #timers = 0;
 
@@ -34,6 +39,7 @@ export class NodeClock implements Clock {
     this.#process = options.process;
     this.#offsetMs = options.offsetMs ?? 0;
     this.#rate = 1 + (options.driftPpm ?? 0) / 1_000_000;
+    this.#lateness = options.lateness;
     this.#wallOffsetMs = options.wallOffsetMs ?? 0;
   }
 
@@ -64,7 +70,7 @@ export class NodeClock implements Clock {
       this.#timers -= 1;
       return true;
     };
-    const cancel = this.#process.after(delayMs / this.#rate, () => {
+    const cancel = this.#process.after(delayMs / this.#rate + this.#lateMs(), () => {
       if (end()) run();
     });
     return () => {
@@ -78,10 +84,10 @@ export class NodeClock implements Clock {
     const delayMs = intervalMs / this.#rate;
     const fire = (): void => {
       if (!active) return;
-      cancel = this.#process.after(delayMs, fire);
+      cancel = this.#process.after(delayMs + this.#lateMs(), fire);
       run();
     };
-    cancel = this.#process.after(delayMs, fire);
+    cancel = this.#process.after(delayMs + this.#lateMs(), fire);
     this.#timers += 1;
     return () => {
       if (!active) return;
@@ -89,5 +95,10 @@ export class NodeClock implements Clock {
       this.#timers -= 1;
       cancel();
     };
+  }
+
+  #lateMs(): number {
+    const lateness = this.#lateness;
+    return lateness === undefined ? 0 : between(lateness.random, 0, lateness.mostMs);
   }
 }

@@ -94,6 +94,17 @@ test('a clock runs at its own speed and its timers with it; wall time jumps, mon
   assert.equal(Math.round(clock.now()), 1600);
 });
 
+test('timers run a little late where the event loop is busy, never early', async () => {
+  const { world, process } = start();
+  const lateness = { mostMs: 2, random: world.random('timers') };
+  const clock = new NodeClock({ world, process, lateness });
+  const late: number[] = [];
+  for (let i = 0; i < 50; i++) clock.after(10, () => late.push(world.nowMs - 10));
+  await world.run(100);
+  assert.ok(Math.min(...late) >= 0 && Math.max(...late) <= 2);
+  assert.ok(new Set(late).size > 40);
+});
+
 test('timers that are due while the process is paused run once, late', async () => {
   const { world, process, seen } = start();
   const clock = new NodeClock({ world, process });
