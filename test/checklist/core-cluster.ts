@@ -27,6 +27,8 @@ export interface ClusterOptions {
   readonly unreliable?: boolean;
   /** A snapshot whenever so many entries were applied. @defaultValue none */
   readonly snapshotEvery?: number;
+  /** At most so much in one message. @defaultValue 1 MiB */
+  readonly maxAppendBytes?: number;
 }
 
 interface Disk {
@@ -125,6 +127,7 @@ export class CoreCluster {
       configuration,
       snapshot: { index, term },
       entries: entries.filter((entry) => entry.index > index),
+      maxAppendBytes: this.#options.maxAppendBytes ?? 1024 * 1024,
     });
     const life = new Life(core, snapshot.applied.slice());
     seat.life = life;

@@ -12,6 +12,8 @@ export interface CoreStart {
   readonly configuration: Configuration;
   readonly snapshot: { readonly index: number; readonly term: number };
   readonly entries: readonly Entry[];
+  /** At most so much in one message; one entry always fits. */
+  readonly maxAppendBytes: number;
 }
 
 export interface CoreUnderTest {
@@ -24,7 +26,8 @@ export interface CoreUnderTest {
 export const cores: readonly CoreUnderTest[] = [
   {
     consensus: 'raft',
-    create: (start) => new RaftCore({ ...start, applied: start.snapshot.index }),
+    create: ({ maxAppendBytes, ...start }) =>
+      new RaftCore({ ...start, applied: start.snapshot.index, settings: { maxAppendBytes } }),
     options: {},
   },
 ];
