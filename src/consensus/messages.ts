@@ -36,7 +36,7 @@ export interface PeerMessage {
    * append: index of the entry before `entries`. Votes: last index of the candidate's log.
    * appendReply: last index known to match, or (rejected) the probed index. snapshot: its index.
    * readIndexReply: the read index. prepare: the first open slot; promise: the first slot of this page.
-   * accept: the slot before `entries`. accepted, heartbeatReply (Paxos): last slot of an unbroken row held.
+   * accept: the slot before `entries`. accepted: the last slot of the unbroken row that is held.
    */
   readonly index: number;
   /** append, votes, snapshot: term of the entry at `index`. appendReply, rejected: see `hintTerm`. */

@@ -1,10 +1,12 @@
 /** The durable side of a node, as the replica sees it. `wal/` implements it on a disk. */
-import type { Entry, HardState, NodeId, Persist, SnapshotMetadata } from './types.ts';
+import type { Consensus, Entry, HardState, NodeId, Persist, SnapshotMetadata } from './types.ts';
 
 /** Whose data this is; a mismatch is refused at open. */
 export interface Identity {
   readonly clusterId: NodeId;
   readonly nodeId: NodeId;
+  /** Whose log it is: what the records mean depends on it. @defaultValue `'raft'` */
+  readonly consensus?: Consensus | undefined;
 }
 
 /** What was found on the disk. */
@@ -17,6 +19,12 @@ export interface RecoveredState {
   /** Whether nothing was there before: a new node. */
   readonly fresh: boolean;
 }
+
+/**
+ * `scarce`: the disk is full, and what is set aside will do for what is under way: take nothing new.
+ * `none`: the rest of it is for votes and terms.
+ */
+export type Space = 'ample' | 'scarce' | 'none';
 
 /** Called once when a write is durable. An error is fatal to the node: nothing is retried. */
 export type Persisted = (error: Error | undefined) => void;
@@ -59,11 +67,8 @@ export interface Storage {
   /** Entries up to `index` are no longer needed: whole segments before it may be removed. */
   release(index: number): void;
 
-  /**
-   * The disk is full. What was given to `persist` is kept until it fits: give it no more entries than
-   * are under way, so that there is room for votes and terms.
-   */
-  readonly isFull: boolean;
+  /** How much room there is for entries. What was given to `persist` is kept until it fits. */
+  readonly space: Space;
 
   /** A heartbeat interval has passed: time for what can wait, and to see whether a full disk has space again. */
   tick(): void;

@@ -6,6 +6,9 @@
 /** A node's id: 16 lower-case hex digits, as etcd prints member ids. `''` is no node. */
 export type NodeId = string;
 
+/** The consensus algorithms, each with a core and a log of its own. */
+export type Consensus = 'raft' | 'paxos';
+
 /** No node: the vote not given, the leader not known. */
 export const NO_NODE: NodeId = '';
 

@@ -4,7 +4,25 @@
  */
 import type { Entry, HardState } from '../types.ts';
 
-export class LogImage {
+/** What a log adds up to, whichever core wrote it. */
+export interface RecordImage {
+  readonly hardState: HardState;
+  /** What follows `base`, by index. */
+  readonly entries: readonly Entry[];
+  readonly base: number;
+  /** Index of the last entry or snapshot. */
+  readonly last: number;
+  /** Newest snapshot noted in the log; index 0 where there is none. */
+  readonly snapshot: { readonly index: number; readonly term: number };
+  /** Returns what is wrong, if anything. */
+  addEntry(entry: Entry): string | undefined;
+  /** Returns what is wrong, if anything. */
+  setState(state: HardState): string | undefined;
+  addSnapshot(index: number, term: number): void;
+  agreesWithBase(term: number): boolean;
+}
+
+export class LogImage implements RecordImage {
   hardState: HardState;
   /** Entries `base + 1` to `base + entries.length`. Those at or below `base` are only checked. */
   readonly entries: Entry[];

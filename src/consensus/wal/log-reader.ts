@@ -12,7 +12,8 @@ import { crc32c } from '../../core/crc32c.ts';
 import type { Disk, DiskFile } from '../../core/disk.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { Identity } from '../storage.ts';
-import type { LogImage } from './log-image.ts';
+import type { Consensus } from '../types.ts';
+import type { RecordImage } from './log-image.ts';
 import { CRC_RECORD_BYTES, FRAME_BYTES, RecordType } from './record.ts';
 import {
   FieldReader,
@@ -58,10 +59,18 @@ export const RESTORE_ADVICE =
   'Nothing was changed. ' +
   'Restore this node from its peers: remove the member, delete its data directory, and add it again';
 
+function otherConsensus(path: string, written: Consensus, wanted: Consensus): QuorateError {
+  return new QuorateError(
+    'ERR_DATA_DIR_MISMATCH',
+    `${path} is the log of a node that runs ${written}, but this one is to run ${wanted}: ` +
+      `start it with consensus '${written}', or give it another data directory`,
+  );
+}
+
 export class LogReader {
   readonly #disk: Disk;
   readonly #identity: Identity;
-  readonly #image: LogImage;
+  readonly #image: RecordImage;
   readonly #head: RecordHead;
   readonly #fields: FieldReader;
   #chain: number;
@@ -72,7 +81,7 @@ export class LogReader {
   /** Records seen in this segment. */
   #records: number;
 
-  constructor(disk: Disk, identity: Identity, image: LogImage) {
+  constructor(disk: Disk, identity: Identity, image: RecordImage) {
     this.#disk = disk;
     this.#identity = identity;
     this.#image = image;
@@ -226,7 +235,9 @@ export class LogReader {
   #checkIdentity(chunk: Buffer, start: number, end: number): string | undefined {
     const found = parseMetadata(this.#fields, chunk, start, end);
     if (found === undefined) return 'the metadata cannot be parsed';
-    const { clusterId, nodeId } = this.#identity;
+    const { clusterId, nodeId, consensus = 'raft' } = this.#identity;
+    const { consensus: written = 'raft' } = found;
+    if (written !== consensus) throw otherConsensus(this.#path, written, consensus);
     if (found.clusterId === clusterId && found.nodeId === nodeId) return undefined;
     throw new QuorateError(
       'ERR_DATA_DIR_MISMATCH',

@@ -16,9 +16,10 @@ import { join } from 'node:path';
 import { assert } from '../../core/assert.ts';
 import type { Disk, DiskFile } from '../../core/disk.ts';
 import { QuorateError } from '../../core/errors.ts';
-import type { Identity, Persisted } from '../storage.ts';
+import type { Identity, Persisted, Space } from '../storage.ts';
 import type { HardState, Persist, SnapshotMetadata } from '../types.ts';
 import type { DurableMark } from './durable-mark.ts';
+import type { LogTail } from './new-image.ts';
 import { isNoSpace, NextSegment, RETRY_TICKS } from './next-segment.ts';
 import {
   CRC_RECORD_BYTES,
@@ -28,7 +29,6 @@ import {
   snapshotRecordBound,
 } from './record.ts';
 import { type Segment, segmentName } from './segment.ts';
-import type { TermRuns } from './term-runs.ts';
 
 /** A buffer that grew beyond this for one burst is given back after it. */
 const KEPT_BUFFER_BYTES = 4 << 20;
@@ -42,6 +42,9 @@ const MAX_QUEUED_BYTES = 1 << 30;
 
 /** Each segment may be this many times as large as the one before, up to the configured size. */
 const GROWTH = 4;
+
+/** The part of the last segment that a full disk keeps for votes and terms. */
+const RESERVED = 1 / 4;
 
 /** What goes to the disk as one write and one sync. */
 interface Batch {
@@ -65,7 +68,7 @@ export interface LogWriterOptions {
   readonly offset: number;
   readonly chain: number;
   readonly hardState: HardState;
-  readonly terms: TermRuns;
+  readonly terms: LogTail;
   /** Whether writes wait for `fdatasync`. */
   readonly fsync: boolean;
   /** Told how far the log is durable, when nothing more is queued. */
@@ -100,7 +103,7 @@ export class LogWriter {
   #chain: number;
   /** The newest state. Its commit index never goes back, so that no snapshot is ahead of it. */
   #hardState: HardState;
-  readonly #terms: TermRuns;
+  readonly #terms: LogTail;
   /** Whether `#hardState` is newer than what was encoded last. */
   #stateDirty: boolean;
   #filling: Batch | undefined;
@@ -150,9 +153,12 @@ export class LogWriter {
     return this.#segments.reduce((sum, segment) => sum + segment.size, this.#next.diskBytes);
   }
 
-  /** There is no space for the next segment, or for what waits to be written. */
-  get isFull(): boolean {
-    return this.#next.isFull || this.#retry !== undefined;
+  /** Scarce once there is no space for the next segment, while the present one has room. */
+  get space(): Space {
+    if (this.#retry !== undefined) return 'none';
+    if (!this.#next.isFull) return 'ample';
+    const room = this.#segmentSize - this.#position;
+    return room < this.#segmentSize * RESERVED ? 'none' : 'scarce';
   }
 
   /** A heartbeat interval has passed: tries again what a full disk refused. */

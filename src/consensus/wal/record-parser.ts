@@ -3,8 +3,9 @@
  * (fields in order, none unknown): type, length and tags are not covered by the checksum, so a strict
  * form is what finds a bit flipped in them. No object is made per record except the entries.
  */
+import type { Identity } from '../storage.ts';
 import { type Entry, EntryType, type HardState, type NodeId } from '../types.ts';
-import { RecordType } from './record.ts';
+import { PAXOS, RecordType } from './record.ts';
 
 /** The head of a record as it lies in a buffer. */
 export interface RecordHead {
@@ -198,9 +199,11 @@ export function parseMetadata(
   buffer: Buffer,
   start: number,
   end: number,
-): { nodeId: NodeId; clusterId: NodeId } | undefined {
+): Identity | undefined {
   fields.begin(buffer, start, end);
   const nodeId = fields.id(0x08);
   const clusterId = fields.id(0x10);
-  return fields.done() ? { nodeId, clusterId } : undefined;
+  if (fields.done()) return { nodeId, clusterId };
+  const isPaxos = fields.number(0x18) === PAXOS;
+  return isPaxos && fields.done() ? { nodeId, clusterId, consensus: 'paxos' } : undefined;
 }

@@ -18,6 +18,9 @@ import type { Configuration, Entry, HardState, NodeId, SnapshotMetadata } from '
 
 export const RecordType = { metadata: 1, entry: 2, state: 3, crc: 4, snapshot: 5 } as const;
 
+/** In the metadata: the log of a Paxos core. Raft's, as etcd's, says nothing. */
+export const PAXOS = 1;
+
 /** The length field before each record. */
 export const FRAME_BYTES = 8;
 
@@ -81,6 +84,12 @@ export class RecordEncoder {
     let at = putId(buffer, start + 1, identity.nodeId);
     buffer[at] = 0x10;
     at = putId(buffer, at + 1, identity.clusterId);
+    // Beyond etcd's two fields, and only where the records are not those of Raft.
+    if (identity.consensus === 'paxos') {
+      buffer[at] = 0x18;
+      buffer[at + 1] = PAXOS;
+      at += 2;
+    }
     this.#finish(RecordType.metadata, start, at);
   }
 

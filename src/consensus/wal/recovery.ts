@@ -12,13 +12,14 @@ import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Identity } from '../storage.ts';
 import { setAside } from './damaged.ts';
 import { isBehind, type LogPosition } from './durable-mark.ts';
-import { LogImage } from './log-image.ts';
+import type { RecordImage } from './log-image.ts';
 import { corrupt, type LogEnd, LogReader, RESTORE_ADVICE } from './log-reader.ts';
+import { newImage } from './new-image.ts';
 import { hex16, type Segment } from './segment.ts';
 import { parseSnapshotName, type SnapshotFile, verifySnapshot } from './snapshot-file.ts';
 
 export interface Recovered {
-  readonly image: LogImage;
+  readonly image: RecordImage;
   readonly end: LogEnd;
   /** The snapshot to start from; `undefined` for the beginning. */
   readonly snapshot: SnapshotFile | undefined;
@@ -89,8 +90,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
 async function readLog(
   options: RecoveryOptions,
   start: number,
-): Promise<{ image: LogImage; end: LogEnd }> {
-  const image = new LogImage(start, options.segments[0]!.firstIndex);
+): Promise<{ image: RecordImage; end: LogEnd }> {
+  const image = newImage(options.identity, start, options.segments[0]!.firstIndex);
   const reader = new LogReader(options.disk, options.identity, image);
   const end = await reader.read(options.segments);
   checkMark(options, end);
@@ -116,7 +117,7 @@ function isOrphan(candidate: Candidate, noted: { index: number; term: number }):
 async function tryCandidate(
   options: RecoveryOptions,
   candidate: Candidate | undefined,
-  image: LogImage,
+  image: RecordImage,
 ): Promise<SnapshotFile | undefined | QuorateError> {
   const index = candidate?.index ?? 0;
   if (image.base !== index) {
@@ -136,7 +137,7 @@ async function tryCandidate(
   }
 }
 
-function checkCommit(options: RecoveryOptions, image: LogImage): void {
+function checkCommit(options: RecoveryOptions, image: RecordImage): void {
   const { commit } = image.hardState;
   if (commit <= image.last) return;
   throw new QuorateError(

@@ -21,8 +21,9 @@ import type { Identity } from '../storage.ts';
 import type { Entry, HardState, SnapshotMetadata } from '../types.ts';
 import { setAside } from './damaged.ts';
 import { putJoiningMarker } from './joining.ts';
-import { LogImage } from './log-image.ts';
+
 import { LogReader } from './log-reader.ts';
+import { newImage } from './new-image.ts';
 import { writeFirstSegment } from './new-segment.ts';
 import { listSnapshots } from './recovery.ts';
 import { parseSegments, type Segment } from './segment.ts';
@@ -96,7 +97,7 @@ async function soundPart(
   snapshot: SnapshotMetadata | undefined,
 ): Promise<Sound> {
   const start = snapshot?.index ?? 0;
-  const image = new LogImage(start, segments[0]?.firstIndex ?? 0);
+  const image = newImage(options.identity, start, segments[0]?.firstIndex ?? 0);
   try {
     if (segments.length > 0) {
       await new LogReader(options.disk, options.identity, image).read(segments);

@@ -10,18 +10,25 @@
 import { dirname, join } from 'node:path';
 import type { Disk, DiskFile } from '../../core/disk.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
-import type { Identity, Persisted, RecoveredState, SnapshotWriter, Storage } from '../storage.ts';
+import type {
+  Identity,
+  Persisted,
+  RecoveredState,
+  SnapshotWriter,
+  Space,
+  Storage,
+} from '../storage.ts';
 import type { Entry, HardState, Persist, SnapshotMetadata } from '../types.ts';
 import { fileSize, pruneDamaged } from './damaged.ts';
 import { DurableMark, type LogPosition } from './durable-mark.ts';
 import { RESTORE_ADVICE } from './log-reader.ts';
 import { diskFailed, LogWriter } from './log-writer.ts';
+import { newTail } from './new-image.ts';
 import { writeFirstSegment } from './new-segment.ts';
 import { type Recovered, recover } from './recovery.ts';
 import { salvage } from './salvage.ts';
 import { fillWithZeros, listSegments, type Segment } from './segment.ts';
 import { SnapshotStore } from './snapshot-store.ts';
-import { TermRuns } from './term-runs.ts';
 
 export interface DiskStorageSettings {
   /**
@@ -223,7 +230,8 @@ async function startStorage(
     await file.close();
     throw error;
   }
-  const terms = new TermRuns(snapshot?.metadata.index ?? 0, snapshot?.metadata.term ?? 0);
+  const { index = 0, term = 0 } = snapshot?.metadata ?? {};
+  const terms = newTail(identity, index, term);
   for (const entry of image.entries) terms.append(entry.index, entry.term);
   const { hardState, entries } = image;
   const { offset, chain } = end;
@@ -372,8 +380,8 @@ class DiskStorage implements Storage {
     this.#releasing = undefined;
   }
 
-  get isFull(): boolean {
-    return this.#log.isFull;
+  get space(): Space {
+    return this.#log.space;
   }
 
   tick(): void {
