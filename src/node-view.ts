@@ -77,6 +77,11 @@ export class NodeView implements NodeBackend {
     return this.#options.replica.leader !== '';
   }
 
+  isLearner(): boolean {
+    const { replica } = this.#options;
+    return replica.members.get(replica.id)?.learner === true;
+  }
+
   status(): pb.StatusResponse {
     const { replica, store, quotaBytes } = this.#options;
     const status = replica.status();
@@ -95,7 +100,7 @@ export class NodeView implements NodeBackend {
       raftAppliedIndex: status.appliedIndex,
       errors,
       dbSizeInUse: size.inUse,
-      isLearner: status.role === 'learner',
+      isLearner: this.isLearner(),
       storageVersion: `${ETCD_VERSION.split('.').slice(0, 2).join('.')}.0`,
       dbSizeQuota: quotaBytes,
       downgradeInfo: { enabled: false, targetVersion: '' },

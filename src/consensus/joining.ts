@@ -139,7 +139,8 @@ async function endProbation<Result>(parts: ProbationParts<Result>): Promise<void
   await marker.remove();
   if (reason === 'new' || reason === 'one-of-two') return;
   const how = marker.isDamaged ? 'lost a part of its log' : 'came with an empty folder';
-  log?.('info', `${replica.id} ${how}; has caught up, votes from now on`);
+  const now = replica.members.neverVoted(replica.id) ? '' : ', votes from now on';
+  log?.('info', `${replica.id} ${how}; has caught up${now}`);
 }
 
 function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {

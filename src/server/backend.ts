@@ -16,6 +16,8 @@ export interface NodeBackend {
   header(): pb.ResponseHeader;
   /** Whether a leader is known now. Calls that ask for one (`hasleader`) are refused without. */
   hasLeader(): boolean;
+  /** Whether this member does not vote yet: most calls are refused then, as etcd does. */
+  isLearner(): boolean;
   /** Of this member, as `etcdctl endpoint status` shows it. */
   status(): pb.StatusResponse;
   memberList(request: pb.MemberListRequest, options?: WaitOptions): Promise<pb.MemberListResponse>;

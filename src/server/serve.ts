@@ -14,6 +14,7 @@ import { DEFAULT_HTTP2_LIMITS, type Http2Limits } from './http2/limits.ts';
 import { Flusher, Slab } from './http2/output.ts';
 import { Connections, type Listener, listen, type TlsFiles } from './listener.ts';
 import { kvMethods } from './services/kv-methods.ts';
+import { exceptOnLearners } from './services/learners.ts';
 import { nodeMethods } from './services/node-methods.ts';
 
 /** What a message may exceed the largest request by, as in etcd. */
@@ -96,7 +97,9 @@ class Server implements EtcdServer {
     const maxMessageBytes = maxRequestBytes + MESSAGE_OVERHEAD_BYTES;
     this.listeners = [];
     this.#clock = options.clock ?? systemClock;
-    this.#router = new GrpcRouter([...kvMethods(backend.kv), ...nodeMethods(backend)], {
+    const methods = [...kvMethods(backend.kv), ...nodeMethods(backend)];
+    const served = exceptOnLearners(methods, () => backend.isLearner());
+    this.#router = new GrpcRouter(served, {
       clock: this.#clock,
       maxMessageBytes,
       hasLeader: () => backend.hasLeader(),

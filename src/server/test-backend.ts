@@ -7,6 +7,7 @@ import type { NodeBackend } from './backend.ts';
 /** What a test may change while the server runs. */
 export interface TestBackend extends NodeBackend {
   leader: boolean;
+  learner: boolean;
   alarms: pb.AlarmMember[];
 }
 
@@ -22,9 +23,11 @@ export function testBackend(kv: KvService = memoryService()): TestBackend {
     kv,
     etcdVersion: '3.6.16',
     leader: true,
+    learner: false,
     alarms: [],
     header,
     hasLeader: () => backend.leader,
+    isLearner: () => backend.learner,
     status: () => ({
       header: header(),
       version: '3.6.16',

@@ -86,6 +86,19 @@ test('a call that asks for a leader is refused without one', async () => {
   assert.equal(served.status, 0);
 });
 
+test('a learner serves its status and reads that may be old, and nothing else', async () => {
+  backend.learner = true;
+  const refusal = [9, 'etcdserver: rpc not supported for learner'];
+  const read = await callUnary(session, RANGE, RANGE_TYPES, { key: 'a' });
+  assert.deepEqual([read.status, read.message], refusal);
+  const old = await callUnary(session, RANGE, RANGE_TYPES, { key: 'a', serializable: true });
+  assert.equal(old.status, 0);
+  const watch = await new TestCall(session, WATCH).ended;
+  assert.deepEqual([watch.status, watch.message], refusal);
+  backend.learner = false;
+  assert.equal((await callUnary(session, RANGE, RANGE_TYPES, { key: 'a' })).status, 0);
+});
+
 test('a stream that asks for a leader ends when there is none any more', async () => {
   const bound = new TestCall(session, WATCH, { hasleader: 'true' });
   const free = new TestCall(session, WATCH);
