@@ -4,6 +4,7 @@ import {
   type Configuration,
   type Entry,
   EntryType,
+  type HardState,
   type Persist,
   type SnapshotMetadata,
 } from '../../../consensus/types.ts';
@@ -134,8 +135,10 @@ export class LifeCheck implements CoreObserver {
       );
     }
     const vote = hardState === undefined ? undefined : seat.votes.get(hardState.term);
-    // A node that lost its disk may not know of its vote, and then must not give another one.
-    const isKept = hardState?.vote === vote || (hardState?.vote === '' && seat.hasLostVotes);
+    // A node that lost its disk may not know of its vote, and then must not give another one; what it
+    // found as its own at its last start, it has not given to anybody.
+    const isLost = seat.hasLostVotes && (hardState?.vote === '' || isSame(hardState, seat.hardState));
+    const isKept = hardState?.vote === vote || isLost;
     if (vote !== undefined && !isKept) {
       this.#violate(
         'one-vote',
@@ -315,4 +318,8 @@ export class LifeCheck implements CoreObserver {
   #violate(property: string, message: string): void {
     this.#checks.violate(property, `${this.seat.id}: ${message}`);
   }
+}
+
+function isSame(one: HardState | undefined, other: HardState | undefined): boolean {
+  return one?.term === other?.term && one?.vote === other?.vote;
 }
