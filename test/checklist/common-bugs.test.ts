@@ -111,6 +111,12 @@ onEveryCore(
     cluster.disconnect(leader);
     for (let count = 0; count < 500; count++) cluster.propose(leader, `wrong ${count}`);
     for (let count = 0; count < 300; count++) cluster.one(`right ${count}`, 2, true);
+    // A leader that has not led before begins its search at the end of its own log.
+    const others = cluster.seats.filter((seat) => seat !== leader);
+    const [from, to] = cluster.isLeader(others[0]!) ? others : others.toReversed();
+    from!.core.transferLeadership(to!.id);
+    cluster.until('the other leads', () => cluster.isLeader(to!));
+    cluster.one('of another leader', 2, true);
     cluster.connect(leader);
     const beganMs = cluster.nowMs;
     cluster.one('last', 3, true);
