@@ -17,6 +17,7 @@ import type { Entry, NodeId, Role, SnapshotMetadata } from '../types.ts';
 import { NO_NODE } from '../types.ts';
 import { notLeading, stopped } from './errors.ts';
 import { decodeForward } from './forwarding.ts';
+import { FullDisk } from './full-disk.ts';
 import { HandOver } from './hand-over.ts';
 import type { MemberChange, MemberInfo } from './member-change.ts';
 import type { Members } from './members.ts';
@@ -28,7 +29,6 @@ import { CHANGE_MEMBERS, Reconfiguration } from './reconfiguration.ts';
 import { Retention } from './retention.ts';
 import type { ReplicaSettings } from './settings.ts';
 import { Snapshots } from './snapshots.ts';
-import { Space } from './space.ts';
 import { FORWARD, Submission } from './submission.ts';
 
 /**
@@ -57,7 +57,7 @@ export class Replica<Result> {
   readonly #snapshots: Snapshots<Result>;
   readonly #retention: Retention;
   readonly #handOver: HandOver;
-  readonly #space: Space;
+  readonly #fullDisk: FullDisk;
   readonly #changes: Reconfiguration;
   readonly #outgoing: OutgoingSnapshots;
   #cancelTick: Cancel | undefined;
@@ -104,7 +104,7 @@ export class Replica<Result> {
       },
     };
     this.#handOver = new HandOver(context);
-    this.#space = new Space(storage, () => this.#handOver.toBest());
+    this.#fullDisk = new FullDisk(storage, () => this.#handOver.toBest());
     this.#changes = new Reconfiguration(context);
     const snapshots = this.#snapshots;
     const retention = this.#retention;
@@ -267,14 +267,14 @@ export class Replica<Result> {
     const now = this.#clock.now();
     const noLeader = this.#leader === NO_NODE;
     this.#drive(() => this.#core.tick());
-    this.#space.tick(this.#role === 'leader');
+    this.#fullDisk.tick(this.#role === 'leader');
     this.#proposals.expire(now, noLeader);
     this.#reads.expire(now, noLeader);
     if (this.#changes.tick(this.#role === 'leader')) this.#removed();
   }
 
   #receive(message: PeerMessage): void {
-    if (this.#stopped !== undefined || this.#space.refuses(message)) return;
+    if (this.#stopped !== undefined || this.#fullDisk.refuses(message)) return;
     try {
       this.#core.step(message);
       this.#wake();

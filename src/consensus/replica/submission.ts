@@ -9,9 +9,9 @@ import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
 import { NO_NODE, type NodeId, type Role } from '../types.ts';
 import { decodePlacements, encodeForward, encodePlacements, type Placement } from './forwarding.ts';
+import { noSpace } from './full-disk.ts';
 import type { Forward, Proposal, Proposals } from './proposals.ts';
 import type { ReplicaSettings } from './settings.ts';
-import { noSpace } from './space.ts';
 
 /** The call with which a follower hands proposals to the leader. */
 export const FORWARD = 'propose';
@@ -89,7 +89,7 @@ export class Submission<Result> {
 
   /** Where each proposal went: all in one step; near the core's limits one by one, in order. */
   #placeAll(proposals: readonly Uint8Array[]): Placement[] {
-    if (this.#storage.isFull) return proposals.map(() => 'no-space');
+    if (this.#storage.space !== 'ample') return proposals.map(() => 'no-space');
     const whole = this.#core.propose(proposals);
     if (typeof whole !== 'string') {
       return proposals.map((_, i) => ({ index: whole.index + i, term: whole.term }));

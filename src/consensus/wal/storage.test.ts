@@ -384,14 +384,14 @@ test('on a full disk writes go on in the room there is, then wait, and go on whe
   const warnings: string[] = [];
   const storage = await open(disk, { onWarning: (text) => warnings.push(text) });
   disk.refuse = (name, path) => (name === 'write' && path.endsWith('.tmp') ? 'ENOSPC' : undefined);
-  assert.equal(storage.isFull, false);
+  assert.equal(storage.space, 'ample');
   let durable = 0;
   const writes: Promise<void>[] = [];
   for (let i = 1; i <= 30; i++) {
     writes.push(persist(storage, { entries: [entry(i, 1, 300)] }).then(() => void durable++));
     await turns();
   }
-  assert.ok(storage.isFull);
+  assert.equal(storage.space, 'none');
   assert.ok(durable > 8 && durable < 15, `${durable} fit into the first segment`);
   assert.match(warnings.join(), /is full.*segment of 4096 bytes/);
   const leftOver = (await disk.list(WAL)).filter((name) => name.endsWith('.tmp'));
@@ -402,7 +402,7 @@ test('on a full disk writes go on in the room there is, then wait, and go on whe
     await turns();
   }
   await Promise.all(writes);
-  assert.equal(storage.isFull, false);
+  assert.equal(storage.space, 'ample');
   await storage.close();
   const again = await open(disk);
   assert.deepEqual(indexes(again), [1, 30]);
@@ -413,7 +413,7 @@ test('a full disk keeps room for votes', async () => {
   const disk = new CrashDisk();
   const storage = await open(disk);
   disk.refuse = (name, path) => (name === 'write' && path.endsWith('.tmp') ? 'ENOSPC' : undefined);
-  for (let i = 1; !storage.isFull; i++) {
+  for (let i = 1; storage.space === 'ample'; i++) {
     await persist(storage, { entries: [entry(i, 1, 100)] });
     await turns();
   }

@@ -1,5 +1,5 @@
 /**
- * What a node with a full disk does (`Storage.isFull`): it takes nothing into its log that it may have no
+ * What a node with a full disk does (`Storage.space`): it takes nothing into its log that it may have no
  * room for, and goes on with everything else. As a leader it hands over, once, to a node that may have
  * space; as a follower it does not acknowledge what it did not take, so the others carry on without it.
  * Votes, terms and reads need no room worth mentioning. It ends by itself when space returns.
@@ -18,7 +18,7 @@ export function noSpace(): QuorateError {
   );
 }
 
-export class Space {
+export class FullDisk {
   readonly #storage: Storage;
   readonly #handOver: () => Promise<void>;
   /** Leadership was handed over, or there was nobody to take it, since the disk became full. */
@@ -32,15 +32,19 @@ export class Space {
   /** A heartbeat interval has passed. Only once in a time of need: all others may be full as well. */
   tick(isLeading: boolean): void {
     this.#storage.tick();
-    if (!this.#storage.isFull) this.#hasHandedOver = false;
+    if (this.#storage.space === 'ample') this.#hasHandedOver = false;
     else if (isLeading && !this.#hasHandedOver) {
       this.#hasHandedOver = true;
       this.#handOver().catch(() => undefined);
     }
   }
 
-  /** Entries for which there may be no room: as if lost on the way, they come again. */
+  /**
+   * Entries for which there is no room: as if lost on the way, they come again. Those without data, with
+   * which a term begins, need next to none.
+   */
   refuses(message: PeerMessage): boolean {
-    return message.entries.length > 0 && this.#storage.isFull;
+    if (message.entries.length === 0 || this.#storage.space !== 'none') return false;
+    return message.entries.some(({ data }) => data.length > 0);
   }
 }
