@@ -45,7 +45,11 @@ export interface PeerMessage {
   /** append, heartbeat: the leader's commit index (for a heartbeat at most what the peer matched). */
   readonly commit: number;
   readonly reject: boolean;
-  /** appendReply, rejected: where the logs may still agree: index and term (fast backtracking, Raft §5.3). promise: the newest slot accepted in; accepted, rejected: the last slot of the hole. */
+  /**
+   * appendReply, rejected: where the logs may still agree: index and term (fast backtracking, Raft §5.3).
+   * Votes, and replies that refuse one: the newest entry that the sender knows to be committed.
+   * promise: the newest slot accepted in; accepted, rejected: the last slot of the hole.
+   */
   readonly hintIndex: number;
   readonly hintTerm: number;
   /**

@@ -36,12 +36,15 @@ export class Ballot {
   }
 
   request(type: MessageType, voters: readonly NodeId[], term: number, force: boolean): void {
-    const { lastIndex, lastTerm } = this.#log;
+    const { lastIndex, lastTerm, commit } = this.#log;
+    const commitTerm = this.#log.termAt(commit);
     for (const voter of voters) {
       if (voter === this.#id) continue;
       const request = draft(type, this.#id, voter, term);
       request.index = lastIndex;
       request.logTerm = lastTerm;
+      request.hintIndex = commit;
+      request.hintTerm = commitTerm;
       request.force = force;
       this.#outbox.send(request);
     }

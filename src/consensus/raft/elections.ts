@@ -126,10 +126,12 @@ export class Elections {
   }
 
   onVoteReply(reply: PeerMessage): void {
+    this.#learn(reply);
     if (this.#self.role === 'candidate') this.#onVote(reply.from, !reply.reject);
   }
 
   onPreVoteReply(reply: PeerMessage): void {
+    this.#learn(reply);
     if (this.#self.role !== 'pre-candidate') return;
     // A grant of an earlier attempt names an earlier term.
     if (reply.reject) this.#onVote(reply.from, false);
@@ -168,6 +170,7 @@ export class Elections {
 
   /** Also of a node that is no voter as far as we know: its change may not have reached us yet. */
   onVoteRequest(request: PeerMessage): void {
+    this.#learn(request);
     const isPre = request.type === MessageType.preVote;
     const { term, vote, leader } = this.#self;
     const isFree =
@@ -176,7 +179,7 @@ export class Elections {
       (isPre && request.term > term);
     const replyType = isPre ? MessageType.preVoteReply : MessageType.voteReply;
     if (!isFree || !this.#log.isUpToDate(request.index, request.logTerm)) {
-      this.#outbox.send(refusal(replyType, this.#id, request.from, term));
+      this.refuse(replyType, request.from);
       return;
     }
     if (!isPre) {
@@ -185,5 +188,27 @@ export class Elections {
     }
     // A grant names the term it is for, which for a pre-vote is not ours.
     this.#outbox.send(draft(replyType, this.#id, request.from, request.term));
+  }
+
+  /** Says no, and what is committed as far as known here. */
+  refuse(type: MessageType, to: NodeId): void {
+    const reply = refusal(type, this.#id, to, this.#self.term);
+    reply.hintIndex = this.#log.commit;
+    reply.hintTerm = this.#log.termAt(reply.hintIndex);
+    this.#outbox.send(reply);
+  }
+
+  /**
+   * Takes over what is committed from a message about votes. Else those that are left after a removal
+   * could be stuck: without the commit index they ask for the vote of one that has applied its own removal,
+   * and whose longer log lets it refuse for ever.
+   */
+  #learn({ hintIndex, hintTerm }: PeerMessage): void {
+    const { role, term } = this.#self;
+    if (role === 'leader' || hintIndex <= this.#log.commit || this.#receiver.isInstalling) return;
+    if (!this.#log.matches(hintIndex, hintTerm)) return;
+    this.#log.commitTo(hintIndex);
+    const isCandidate = role === 'candidate' || role === 'pre-candidate';
+    if (isCandidate && this.#log.isBehindInChanges) this.#roles.becomeFollower(term, NO_NODE);
   }
 }

@@ -202,22 +202,20 @@ export class RaftCore implements Core {
       case MessageType.append:
       case MessageType.heartbeat:
       case MessageType.snapshot:
-        this.#refuse(MessageType.appendReply, message.from);
+        this.#outbox.send(
+          refusal(MessageType.appendReply, this.#id, message.from, this.#self.term),
+        );
         return;
       case MessageType.vote:
-        this.#refuse(MessageType.voteReply, message.from);
+        this.#elections.refuse(MessageType.voteReply, message.from);
         return;
       case MessageType.preVote:
-        this.#refuse(MessageType.preVoteReply, message.from);
+        this.#elections.refuse(MessageType.preVoteReply, message.from);
         return;
       default:
         // An answer to what we asked in an older term, or a request that its sender will repeat.
         return;
     }
-  }
-
-  #refuse(type: MessageType, to: NodeId): void {
-    this.#outbox.send(refusal(type, this.#id, to, this.#self.term));
   }
 
   campaign(): void {

@@ -12,6 +12,7 @@ test('Raft stays safe through loss, disorder, late disks and crashes, and recove
   let reads = 0;
   let installs = 0;
   let crashes = 0;
+  let changes = 0;
   for (let seed = 1; seed <= SEEDS; seed++) {
     const simulation = new Simulation(seed);
     try {
@@ -25,6 +26,7 @@ test('Raft stays safe through loss, disorder, late disks and crashes, and recove
     reads += simulation.answered;
     installs += simulation.installs;
     crashes += simulation.crashes;
+    changes += simulation.changes;
   }
   // The day was bad enough, and work was done all the same.
   assert.ok(commits > SEEDS * 20, `${commits} entries were committed`);
@@ -32,4 +34,5 @@ test('Raft stays safe through loss, disorder, late disks and crashes, and recove
   assert.ok(reads > SEEDS * 5, `${reads} reads were answered`);
   assert.ok(installs > SEEDS / 4, `${installs} snapshots were installed`);
   assert.ok(crashes > SEEDS, `${crashes} nodes crashed`);
+  assert.ok(changes > SEEDS, `${changes} changes of the configuration were proposed`);
 });

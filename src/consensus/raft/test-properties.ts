@@ -12,7 +12,9 @@ import type {
   Persist,
   SnapshotMetadata,
 } from '../types.ts';
+import { votersOf } from './membership.ts';
 import type { RaftCore } from './raft.ts';
+import { checkQuorumsMeet, hasQuorum, isChange } from './test-changes.ts';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -42,6 +44,8 @@ export interface Transfer {
 export interface SimulatedNode {
   readonly id: NodeId;
   readonly disk: Disk;
+  /** As of `applied`. */
+  configuration: Configuration;
   core: RaftCore | undefined;
   writes: PendingWrite[];
   applied: number;
@@ -56,7 +60,6 @@ export interface SimulatedNode {
 }
 
 export class Properties {
-  readonly #configuration: Configuration;
   readonly #diskOf: (id: NodeId) => Disk;
   // What every node that ever lived must agree on.
   readonly leaders: Map<number, NodeId>;
@@ -64,9 +67,14 @@ export class Properties {
   readonly entries: Map<string, string>;
   readonly committed: { readonly term: number; readonly text: string; readonly hash: number }[];
   maxCommit: number;
+  /** Terms of the changes that were ever written, by index. */
+  readonly changes: Map<number, Set<number>>;
+  /** In force from the entry at the index on; the last one is the newest. */
+  readonly configurations: Map<number, Configuration>;
 
   constructor(configuration: Configuration, diskOf: (id: NodeId) => Disk) {
-    this.#configuration = configuration;
+    this.changes = new Map();
+    this.configurations = new Map([[0, configuration]]);
     this.#diskOf = diskOf;
     this.leaders = new Map();
     this.votes = new Map();
@@ -100,11 +108,11 @@ export class Properties {
     }
     if (!hasCommitted) return;
     const { commit } = core.status();
-    const holders = this.#configuration.voters.filter((id) =>
+    const holders = [...votersOf(node.configuration)].filter((id) =>
       holds(this.#diskOf(id), commit, core.termAt(commit)),
     );
     assert.ok(
-      holders.length > this.#configuration.voters.length / 2,
+      hasQuorum(node.configuration, holders),
       `entry ${commit} is on the disks of a quorum when it counts as committed`,
     );
   }
@@ -113,6 +121,7 @@ export class Properties {
   checkWrite(node: SimulatedNode, write: Persist): void {
     for (const entry of write.entries) {
       const key = `${entry.index}@${entry.term}`;
+      if (isChange(entry)) this.#checkAlone(entry);
       const text = `${textOf(entry)} after term ${node.core!.termAt(entry.index - 1)}`;
       const known = this.entries.get(key);
       if (known === undefined) this.entries.set(key, text);
@@ -121,6 +130,31 @@ export class Properties {
     if (write.hardState !== undefined) {
       assert.equal(write.hardState.term, node.core!.status().term, 'the newest term is written');
     }
+  }
+
+  /** One change at a time: what came before this one is committed. */
+  #checkAlone(entry: Entry): void {
+    const known = this.changes.get(entry.index) ?? new Set();
+    this.changes.set(entry.index, known.add(entry.term));
+    for (const [index, terms] of this.changes) {
+      if (index >= entry.index) continue;
+      const committed = this.committed[index];
+      // Of another branch of the log, or applied before this one was proposed.
+      const isOpen = committed === undefined && [...terms].some((term) => term === entry.term);
+      assert.ok(!isOpen, `the change at ${entry.index} follows another one that is not committed`);
+    }
+  }
+
+  /** The configuration after the entry at `index` is the same everywhere, and its quorums meet those before. */
+  checkConfiguration(index: number, configuration: Configuration): void {
+    const known = this.configurations.get(index);
+    if (known !== undefined) {
+      assert.deepEqual(configuration, known, `one configuration after entry ${index}`);
+      return;
+    }
+    const [newest] = [...this.configurations.values()].slice(-1);
+    checkQuorumsMeet(newest!, configuration);
+    this.configurations.set(index, configuration);
   }
 
   /** Persist before promise. */

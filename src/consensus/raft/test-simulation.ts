@@ -9,8 +9,10 @@ import { type Random, seededRandom } from '../../core/random.ts';
 import type { Effects } from '../core.ts';
 import type { PeerMessage } from '../messages.ts';
 import type { Configuration, NodeId } from '../types.ts';
+import { votersOf } from './membership.ts';
 import { RaftCore } from './raft.ts';
 import type { RaftSettings } from './settings.ts';
+import { configurationAfter, drawChange, isChange } from './test-changes.ts';
 import { mix, Properties, type SimulatedNode, type Transfer, writeTo } from './test-properties.ts';
 
 /** What may happen, and how often beside the rest. A seed draws its own. */
@@ -32,9 +34,11 @@ interface Weights {
   partition: number;
   campaign: number;
   unreachable: number;
+  change: number;
 }
 
 const MAX_ON_THE_WIRE = 300;
+const MAX_NODES = 7;
 
 export class Simulation {
   readonly seed: number;
@@ -55,16 +59,19 @@ export class Simulation {
   answered: number;
   installs: number;
   crashes: number;
+  changes: number;
 
   constructor(seed: number) {
     this.seed = seed;
     this.random = seededRandom(seed);
     const voters = [1, 3, 3, 3, 4, 5][this.random.below(6)]!;
     const learners = this.random.below(3) === 0 ? 1 : 0;
-    const ids = Array.from({ length: voters + learners }, (_, at) => `${at + 1}`.padStart(16, '0'));
-    this.configuration = { voters: ids.slice(0, voters), learners: ids.slice(voters) };
     this.settings = this.#drawSettings();
     this.weights = this.#drawWeights();
+    const known = voters + learners;
+    const count = this.weights.change > 0 ? MAX_NODES : known;
+    const ids = Array.from({ length: count }, (_, at) => `${at + 1}`.padStart(16, '0'));
+    this.configuration = { voters: ids.slice(0, voters), learners: ids.slice(voters, known) };
     this.wire = [];
     this.streams = [];
     this.cut = new Set();
@@ -75,6 +82,7 @@ export class Simulation {
     this.answered = 0;
     this.installs = 0;
     this.crashes = 0;
+    this.changes = 0;
     this.nodes = ids.map((id) => this.#newNode(id));
     for (const node of this.nodes) this.start(node);
   }
@@ -113,6 +121,7 @@ export class Simulation {
       partition: sometimes(1),
       campaign: sometimes(2),
       unreachable: sometimes(2),
+      change: sometimes(1 + this.random.below(60)),
     };
   }
 
@@ -125,6 +134,7 @@ export class Simulation {
         entries: [],
         snapshot: { metadata, hash: 0 },
       },
+      configuration: this.configuration,
       core: undefined,
       writes: [],
       applied: 0,
@@ -141,15 +151,16 @@ export class Simulation {
 
   start(node: SimulatedNode): void {
     const { disk } = node;
-    const { index, term } = disk.snapshot.metadata;
+    const { index, term, configuration } = disk.snapshot.metadata;
     node.applied = index;
+    node.configuration = configuration;
     node.hash = disk.snapshot.hash;
     node.core = new RaftCore({
       id: node.id,
       settings: this.settings,
       random: seededRandom(this.random.below(2 ** 32)),
       hardState: disk.hardState,
-      configuration: this.configuration,
+      configuration,
       snapshot: { index, term },
       entries: disk.entries.filter((entry) => entry.index > index),
       applied: index,
@@ -204,6 +215,7 @@ export class Simulation {
     else if (event === 'compact') this.#compact(node);
     else if (event === 'install') this.install(node);
     else if (event === 'campaign') core.campaign();
+    else if (event === 'change') this.change(this.#leader() ?? node);
     else {
       const other = this.nodes[this.random.below(this.nodes.length)]!.id;
       if (event === 'transfer') core.transferLeadership(other);
@@ -248,6 +260,16 @@ export class Simulation {
     return typeof node.core!.propose(data) === 'object';
   }
 
+  #leader(): SimulatedNode | undefined {
+    return this.nodes.find((node) => node.core?.status().role === 'leader');
+  }
+
+  change(node: SimulatedNode): void {
+    const ids = this.nodes.map(({ id }) => id);
+    const { type, data } = drawChange(this.random, ids, node.configuration);
+    if (typeof node.core!.proposeChange(type, data) === 'object') this.changes += 1;
+  }
+
   read(node: SimulatedNode): void {
     const context = this.nextContext++;
     node.reads.set(context, this.properties.maxCommit);
@@ -258,7 +280,7 @@ export class Simulation {
     if (node.applied <= node.disk.snapshot.metadata.index || node.installing !== undefined) return;
     const index = node.applied;
     const { term } = this.properties.committed[index]!;
-    const metadata = { index, term, configuration: this.configuration };
+    const metadata = { index, term, configuration: node.configuration };
     node.disk.snapshot = { metadata, hash: node.hash };
     node.core!.compact(index, Math.max(1, index + 1 - this.random.below(5)));
   }
@@ -268,8 +290,7 @@ export class Simulation {
     this.cut.clear();
     const kind = this.random.below(4);
     if (kind === 0) return;
-    const leader = this.nodes.find((node) => node.core?.status().role === 'leader');
-    const alone = leader ?? this.nodes[this.random.below(this.nodes.length)]!;
+    const alone = this.#leader() ?? this.nodes[this.random.below(this.nodes.length)]!;
     for (const from of this.nodes) {
       for (const to of this.nodes) {
         const isCut = kind === 1 ? this.random.below(4) === 0 : (from === alone) !== (to === alone);
@@ -330,6 +351,10 @@ export class Simulation {
       node.applied = entry.index;
       node.hash = mix(node.hash, entry);
       this.properties.checkCommitted(entry, node.hash);
+      if (!isChange(entry)) continue;
+      node.configuration = configurationAfter(node.configuration, entry);
+      this.properties.checkConfiguration(entry.index, node.configuration);
+      node.core!.configure(node.configuration);
     }
     if (effects.committed.length > 0) node.core!.applied(node.applied);
   }
@@ -377,6 +402,7 @@ export class Simulation {
     node.disk.snapshot = installing.snapshot;
     node.disk.entries = [];
     node.applied = metadata.index;
+    node.configuration = metadata.configuration;
     node.hash = hash;
     node.installing = undefined;
     this.installs += 1;
@@ -386,25 +412,32 @@ export class Simulation {
 
   // The day gets better
 
-  /** Heals everything and demands progress. */
+  /** Heals everything and demands progress of the members. */
   recover(): void {
     this.cut.clear();
     for (const node of this.nodes) if (node.core === undefined) this.start(node);
     const isSettled = (): boolean =>
-      this.nodes.every((node) => node.applied === this.properties.maxCommit);
+      this.#members().every((node) => node.applied === this.properties.maxCommit);
     let isProposed = false;
     for (let round = 0; round < 400; round++) {
       this.#calmRound();
-      const leader = this.nodes.find((node) => node.core!.status().role === 'leader');
+      const leader = this.#leader();
       if (leader !== undefined && !isProposed && round > 100) isProposed = this.propose(leader);
       if (isProposed && round > 200 && isSettled()) break;
     }
     assert.ok(isProposed, 'a healthy cluster elects a leader that takes proposals');
-    for (const node of this.nodes) {
+    for (const node of this.#members()) {
       assert.equal(node.applied, this.properties.maxCommit, `${node.id} catches up`);
       assert.equal(node.hash, this.properties.committed[this.properties.maxCommit]!.hash);
       assert.equal(node.reads.size, 0, 'no read hangs');
     }
+  }
+
+  /** Those of the newest configuration. */
+  #members(): SimulatedNode[] {
+    const [newest] = [...this.properties.configurations.values()].slice(-1);
+    const ids = [...votersOf(newest!), ...newest!.learners];
+    return this.nodes.filter(({ id }) => ids.includes(id));
   }
 
   #calmRound(): void {
