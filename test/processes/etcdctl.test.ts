@@ -3,77 +3,11 @@
  * output must be the same but for ids, addresses and times.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { startCluster, until } from '../support/cluster.ts';
 import { engine, missingEtcd, startEtcd } from '../support/etcd.ts';
-
-/** What one run of the script printed, with what must differ made the same. */
-class Transcript {
-  readonly lines: string[] = [];
-  readonly #endpoints: readonly string[];
-  readonly #names = new Map<string, string>();
-
-  constructor(endpoints: readonly string[]) {
-    this.#endpoints = endpoints;
-  }
-
-  run(...args: readonly string[]): string {
-    return this.#run(args, undefined);
-  }
-
-  runWithInput(input: string, ...args: readonly string[]): string {
-    return this.#run(args, input);
-  }
-
-  #run(args: readonly string[], input: string | undefined): string {
-    const result = spawnSync(engine('etcdctl'), ['--endpoints', this.#endpoints[0]!, ...args], {
-      encoding: 'utf8',
-      timeout: 20_000,
-      ...(input === undefined ? {} : { input }),
-    });
-    this.note(
-      `$ etcdctl ${args.join(' ')}\n${result.stdout}${errorOf(result.stderr)}[${result.status}]`,
-    );
-    return result.stdout;
-  }
-
-  start(...args: readonly string[]): { child: ChildProcess; output: () => string } {
-    const child = spawn(engine('etcdctl'), ['--endpoints', this.#endpoints[0]!, ...args], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    let output = '';
-    child.stdout!.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-    return { child, output: () => output };
-  }
-
-  /** Ids become the order in which they first appear. */
-  note(text: string): void {
-    const plain = text.replaceAll(/"(ClusterID|MemberID|RaftTerm)" : \d+/g, '"$1" : …');
-    const same = plain.replaceAll(/\b[0-9a-f]{15,16}\b/g, (id) => {
-      const name = this.#names.get(id) ?? `id${this.#names.size}`;
-      this.#names.set(id, name);
-      return name;
-    });
-    this.lines.push(...same.split('\n').map((line) => line.trimEnd()));
-  }
-}
-
-/** The client's log lines carry times and addresses: the message is what matters. */
-function errorOf(stderr: string): string {
-  return stderr
-    .split('\n')
-    .filter((line) => line.startsWith('Error:') || !line.startsWith('{'))
-    .join('\n');
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) {
-    await new Promise((resolve) => child.once('exit', resolve));
-  }
-}
+import { ended, Transcript } from '../support/transcript.ts';
 
 async function script(endpoints: readonly string[]): Promise<string[]> {
   const t = new Transcript(endpoints);

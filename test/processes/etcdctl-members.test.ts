@@ -1,0 +1,126 @@
+/** Stock etcdctl changes the members of our cluster and of a real etcd cluster: the same commands, the same answers. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { freePorts, startCluster, until } from '../support/cluster.ts';
+import { engine, missingEtcd, startEtcd } from '../support/etcd.ts';
+import { Transcript } from '../support/transcript.ts';
+
+/** etcd adds no member before all have been connected for five seconds. */
+const SETTLED_MS = 5_500;
+/** Ids of added members are made of the time in seconds. */
+const NEXT_SECOND_MS = 1_100;
+
+interface Listed {
+  readonly ID: string;
+  readonly name?: string;
+  readonly peerURLs: readonly string[];
+  readonly clientURLs?: readonly string[];
+}
+
+function ask(endpoints: readonly string[], ...args: string[]): string {
+  const all = ['--endpoints', endpoints.join(), '--command-timeout=5s', ...args];
+  const { status, stdout, stderr } = spawnSync(engine('etcdctl'), all, { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return stdout;
+}
+
+function list(endpoints: readonly string[]): Listed[] {
+  const out = ask(endpoints, 'member', 'list', '-w', 'json');
+  const quoted = out.replaceAll(/"(ID|cluster_id|member_id)":(\d+)/g, '"$1":"$2"');
+  return (JSON.parse(quoted) as { members: Listed[] }).members;
+}
+
+const hex = (id: string): string => BigInt(id).toString(16).padStart(16, '0');
+
+/** Members come in the order of their ids, which is another one each time. */
+function sorted(lines: readonly string[]): string[] {
+  const parts = lines.map((line) =>
+    line.replace(/"(.*)"$/, (_, list) => `"${list.split(',').sort()}"`),
+  );
+  const blocks: string[] = [];
+  let rows: string[] = [];
+  for (const line of [...parts, '']) {
+    if (/^(\||[\w-]+, )/.test(line)) rows.push(line);
+    else {
+      blocks.push(...rows.sort(), line);
+      rows = [];
+    }
+  }
+  return blocks;
+}
+
+async function script(endpoints: readonly string[], leader: string): Promise<string[]> {
+  const members = await until('all have told their names', () => {
+    const all = list(endpoints);
+    return all.every(({ name }) => name !== undefined) && all;
+  });
+  const t = new Transcript([leader]);
+  const leading = members.find(({ clientURLs }) => clientURLs![0]!.endsWith(leader))!;
+  const others = members.filter((one) => one !== leading);
+  for (const [i, one] of [leading, ...others].entries()) {
+    t.alias(hex(one.ID), `member${i}`.padEnd(16, '-'));
+    t.alias(one.peerURLs[0]!.slice('http://'.length), `peer${i}`.padEnd(15, '-'));
+    t.alias(one.clientURLs![0]!.slice('http://'.length), `client${i}`.padEnd(15, '-'));
+    t.alias(one.name!, `n${i}`);
+  }
+  const ports = await freePorts(3);
+  const urls = ports.map((port, i) => {
+    t.alias(`127.0.0.1:${port}`, `new${i}`.padEnd(15, '-'));
+    return `http://127.0.0.1:${port}`;
+  });
+  const voter = hex(others[0]!.ID);
+  t.run('member', 'list');
+  t.run('member', 'list', '-w', 'table');
+  await delay(SETTLED_MS);
+  t.run('member', 'add', 'x', '--learner', `--peer-urls=${urls[0]}`);
+  const added = hex(list(endpoints).find(({ peerURLs }) => peerURLs[0] === urls[0])!.ID);
+  await delay(NEXT_SECOND_MS);
+  t.run('member', 'add', 'x', '--learner', `--peer-urls=${urls[0]}`);
+  t.run('member', 'add', 'y', '--learner', `--peer-urls=${urls[1]}`);
+  t.run('member', 'add', 'y', `--peer-urls=${others[0]!.peerURLs[0]}`);
+  t.run('member', 'list', '-w', 'table');
+  t.run('member', 'promote', added);
+  t.run('member', 'promote', voter);
+  t.run('member', 'promote', '1234');
+  t.run('member', 'remove', '1234');
+  t.run('member', 'update', '1234', `--peer-urls=${urls[1]}`);
+  t.run('member', 'update', added, `--peer-urls=${urls[2]}`);
+  t.run('member', 'update', added, `--peer-urls=${others[0]!.peerURLs[0]}`);
+  t.run('member', 'update', voter, `--peer-urls=${others[0]!.peerURLs[0]}`);
+  t.run('move-leader', added);
+  t.run('move-leader', '1234');
+  t.run('member', 'list');
+  t.run('member', 'remove', added);
+  t.run('member', 'remove', added);
+  t.run('member', 'promote', added);
+  t.run('member', 'list');
+  t.run('member', 'add', 'z', `--peer-urls=${urls[1]}`);
+  t.run('member', 'list');
+  const late = hex(list(endpoints).find(({ peerURLs }) => peerURLs[0] === urls[1])!.ID);
+  t.run('member', 'remove', voter);
+  t.run('member', 'remove', late);
+  t.run('put', 'after', 'it');
+  return sorted(t.lines);
+}
+
+test('etcdctl says the same of changed members, and of changes refused, as of etcd', {
+  skip: missingEtcd('etcd', 'etcdctl'),
+  timeout: 120_000,
+}, async () => {
+  const ours = await startCluster();
+  let ourLines: string[];
+  try {
+    ourLines = await script(ours.endpoints, (await ours.awaitLeader()).endpoint);
+  } finally {
+    await ours.close();
+  }
+  const etcd = await startEtcd();
+  try {
+    const leader = await until('etcd has a leader', () => etcd.leader());
+    assert.deepEqual(ourLines, await script(etcd.endpoints, leader));
+  } finally {
+    await etcd.close();
+  }
+});
