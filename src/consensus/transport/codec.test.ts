@@ -107,6 +107,7 @@ describe('the codec', () => {
       incarnation: B,
       urls: ['http://10.0.0.1:2380', 'http://[::1]:2380'],
       channel: Channel.bulk,
+      consensus: 'paxos' as const,
     };
     assert.deepEqual(decodeHello(encodeHello(hello), 0), hello);
     const welcome = { version: 1, clusterId: B, nodeId: A, refused: 'no, sorry: é' };
@@ -151,6 +152,7 @@ describe('the codec', () => {
           to: B,
           incarnation: A,
           urls: [],
+          consensus: 'raft',
           channel: Channel.control,
         }),
         (bytes) => decodeHello(bytes, 0),

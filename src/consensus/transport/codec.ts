@@ -8,7 +8,7 @@
 import { type ErrorCode, isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { PeerMessage } from '../messages.ts';
 import { MessageType } from '../messages.ts';
-import type { Entry, NodeId, SnapshotMetadata } from '../types.ts';
+import type { Consensus, Entry, NodeId, SnapshotMetadata } from '../types.ts';
 import { EntryType, NO_NODE } from '../types.ts';
 
 // type, flags, seven numbers, entry count
@@ -49,6 +49,8 @@ export interface Hello {
   readonly channel: Channel;
   /** Where the sender is reached, for those that do not know it as a member yet. May be empty. */
   readonly urls: readonly string[];
+  /** The core that the sender runs: one does not understand the other. @defaultValue `'raft'` */
+  readonly consensus?: Consensus | undefined;
 }
 
 /** The answer to a hello: `refused` says in words why not. */
@@ -179,8 +181,10 @@ function readEntries(content: Buffer, at: number, entries: Entry[]): number {
 }
 
 export function encodeHello(hello: Hello): Buffer {
-  const urls = Buffer.from(hello.urls.join(' '), 'utf8');
-  const out = Buffer.alloc(39 + urls.length);
+  const text = Buffer.from(hello.urls.join(' '), 'utf8');
+  // Not cut: half a URL is none. Whoever has more is known to its peers by the log alone.
+  const urls = text.length > MAX_HELLO_URLS_BYTES ? text.subarray(0, 0) : text;
+  const out = Buffer.alloc(40 + urls.length);
   let at = out.writeUInt16LE(hello.oldestVersion, 0);
   at = out.writeUInt16LE(hello.newestVersion, at);
   at = writeId(out, at, hello.clusterId);
@@ -188,10 +192,9 @@ export function encodeHello(hello: Hello): Buffer {
   at = writeId(out, at, hello.to);
   at = writeId(out, at, hello.incarnation);
   out[at] = hello.channel;
-  // Not cut: half a URL is none. Whoever has more is known to its peers by the log alone.
-  if (urls.length > MAX_HELLO_URLS_BYTES) return out.subarray(0, 39);
   out.writeUInt16LE(urls.length, 37);
   urls.copy(out, 39);
+  out[39 + urls.length] = hello.consensus === 'paxos' ? 1 : 0;
   return out;
 }
 
@@ -208,18 +211,24 @@ export function decodeHello(content: Buffer, at: number): Hello {
     to: readId(content, at + 20),
     incarnation: readId(content, at + 28),
     channel: channel as Channel,
-    urls: readUrls(content, at + 37),
+    ...readAppended(content, at + 37),
   };
 }
 
-function readUrls(content: Buffer, at: number): readonly string[] {
-  if (content.length < at + 2) return [];
+/** What was appended to the hello over time; absent from an older sender. */
+function readAppended(
+  content: Buffer,
+  at: number,
+): {
+  readonly urls: readonly string[];
+  readonly consensus: Consensus;
+} {
+  if (content.length < at + 2) return { urls: [], consensus: 'raft' };
   const end = at + 2 + content.readUInt16LE(at);
   if (end > content.length) throw malformed('URLs of the hello');
-  return content
-    .toString('utf8', at + 2, end)
-    .split(' ')
-    .filter((url) => url !== '');
+  const text = content.toString('utf8', at + 2, end);
+  const urls = text.split(' ').filter((url) => url !== '');
+  return { urls, consensus: content[end] === 1 ? 'paxos' : 'raft' };
 }
 
 export function encodeWelcome(welcome: Welcome): Buffer {

@@ -30,6 +30,7 @@ export function createContext(
   return {
     id: options.id,
     clusterId: options.clusterId,
+    consensus: options.consensus ?? 'raft',
     incarnation: random.id63().toString(16).padStart(16, '0'),
     advertisedUrls: options.advertisedUrls ?? [],
     describeCluster: options.describeCluster,

@@ -57,6 +57,7 @@ export function dial(
     incarnation: context.incarnation,
     channel,
     urls: context.advertisedUrls,
+    consensus: context.consensus,
   });
   connection.send(new OutFrame(FrameKind.hello, undefined, hello, undefined));
   return connection;

@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import type { TransportHandlers } from '../transport.ts';
-import type { NodeId } from '../types.ts';
+import type { Consensus, NodeId } from '../types.ts';
 import type { PeerSockets, PeerTls } from './sockets.ts';
 
 /** Certificates between nodes: PEM files, by the names of etcd's `--peer-…` flags. */
@@ -100,6 +100,8 @@ export interface TcpTransportOptions {
   /** This node and its cluster: 16 hex digits each. */
   readonly id: NodeId;
   readonly clusterId: NodeId;
+  /** The core of this node; peers with another are refused. @defaultValue `'raft'` */
+  readonly consensus?: Consensus | undefined;
   /** Where to listen: `http://host:port` or `https://host:port`, port 0 for any. */
   readonly listenUrls: readonly string[];
   /** Where peers reach this node: told to those that do not know it yet. @defaultValue nothing is told */
@@ -137,6 +139,7 @@ export interface Swept {
 export interface TransportContext {
   readonly id: NodeId;
   readonly clusterId: NodeId;
+  readonly consensus: Consensus;
   /** Of this process life, so that peers recognise a restart. */
   readonly incarnation: NodeId;
   readonly advertisedUrls: readonly string[];

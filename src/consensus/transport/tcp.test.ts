@@ -71,6 +71,7 @@ const HELLO: Hello = {
   to: B,
   incarnation: '1111111111111111',
   urls: [],
+  consensus: 'raft',
   channel: Channel.control,
 };
 
@@ -225,6 +226,12 @@ describe('a TCP transport', () => {
     await Promise.all(closed.slice(0, 10));
     await b.transport.close();
     await Promise.all(closed);
+  });
+
+  it('refuses a peer that runs another core, and says so', async () => {
+    const b = await open(B);
+    const answer = await speak(b, helloBytes({ to: B, from: A, consensus: 'paxos' }));
+    assert.match(answer.toString('latin1'), /it runs paxos, this node raft; start all nodes/);
   });
 
   it('refuses a port that is taken', async () => {

@@ -166,7 +166,7 @@ class TcpNode implements TcpTransport {
   send(message: PeerMessage): void {
     const peer = this.#peers.get(message.to);
     if (peer === undefined) return;
-    const link = message.type === MessageType.append ? peer.bulk : peer.control;
+    const link = isBulk(message) ? peer.bulk : peer.control;
     const frame = new OutFrame(FrameKind.message, message, undefined, undefined);
     const { maxFrameBytes } = this.#context.settings;
     if (frame.bytes > maxFrameBytes) {
@@ -289,4 +289,9 @@ function requireId(id: NodeId, name: string): void {
     'ERR_INVALID_ARGUMENT',
     `${name}: ${JSON.stringify(id)} is no id; 16 lower-case hex digits are needed`,
   );
+}
+
+/** What may be large, and must not delay a heartbeat. What must stay in order is of one kind. */
+function isBulk({ type }: PeerMessage): boolean {
+  return type === MessageType.append || type === MessageType.accept || type === MessageType.promise;
 }
