@@ -8,6 +8,9 @@ import { QuorateError } from '../../core/errors.ts';
 import type { PeerMessage } from '../messages.ts';
 import type { Storage } from '../storage.ts';
 
+/** Ticks between two attempts of a leader with a full disk to find a successor. */
+const OFFER_TICKS = 20;
+
 /** The error of a proposal that found the leader's disk full. */
 export function noSpace(): QuorateError {
   return new QuorateError(
@@ -21,20 +24,29 @@ export function noSpace(): QuorateError {
 export class FullDisk {
   readonly #storage: Storage;
   readonly #handOver: () => Promise<void>;
-  /** Leadership was handed over, or there was nobody to take it, since the disk became full. */
+  /** Since the disk became full: whether leadership was offered, and whether somebody took it. */
+  #hasOffered = false;
   #hasHandedOver = false;
+  /** Ticks until it is offered again. */
+  #wait = 0;
 
   constructor(storage: Storage, handOver: () => Promise<void>) {
     this.#storage = storage;
     this.#handOver = handOver;
   }
 
-  /** A heartbeat interval has passed. Only once in a time of need: all others may be full as well. */
+  /** A heartbeat interval has passed. Handed over only once in a time of need: all others may be full as well. */
   tick(isLeading: boolean): void {
     this.#storage.tick();
-    if (this.#storage.space === 'ample') this.#hasHandedOver = false;
-    else if (isLeading && !this.#hasHandedOver) {
-      this.#hasHandedOver = true;
+    if (this.#storage.space === 'ample') {
+      this.#hasOffered = false;
+      this.#hasHandedOver = false;
+      this.#wait = 0;
+    } else if (!isLeading) {
+      this.#hasHandedOver ||= this.#hasOffered;
+    } else if (!this.#hasHandedOver && --this.#wait < 0) {
+      this.#wait = OFFER_TICKS;
+      this.#hasOffered = true;
       this.#handOver().catch(() => undefined);
     }
   }
