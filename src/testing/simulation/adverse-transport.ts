@@ -31,6 +31,11 @@ export interface AdverseTransportOptions {
   readonly process: SimulatedProcess;
   readonly weather: MessageWeather;
   readonly random: Random;
+  /**
+   * By node: how often its disk was lost or damaged. What it said before does not come late: the
+   * connections of that life are closed before it is heard again.
+   */
+  readonly memoryLosses: ReadonlyMap<NodeId, number>;
   readonly onSend: (message: PeerMessage) => void;
   readonly onReceive: (message: PeerMessage) => void;
 }
@@ -73,8 +78,11 @@ export class AdverseTransport implements Transport {
   }
 
   #late(message: PeerMessage): void {
-    const { process, random, weather } = this.#options;
-    process.after(between(random, 0, weather.lateMs), () => this.#deliver(message));
+    const { process, random, weather, memoryLosses } = this.#options;
+    const losses = memoryLosses.get(message.from);
+    process.after(between(random, 0, weather.lateMs), () => {
+      if (memoryLosses.get(message.from) === losses) this.#deliver(message);
+    });
   }
 
   #deliver(message: PeerMessage): void {

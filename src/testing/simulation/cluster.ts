@@ -5,6 +5,7 @@
 import type { Core } from '../../consensus/core.ts';
 import type { PeerMessage } from '../../consensus/messages.ts';
 import type { RecoveredState } from '../../consensus/storage.ts';
+import type { NodeId } from '../../consensus/types.ts';
 import { assert } from '../../core/assert.ts';
 import { type NodeOptions, openNode, type QuorateNode } from '../../node.ts';
 import { AdverseTransport, calmMessages, type MessageWeather } from './adverse-transport.ts';
@@ -72,6 +73,8 @@ export class SimulatedCluster {
   readonly world: World;
   readonly network: SimulatedNetwork;
   readonly messages: MessageWeather = calmMessages();
+  /** By node: how often its disk was lost or damaged. */
+  readonly memoryLosses = new Map<NodeId, number>();
   /** Of all seats, those that joined later included. */
   readonly seats: Seat[] = [];
   readonly #options: ClusterOptions;
@@ -211,6 +214,7 @@ export class SimulatedCluster {
           world,
           process: life.process,
           weather: this.messages,
+          memoryLosses: this.memoryLosses,
           random: world.random(`messages/${seat.name}/${seat.lives}`),
           onSend: (message) => observer?.onSend?.(life, message),
           onReceive: (message) => observer?.onReceive?.(life, message),

@@ -88,7 +88,10 @@ export class SimulationChecks implements Checks {
   /** The data of a seat were hurt: what it promised can no longer be expected of it. */
   hurt(seat: number): void {
     const id = this.#ids.get(seat);
-    if (id !== undefined) this.properties.damaged(id);
+    if (id === undefined) return;
+    this.properties.damaged(id);
+    const { memoryLosses } = this.#context!.cluster;
+    memoryLosses.set(id, (memoryLosses.get(id) ?? 0) + 1);
   }
 
   #ended(life: Life, how: LifeEnd): void {
