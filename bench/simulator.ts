@@ -2,6 +2,7 @@
  * The simulator: how much faster than real time whole clusters run in one thread. Idle and writing
  * nodes without faults and checks, and seeds as `npm run sim` plays them.
  */
+import { openNode } from '../src/node.ts';
 import { SimulatedCluster } from '../src/testing/simulation/cluster.ts';
 import { simulate } from '../src/testing/simulation/simulation.ts';
 import { SimulatedWorld } from '../src/testing/simulation/world.ts';
@@ -16,7 +17,12 @@ interface Speed {
 /** Three nodes for `virtualMs`, and so many clients that write all the time. */
 async function nodes(virtualMs: number, clients: number): Promise<Speed> {
   const world = new SimulatedWorld({ seed: 1 });
-  const cluster = new SimulatedCluster({ world, nodes: 3, settings: { segmentBytes: 64 * 1024 } });
+  const cluster = new SimulatedCluster({
+    world,
+    open: openNode,
+    nodes: 3,
+    settings: { segmentBytes: 64 * 1024 },
+  });
   for (const seat of cluster.seats) cluster.start(seat);
   const leads = (): boolean => cluster.running.some(({ node }) => node!.status().leader !== '');
   await world.run(60_000, () => !leads());

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MessageType, type PeerMessage } from '../../consensus/messages.ts';
 import { isQuorateError } from '../../core/errors.ts';
+import { openNode } from '../../node.ts';
 import { type ClusterObserver, SimulatedCluster } from './cluster.ts';
 import type { Life } from './life.ts';
 import { SimulatedWorld } from './world.ts';
@@ -21,6 +22,7 @@ function bench(nodes: number, observer?: ClusterObserver): Bench {
   const world = new SimulatedWorld({ seed: 11 });
   const cluster = new SimulatedCluster({
     world,
+    open: openNode,
     nodes,
     settings: SETTINGS,
     ...(observer === undefined ? {} : { observer }),

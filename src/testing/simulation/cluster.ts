@@ -7,11 +7,11 @@ import type { PeerMessage } from '../../consensus/messages.ts';
 import type { RecoveredState } from '../../consensus/storage.ts';
 import type { NodeId } from '../../consensus/types.ts';
 import { assert } from '../../core/assert.ts';
-import { type NodeOptions, openNode, type QuorateNode } from '../../node.ts';
+import type { NodeOptions, QuorateNode } from '../../node.ts';
 import { AdverseTransport, calmMessages, type MessageWeather } from './adverse-transport.ts';
 import { SimulatedDisk } from './disk.ts';
 import { between } from './draw.ts';
-import { Life } from './life.ts';
+import { Life, type SimulatedNode } from './life.ts';
 import { SimulatedNetwork } from './network.ts';
 import { NodeClock } from './node-clock.ts';
 import { SimulatedProcess } from './process.ts';
@@ -21,21 +21,21 @@ import type { World } from './types.ts';
 export type LifeEnd = 'stopped' | 'killed' | 'power-cut' | 'failed';
 
 /** Sees everything of every life; called within the event in which it happens. */
-export interface ClusterObserver {
+export interface ClusterObserver<Node extends SimulatedNode = QuorateNode> {
   /** A life begins: from `recovered`, with this core. What is returned takes its place. */
-  wrapCore?(life: Life, core: Core, recovered: RecoveredState): Core;
+  wrapCore?(life: Life<Node>, core: Core, recovered: RecoveredState): Core;
   /** A node hands a message to its transport: what it promises, it has promised. */
-  onSend?(life: Life, message: PeerMessage): void;
+  onSend?(life: Life<Node>, message: PeerMessage): void;
   /** A message reaches a node. */
-  onReceive?(life: Life, message: PeerMessage): void;
+  onReceive?(life: Life<Node>, message: PeerMessage): void;
   /** The node of this life serves. */
-  onStarted?(life: Life, node: QuorateNode): void;
-  onEnded?(life: Life, how: LifeEnd): void;
+  onStarted?(life: Life<Node>, node: Node): void;
+  onEnded?(life: Life<Node>, how: LifeEnd): void;
   /** What a node logs. */
-  onLog?(life: Life, level: string, text: string): void;
+  onLog?(life: Life<Node>, level: string, text: string): void;
 }
 
-export interface Seat {
+export interface Seat<Node extends SimulatedNode = QuorateNode> {
   readonly number: number;
   /** `a`, `b`, … */
   readonly name: string;
@@ -44,15 +44,17 @@ export interface Seat {
   readonly peerUrl: string;
   readonly disk: SimulatedDisk;
   readonly driftPpm: number;
-  life: Life | undefined;
+  life: Life<Node> | undefined;
   /** Lives so far. */
   lives: number;
   /** How it is to be started other than those of the first members: one that joins. */
   joining: Partial<NodeOptions> | undefined;
 }
 
-export interface ClusterOptions {
+export interface ClusterOptions<Node extends SimulatedNode = QuorateNode> {
   readonly world: World;
+  /** Opens what is to live on a seat. */
+  readonly open: (options: NodeOptions, life: Life<Node>) => Promise<Node>;
   /** First members. */
   readonly nodes: number;
   /** For every node: times and limits. */
@@ -61,7 +63,7 @@ export interface ClusterOptions {
   readonly driftPpm?: number;
   /** Monotonic clocks begin, and wall clocks stand, up to so far apart. @defaultValue 0 */
   readonly clockOffsetMs?: number;
-  readonly observer?: ClusterObserver;
+  readonly observer?: ClusterObserver<Node>;
 }
 
 const PEER_PORT = 2380;
@@ -69,18 +71,18 @@ const DATA_FOLDER = '/data';
 /** Node counts timers in whole milliseconds. */
 const TIMER_LATE_MS = 1;
 
-export class SimulatedCluster {
+export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
   readonly world: World;
   readonly network: SimulatedNetwork;
   readonly messages: MessageWeather = calmMessages();
   /** By node: how often its disk was lost or damaged. */
   readonly memoryLosses = new Map<NodeId, number>();
   /** Of all seats, those that joined later included. */
-  readonly seats: Seat[] = [];
-  readonly #options: ClusterOptions;
+  readonly seats: Seat<Node>[] = [];
+  readonly #options: ClusterOptions<Node>;
   readonly #peers: Readonly<Record<string, string>>;
 
-  constructor(options: ClusterOptions) {
+  constructor(options: ClusterOptions<Node>) {
     this.world = options.world;
     this.network = new SimulatedNetwork(options.world);
     this.#options = options;
@@ -89,16 +91,16 @@ export class SimulatedCluster {
   }
 
   /** Lives that run, by seat. */
-  get running(): Life[] {
+  get running(): Life<Node>[] {
     return this.seats.flatMap(({ life }) => (life?.state === 'running' ? [life] : []));
   }
 
   /** A new place with an empty disk. It is started like the others once `joining` says how. */
-  addSeat(joining?: Partial<NodeOptions>): Seat {
+  addSeat(joining?: Partial<NodeOptions>): Seat<Node> {
     const number = this.seats.length;
     const name = String.fromCharCode(97 + number);
     const drift = this.#options.driftPpm ?? 0;
-    const seat: Seat = {
+    const seat: Seat<Node> = {
       number,
       name,
       host: `host-${name}`,
@@ -114,7 +116,7 @@ export class SimulatedCluster {
   }
 
   /** Starts a node on a seat that has none. */
-  start(seat: Seat): Life {
+  start(seat: Seat<Node>): Life<Node> {
     assert(seat.life === undefined, 'a seat holds one life at a time');
     const { world } = this;
     seat.lives += 1;
@@ -130,7 +132,7 @@ export class SimulatedCluster {
       lateness: { mostMs: TIMER_LATE_MS, random },
     });
     const disk = seat.disk.mount(process);
-    const life = new Life(seat.number, seat.name, seat.lives, process, clock, disk);
+    const life = new Life<Node>(seat.number, seat.name, seat.lives, process, clock, disk);
     seat.life = life;
     world.trace('start', seat.name, seat.lives);
     this.network.powerOn(seat.host);
@@ -139,7 +141,7 @@ export class SimulatedCluster {
   }
 
   /** Power is cut: what was not synced may be lost, in any part. */
-  crash(seat: Seat): void {
+  crash(seat: Seat<Node>): void {
     const { life } = seat;
     life?.process.die();
     this.network.powerCut(seat.host);
@@ -149,7 +151,7 @@ export class SimulatedCluster {
   }
 
   /** The process dies, as by `SIGKILL`; the system and the disk go on. */
-  kill(seat: Seat): void {
+  kill(seat: Seat<Node>): void {
     const { life } = seat;
     if (life === undefined) return;
     this.world.fault('kill');
@@ -160,25 +162,25 @@ export class SimulatedCluster {
   }
 
   /** A planned stop: begins now, takes its time. Nothing where the node does not run. */
-  stop(seat: Seat): void {
+  stop(seat: Seat<Node>): void {
     const { life } = seat;
     if (life?.state !== 'running') return;
     this.world.fault('stop');
     this.#close(seat, life, 'stopped');
   }
 
-  pause(seat: Seat): void {
+  pause(seat: Seat<Node>): void {
     if (seat.life === undefined || seat.life.process.paused) return;
     this.world.fault('pause');
     seat.life.process.pause();
   }
 
-  continue(seat: Seat): void {
+  continue(seat: Seat<Node>): void {
     seat.life?.process.continue();
   }
 
   /** The disk is lost: the seat must hold no life. */
-  wipe(seat: Seat): void {
+  wipe(seat: Seat<Node>): void {
     assert(seat.life === undefined, 'a disk is wiped when nobody uses it');
     seat.disk.wipe();
   }
@@ -194,10 +196,10 @@ export class SimulatedCluster {
     }
   }
 
-  #open(seat: Seat, life: Life): void {
+  #open(seat: Seat<Node>, life: Life<Node>): void {
     const { world } = this;
-    const { settings, observer } = this.#options;
-    const opening = openNode({
+    const { settings, observer, open } = this.#options;
+    const options: NodeOptions = {
       name: seat.name,
       peers: this.#peers,
       ...settings,
@@ -223,14 +225,14 @@ export class SimulatedCluster {
         world.note(`${seat.name} ${level}: ${text}`);
         observer?.onLog?.(life, level, text);
       },
-    });
-    opening.then(
+    };
+    open(options, life).then(
       (node) => this.#opened(seat, life, node),
       (error) => this.#failed(seat, life, error),
     );
   }
 
-  #opened(seat: Seat, life: Life, node: QuorateNode): void {
+  #opened(seat: Seat<Node>, life: Life<Node>, node: Node): void {
     life.node = node;
     life.state = 'running';
     this.world.trace('running', seat.name, seat.lives);
@@ -243,13 +245,13 @@ export class SimulatedCluster {
     this.#options.observer?.onStarted?.(life, node);
   }
 
-  #failed(seat: Seat, life: Life, error: Error): void {
+  #failed(seat: Seat<Node>, life: Life<Node>, error: Error): void {
     life.failure = error;
     this.world.note(`${seat.name} could not start: ${error.stack}`);
     this.#ended(seat, life, 'failed');
   }
 
-  #close(seat: Seat, life: Life, how: LifeEnd): void {
+  #close(seat: Seat<Node>, life: Life<Node>, how: LifeEnd): void {
     life.state = 'stopping';
     life.process.run(() => {
       life.node!.close().then(
@@ -259,7 +261,7 @@ export class SimulatedCluster {
     });
   }
 
-  #closed(seat: Seat, life: Life, how: LifeEnd): void {
+  #closed(seat: Seat<Node>, life: Life<Node>, how: LifeEnd): void {
     const left = [
       [life.clock.timers, 'timers'],
       [life.disk.openFiles, 'open files'],
@@ -272,7 +274,7 @@ export class SimulatedCluster {
     this.#ended(seat, life, how);
   }
 
-  #ended(seat: Seat, life: Life, how: LifeEnd): void {
+  #ended(seat: Seat<Node>, life: Life<Node>, how: LifeEnd): void {
     seat.life = undefined;
     this.world.trace(how, seat.name, seat.lives);
     life.end();

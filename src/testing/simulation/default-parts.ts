@@ -1,4 +1,5 @@
 /** The parts of a run as the simulator has them: weather, nemesis, clients, checks and healing. */
+import { openNode } from '../../node.ts';
 import { SimulationChecks } from './checks/simulation-checks.ts';
 import { drawStory } from './draw-story.ts';
 import { FAULT_KINDS } from './faults.ts';
@@ -44,6 +45,7 @@ function setWeather({ story, cluster }: SimulationContext): void {
 
 /** The parts of `simulate`. */
 export const defaultParts: SimulationParts = {
+  open: openNode,
   drawStory,
   createChecks: (story) => new SimulationChecks(story),
   setWeather,

@@ -6,9 +6,16 @@ import type { NodeClock } from './node-clock.ts';
 import type { SimulatedProcess } from './process.ts';
 import type { Cancel } from './types.ts';
 
+/** What lives in a process: a node with a store, or a replica of some other state machine. */
+export interface SimulatedNode {
+  /** Resolves with the reason when the node stops itself. */
+  readonly failed: Promise<Error>;
+  close(): Promise<void>;
+}
+
 export type LifeState = 'starting' | 'running' | 'stopping' | 'ended';
 
-export class Life {
+export class Life<Node extends SimulatedNode = QuorateNode> {
   /** The seat's number, from 0, and its name. */
   readonly seat: number;
   readonly name: string;
@@ -19,7 +26,7 @@ export class Life {
   readonly disk: MountedDisk;
   state: LifeState = 'starting';
   /** Set when it runs. */
-  node: QuorateNode | undefined = undefined;
+  node: Node | undefined = undefined;
   /** Why it stopped by itself, or did not start. */
   failure: Error | undefined = undefined;
   readonly #onEnd = new Set<() => void>();
@@ -62,7 +69,7 @@ export class Life {
    * Runs `work` in this process, when that is not paused. What it answers comes back at once; where
    * the process dies first, it rejects with `ERR_UNAVAILABLE`: the work may have been done.
    */
-  call<T>(work: (node: QuorateNode) => Promise<T>): Promise<T> {
+  call<T>(work: (node: Node) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       let begun = false;
       const cancel = this.whenEnded(() => {

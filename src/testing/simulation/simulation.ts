@@ -16,6 +16,7 @@ import { QuorateError } from '../../core/errors.ts';
 import type { NodeOptions } from '../../node.ts';
 import { SimulatedCluster } from './cluster.ts';
 import { defaultParts } from './default-parts.ts';
+import type { SimulatedNode } from './life.ts';
 import type { Checks, SimulationContext, SimulationParts, Workload } from './parts.ts';
 import {
   SIMULATOR_VERSION,
@@ -33,7 +34,10 @@ const PROGRESS_INTERVAL_MS = 100;
 const PROGRESS_EVENTS = 512;
 
 /** Draws the story of `options`, or takes the one given. Throws `ERR_INVALID_ARGUMENT`. */
-export function storyOf(options: SimulationOptions, parts: SimulationParts = defaultParts): Story {
+export function storyOf(
+  options: SimulationOptions,
+  parts: Pick<SimulationParts, 'drawStory'> = defaultParts,
+): Story {
   if (options.story !== undefined) {
     if (options.story.version === SIMULATOR_VERSION) return options.story;
     throw new QuorateError(
@@ -55,15 +59,24 @@ export function storyOf(options: SimulationOptions, parts: SimulationParts = def
  * Runs a story. Equal options give equal results, `traceHash` and all; nothing outside is touched.
  * Resolves also where a property did not hold: see `violation`. Throws `ERR_INVALID_ARGUMENT`.
  */
-export async function simulate(
+export function simulate(
   options: SimulationOptions,
   parts: SimulationParts = defaultParts,
+): Promise<SimulationResult> {
+  return simulateParts(options, parts);
+}
+
+/** As `simulate`, of whatever lives on the seats. */
+export async function simulateParts<Node extends SimulatedNode>(
+  options: SimulationOptions,
+  parts: SimulationParts<Node>,
 ): Promise<SimulationResult> {
   const story = storyOf(options, parts);
   const world = new SimulatedWorld({ seed: story.seed, keepTrace: options.keepTrace ?? false });
   const checks = parts.createChecks(story);
-  const cluster = new SimulatedCluster({
+  const cluster = new SimulatedCluster<Node>({
     world,
+    open: parts.open,
     nodes: story.nodes,
     settings: nodeSettings(story),
     driftPpm: story.weather['driftPpm'] ?? 0,
@@ -104,18 +117,18 @@ function nodeSettings({ weather }: Story): Partial<NodeOptions> {
   return settings;
 }
 
-class Run {
-  readonly #context: SimulationContext;
-  readonly #checks: Checks;
-  readonly #parts: SimulationParts;
+class Run<Node extends SimulatedNode> {
+  readonly #context: SimulationContext<Node>;
+  readonly #checks: Checks<Node>;
+  readonly #parts: SimulationParts<Node>;
   readonly #options: SimulationOptions;
   #workload: Workload | undefined = undefined;
   #progressDueMs = 0;
 
   constructor(
-    context: SimulationContext,
-    checks: Checks,
-    parts: SimulationParts,
+    context: SimulationContext<Node>,
+    checks: Checks<Node>,
+    parts: SimulationParts<Node>,
     options: SimulationOptions,
   ) {
     this.#context = context;
