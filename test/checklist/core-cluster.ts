@@ -110,6 +110,10 @@ export class CoreCluster {
     for (const seat of this.seats) this.start(seat);
   }
 
+  get consensus(): string {
+    return this.#core.consensus;
+  }
+
   seat(at: number): Seat {
     return this.seats[at % this.seats.length]!;
   }
@@ -233,10 +237,20 @@ export class CoreCluster {
     this.#onDisk(seat, life, () => {
       life.writesPending -= 1;
       if (persist?.hardState !== undefined) seat.disk.hardState = persist.hardState;
-      if (persist !== undefined) append(seat.disk, persist.entries);
+      if (persist !== undefined) this.#write(seat.disk, persist.entries);
       if (persist !== undefined) life.core.persisted(persist.sequence);
       this.#send(messagesAfterPersist);
     });
+  }
+
+  #write(disk: Disk, entries: readonly Entry[]): void {
+    const first = entries[0];
+    if (first === undefined) return;
+    const written = new Set(entries.map(({ index }) => index));
+    const kept = disk.entries.filter(({ index }) => {
+      return this.#core.cutsLog ? index < first.index : !written.has(index);
+    });
+    disk.entries = [...kept, ...entries].sort((a, b) => a.index - b.index);
   }
 
   /** One write after the other; none of a life that has ended. */
@@ -281,7 +295,9 @@ export class CoreCluster {
     this.#onDisk(seat, life, () => {
       life.installing = false;
       seat.disk.snapshot = snapshot;
-      seat.disk.entries = [];
+      seat.disk.entries = seat.disk.entries.filter(({ index }) => {
+        return !this.#core.cutsLog && index > metadata.index;
+      });
       life.applied = snapshot.applied.slice();
       life.core.snapshotInstalled(metadata);
     });
@@ -438,13 +454,6 @@ export class CoreCluster {
   toString(): string {
     return `${this.#core.consensus}, seed ${this.#options.seed}, ${this.nowMs} ms`;
   }
-}
-
-function append(disk: Disk, entries: readonly Entry[]): void {
-  const first = entries[0];
-  if (first === undefined) return;
-  disk.entries = disk.entries.filter((entry) => entry.index < first.index);
-  disk.entries.push(...entries);
 }
 
 function encoded(message: PeerMessage): Buffer {

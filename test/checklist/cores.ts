@@ -1,5 +1,6 @@
 /** The consensus cores that the checklist is run on: every test is written once, against `Core`. */
 import type { Core } from '../../src/consensus/core.ts';
+import { PaxosCore } from '../../src/consensus/paxos/paxos.ts';
 import { RaftCore } from '../../src/consensus/raft/raft.ts';
 import type { Configuration, Entry, HardState, NodeId } from '../../src/consensus/types.ts';
 import type { Random } from '../../src/core/random.ts';
@@ -19,8 +20,10 @@ export interface CoreStart {
 export interface CoreUnderTest {
   readonly consensus: 'raft' | 'paxos';
   readonly create: (start: CoreStart) => Core;
-  /** What makes `openReplica` and `openNode` use it. */
-  readonly options: { readonly consensus?: 'raft' | 'paxos' };
+  /** Whether a write takes the place of all that follows it in the log, or of its own slots only. */
+  readonly cutsLog: boolean;
+  /** What makes `openReplica` and `openNode` use it; `undefined`: not yet. */
+  readonly options: { readonly consensus?: 'raft' | 'paxos' } | undefined;
 }
 
 export const cores: readonly CoreUnderTest[] = [
@@ -28,6 +31,14 @@ export const cores: readonly CoreUnderTest[] = [
     consensus: 'raft',
     create: ({ maxAppendBytes, ...start }) =>
       new RaftCore({ ...start, applied: start.snapshot.index, settings: { maxAppendBytes } }),
+    cutsLog: true,
     options: {},
+  },
+  {
+    consensus: 'paxos',
+    create: ({ maxAppendBytes, ...start }) =>
+      new PaxosCore({ ...start, applied: start.snapshot.index, settings: { maxAppendBytes } }),
+    cutsLog: false,
+    options: undefined,
   },
 ];

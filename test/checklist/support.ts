@@ -30,6 +30,7 @@ export function withReplicas(
   run: (cluster: JournalCluster) => Promise<void>,
 ): void {
   for (const core of cores) {
+    if (core.options === undefined) continue;
     test(`${core.consensus}: ${name}`, async () => {
       for (let seed = 1; seed <= TIMES * (options.seeds ?? 2); seed++) {
         const cluster = new JournalCluster(core, { ...options, seed });
@@ -48,6 +49,7 @@ export function withStores(
   run: (cluster: KvCluster) => Promise<void>,
 ): void {
   for (const core of cores) {
+    if (core.options === undefined) continue;
     test(`${core.consensus}: ${name}`, async () => {
       for (let seed = 1; seed <= TIMES * (options.seeds ?? 2); seed++) {
         const cluster = new KvCluster(core, { ...options, seed });
