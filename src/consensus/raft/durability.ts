@@ -46,6 +46,11 @@ export class Durability {
     return !this.stateDirty && this.#stateSequence <= this.#durableSequence;
   }
 
+  /** A write is under way. */
+  get hasPending(): boolean {
+    return this.#durableSequence < this.#sequence;
+  }
+
   get durableSequence(): number {
     return this.#durableSequence;
   }

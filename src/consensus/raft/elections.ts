@@ -10,6 +10,7 @@ import type { Outbox } from './outbox.ts';
 import type { Receiver } from './receiver.ts';
 import type { Roles } from './roles.ts';
 import type { RaftSettings } from './settings.ts';
+import type { Stall } from './stall.ts';
 import type { Standing } from './standing.ts';
 
 /** The parts of a node that an election concerns. */
@@ -24,6 +25,7 @@ export interface ElectionParts {
   readonly roles: Roles;
   readonly membership: Membership;
   readonly receiver: Receiver;
+  readonly stall: Stall;
 }
 
 export class Elections {
@@ -37,6 +39,7 @@ export class Elections {
   readonly #roles: Roles;
   readonly #membership: Membership;
   readonly #receiver: Receiver;
+  readonly #stall: Stall;
   /** The term whose leader told us to campaign, while we could not yet. */
   #askedInTerm: number;
 
@@ -51,6 +54,7 @@ export class Elections {
     this.#roles = parts.roles;
     this.#membership = parts.membership;
     this.#receiver = parts.receiver;
+    this.#stall = parts.stall;
     this.#askedInTerm = 0;
   }
 
@@ -76,6 +80,7 @@ export class Elections {
       this.#membership.isVoter &&
       this.#self.role !== 'leader' &&
       !this.#receiver.isInstalling &&
+      !this.#stall.isStalled &&
       !this.#log.isBehindInChanges
     );
   }

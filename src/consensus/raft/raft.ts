@@ -34,6 +34,7 @@ import { Receiver } from './receiver.ts';
 import { Replication } from './replication.ts';
 import { Roles } from './roles.ts';
 import { type RaftOptions, type RaftSettings, validateSettings } from './settings.ts';
+import { Stall } from './stall.ts';
 import { Standing } from './standing.ts';
 
 const NOTHING: readonly never[] = Object.freeze([]);
@@ -62,6 +63,7 @@ export class RaftCore implements Core {
   readonly #membership: Membership;
   readonly #roles: Roles;
   readonly #elections: Elections;
+  readonly #stall: Stall;
 
   constructor(options: RaftOptions) {
     const { id, random, hardState, snapshot, entries, applied } = options;
@@ -88,7 +90,8 @@ export class RaftCore implements Core {
     this.#membership = membership;
     this.#roles = roles;
     const parts = { id, settings, log, durability, outbox, self, ballot, roles, membership };
-    this.#elections = new Elections({ ...parts, receiver });
+    this.#stall = new Stall(durability, settings.electionTicks);
+    this.#elections = new Elections({ ...parts, receiver, stall: this.#stall });
     replication.configure(options.configuration, false);
   }
 
@@ -96,6 +99,7 @@ export class RaftCore implements Core {
 
   tick(): void {
     this.#roles.electionElapsed += 1;
+    this.#stall.tick();
     if (this.#self.role === 'leader') this.#tickLeader();
     else if (!this.#elections.tick()) this.#reads.tick(this.#self.leader, this.#self.term);
   }
@@ -114,7 +118,7 @@ export class RaftCore implements Core {
         return;
       }
     }
-    if (!this.#leadership.tickLeaving()) {
+    if (!this.#leadership.tickLeaving() || !this.#giveWayIfStalled()) {
       roles.becomeFollower(this.#self.term, NO_NODE);
       return;
     }
@@ -123,6 +127,16 @@ export class RaftCore implements Core {
       roles.heartbeatElapsed = 0;
       this.#replication.sendHeartbeats(this.#self.term, this.#reads.round);
     }
+  }
+
+  /** `false` where the disk stands still and nobody took over. */
+  #giveWayIfStalled(): boolean {
+    if (!this.#stall.isStalled || this.#membership.voters.length === 1) return true;
+    if (this.#stall.begins) {
+      const successor = this.#replication.successor(NO_NODE);
+      if (successor !== NO_NODE) this.#leadership.transfer(successor);
+    }
+    return !this.#stall.isOver;
   }
 
   // Messages
