@@ -32,13 +32,16 @@ function list(endpoints: readonly string[]): Listed[] {
   return (JSON.parse(quoted) as { members: Listed[] }).members;
 }
 
-const hex = (id: string): string => BigInt(id).toString(16).padStart(16, '0');
+/** As etcdctl prints ids in lists: without leading zeros. */
+const hex = (id: string): string => BigInt(id).toString(16);
 
 /** Members come in the order of their ids, which is another one each time. */
 function sorted(lines: readonly string[]): string[] {
-  const parts = lines.map((line) =>
-    line.replace(/"(.*)"$/, (_, list) => `"${list.split(',').sort()}"`),
-  );
+  const parts = lines.map((line) => {
+    // An id with a leading zero makes a column narrower, or is padded with a blank.
+    const even = line.replaceAll(/ +/g, ' ').replaceAll(/-{3,}/g, '---');
+    return even.replace(/"(.*)"$/, (_, listed: string) => `"${listed.split(',').sort().join()}"`);
+  });
   const blocks: string[] = [];
   let rows: string[] = [];
   for (const line of [...parts, '']) {

@@ -52,7 +52,9 @@ export class Transcript {
   /** Ids become the order in which they first appear. */
   note(text: string): void {
     let known = text;
-    for (const [own, name] of this.#aliases) known = known.replaceAll(own, name);
+    for (const [own, name] of this.#aliases) {
+      known = known.replaceAll(new RegExp(`\\b${own.replaceAll('.', '\\.')}\\b`, 'g'), name);
+    }
     const plain = known.replaceAll(/"(ClusterID|MemberID|RaftTerm)" : \d+/g, '"$1" : …');
     const same = plain.replaceAll(/\b[0-9a-f]{15,16}\b/g, (id) => {
       const name = this.#names.get(id) ?? `id${this.#names.size}`;
