@@ -41,6 +41,7 @@ const KNOWN = {
   'peer-key-file': text,
   'peer-trusted-ca-file': text,
   'peer-client-cert-auth': flag,
+  consensus: text,
   'unsafe-no-fsync': flag,
   'log-level': text,
   'log-format': text,

@@ -28,6 +28,7 @@ Options:
   --client-ports P,P,P    one port a node, for clients
   --peer-ports P,P,P      one port a node, between them                (client port + 1)
   --host ADDRESS          where they listen                            (127.0.0.1)
+  --consensus raft|paxos  what they agree with; stays as it is first started  (raft)
 
 Examples:
   quorate start
@@ -61,6 +62,7 @@ Flags with an effect:
   --auto-compaction-mode periodic|revision, --auto-compaction-retention 1h|1000   (off)
   --watch-progress-notify-interval DURATION                            (10m)
   --cert-file, --key-file, --trusted-ca-file, --client-cert-auth, and the same with --peer-…
+  --consensus raft|paxos               the same on every node; paxos: the members are fixed (raft)
   --unsafe-no-fsync                    a power cut may lose acknowledged writes: tests only
   --log-level debug|info|warn|error, --log-format json|console, --log-outputs stderr|stdout
 

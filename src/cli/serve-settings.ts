@@ -48,6 +48,7 @@ export function serveSettings({ values, warnings }: EtcdFlags): ServeSettings {
       dataDir: text('data-dir', `${name}.etcd`),
       peers,
       join,
+      consensus: oneOf('consensus', text('consensus', 'raft'), ['raft', 'paxos']),
       clusterToken: values.get('initial-cluster-token'),
       listenPeerUrls,
       clientUrls: advertisedClientUrls,

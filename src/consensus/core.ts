@@ -69,6 +69,8 @@ export interface CoreStatus {
   readonly peers: readonly PeerProgress[];
   /** A change of the configuration is in the log and not applied. @defaultValue `false` */
   readonly hasChange?: boolean;
+  /** This core cannot change its members: every change is refused. @defaultValue `false` */
+  readonly hasFixedMembers?: boolean;
 }
 
 export interface Core {

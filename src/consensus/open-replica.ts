@@ -1,10 +1,11 @@
-/** Puts a replica together: storage, transport, Raft core and the one loop that drives them. */
+/** Puts a replica together: storage, transport, consensus core and the one loop that drives them. */
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
 import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { Core } from './core.ts';
 import { answeringStanding, joiningMarker, serveProbation } from './joining.ts';
+import { PaxosCore } from './paxos/paxos.ts';
 import { initialMembers, missing, ownMember, type ReplicaPlace, requirePlace } from './place.ts';
 import { RaftCore } from './raft/raft.ts';
 import { Members } from './replica/members.ts';
@@ -85,7 +86,7 @@ export async function openReplica<Result>(
   const disk = options.disk ?? nodeDisk;
   const random = options.random ?? systemRandom;
   const surroundings = { disk, clock, random, sockets: options.sockets, defer: options.defer };
-  const taken = await takeSeat(options, members, own, surroundings);
+  const taken = withConsensus(await takeSeat(options, members, own, surroundings), options);
   const { nodeId, clusterId } = taken.identity;
   const storage = await openStorage(options, disk, taken);
   const stopping = new AbortController();
@@ -106,7 +107,7 @@ export async function openReplica<Result>(
     const marker =
       peers.length > 0 ? await joiningMarker(disk, options.dataDir, storage, newLength) : undefined;
     const wrapCore = options.wrapCore ?? unchanged;
-    const raft = wrapCore(raftCore(nodeId, storage, settings, random), storage.recovered);
+    const raft = wrapCore(newCore(taken.identity, storage, settings, random), storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
     const replica = new Replica<Result>({
       id: nodeId,
@@ -169,7 +170,7 @@ function openStorage(
 
 function openTransport(
   options: ReplicaPlace & ReplicaSurroundings,
-  { nodeId, clusterId }: Identity,
+  { nodeId, clusterId, consensus }: Identity,
   electionMs: number,
   describe: () => Uint8Array,
 ): Transport {
@@ -178,6 +179,7 @@ function openTransport(
   return tcpTransport({
     id: nodeId,
     clusterId,
+    consensus,
     listenUrls: options.listenPeerUrls ?? advertisedUrls,
     advertisedUrls,
     describeCluster: describe,
@@ -191,14 +193,20 @@ function openTransport(
   });
 }
 
-function raftCore(
-  id: NodeId,
+/** The seat with the consensus that was asked for: a log of another is refused when it is opened. */
+function withConsensus(seat: Seat, { consensus }: ReplicaPlace): Seat {
+  const { clusterId, nodeId } = seat.identity;
+  return { ...seat, identity: { clusterId, nodeId, consensus } };
+}
+
+function newCore(
+  { nodeId: id, consensus }: Identity,
   storage: Storage,
   settings: ReplicaSettings,
   random: Random,
-): RaftCore {
+): Core {
   const { hardState, snapshot, entries } = storage.recovered;
-  return new RaftCore({
+  const options = {
     id,
     settings: {
       electionTicks: Math.round(settings.electionMs / settings.heartbeatMs),
@@ -210,7 +218,8 @@ function raftCore(
     snapshot: { index: snapshot?.index ?? 0, term: snapshot?.term ?? 0 },
     entries,
     applied: snapshot?.index ?? 0,
-  });
+  };
+  return consensus === 'paxos' ? new PaxosCore(options) : new RaftCore(options);
 }
 
 function requireMachine(machine: Partial<StateMachine<unknown>> | undefined | null): void {

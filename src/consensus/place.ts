@@ -2,6 +2,7 @@
 import { QuorateError } from '../core/errors.ts';
 import { type MemberInfo, memberId } from './replica/members.ts';
 import type { TlsFiles } from './transport/tcp.ts';
+import type { Consensus } from './types.ts';
 
 export type Log = (level: 'debug' | 'info' | 'warn' | 'error', text: string) => void;
 
@@ -25,6 +26,12 @@ export interface ReplicaPlace {
    * @defaultValue `false`
    */
   readonly join?: boolean | undefined;
+  /**
+   * The consensus algorithm: the same on every node, for the life of the cluster. Under `'paxos'` the members
+   * are those of `peers` for ever.
+   * @defaultValue `'raft'`
+   */
+  readonly consensus?: Consensus | undefined;
   /** Keeps clusters with the same URLs apart. @defaultValue `'etcd-cluster'`, as etcd's */
   readonly clusterToken?: string | undefined;
   /** Where to listen for peers. @defaultValue this node's own URLs of `peers` */
@@ -40,11 +47,23 @@ const DEFAULT_TOKEN = 'etcd-cluster';
 
 /** For callers without types: what nothing works without, by its name. */
 export function requirePlace(options: Partial<ReplicaPlace> | undefined): void {
-  const { name, dataDir, peers } = options ?? {};
+  const { name, dataDir, peers, consensus = 'raft', join } = options ?? {};
   if (typeof name !== 'string' || name === '') throw missing('name: text', name);
   if (typeof dataDir !== 'string' || dataDir === '') throw missing('dataDir: a path', dataDir);
   if (typeof peers !== 'object' || peers === null) {
     throw missing("peers: { NAME: 'http://HOST:PORT', … } of all nodes", peers);
+  }
+  if (consensus !== 'raft' && consensus !== 'paxos') {
+    throw new QuorateError(
+      'ERR_INVALID_ARGUMENT',
+      `consensus: '${consensus}' is not known; use 'raft' or 'paxos'`,
+    );
+  }
+  if (consensus === 'paxos' && join === true) {
+    throw new QuorateError(
+      'ERR_INVALID_ARGUMENT',
+      "join: a cluster with consensus 'paxos' takes no new members; name all of them in peers",
+    );
   }
 }
 

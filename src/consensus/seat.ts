@@ -118,7 +118,9 @@ async function membersOf(storage: Storage): Promise<Members> {
     break;
   }
   for (const entry of storage.recovered.entries) {
-    if (entry.type !== EntryType.normal) members.apply(entry);
+    const { type } = entry;
+    const isChange = type === EntryType.configChange || type === EntryType.configChangeV2;
+    if (isChange) members.apply(entry);
   }
   return members;
 }

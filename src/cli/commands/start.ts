@@ -22,6 +22,7 @@ const options = {
   host: { type: 'string' },
   'client-ports': { type: 'string' },
   'peer-ports': { type: 'string' },
+  consensus: { type: 'string' },
 } as const;
 
 export interface ClusterPlan {
@@ -51,6 +52,10 @@ export function planCluster(argv: readonly string[]): ClusterPlan {
     throw new UsageError('each node needs ports of its own; one is given twice', TOPIC);
   }
   const host = values.host ?? '127.0.0.1';
+  const { consensus = 'raft' } = values;
+  if (consensus !== 'raft' && consensus !== 'paxos') {
+    throw new UsageError(`--consensus: '${consensus}' is not known; use raft or paxos`, TOPIC);
+  }
   const dataDir = resolve(values['data-dir'] ?? 'quorate-data');
   const names = clients.map((_, index) => `n${index + 1}`);
   const cluster = names.map((name, index) => `${name}=http://${host}:${peers[index]!}`).join(',');
@@ -62,6 +67,7 @@ export function planCluster(argv: readonly string[]): ClusterPlan {
     folder: join(dataDir, name),
     logFile: join(dataDir, `${name}.log`),
     cluster,
+    consensus,
   }));
   return { dataDir, nodes };
 }

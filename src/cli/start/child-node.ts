@@ -15,6 +15,7 @@ export interface NodePlan {
   readonly logFile: string;
   /** Value of `--initial-cluster`. */
   readonly cluster: string;
+  readonly consensus: 'raft' | 'paxos';
 }
 
 export interface NodeState {
@@ -100,13 +101,14 @@ export class ChildNode {
   }
 
   #flags(): string[] {
-    const { name, host, clientPort, peerPort, folder, cluster } = this.plan;
+    const { name, host, clientPort, peerPort, folder, cluster, consensus } = this.plan;
     const client = `http://${host}:${clientPort}`;
     const peer = `http://${host}:${peerPort}`;
     return [
       ...['--name', name, '--data-dir', folder],
       ...['--listen-client-urls', client, '--advertise-client-urls', client],
       ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
+      ...['--consensus', consensus],
       ...['--initial-cluster', cluster, '--initial-cluster-token', 'quorate-start'],
     ];
   }

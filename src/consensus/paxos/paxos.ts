@@ -524,6 +524,7 @@ export class PaxosCore implements Core {
       lastIndex: this.#log.lastIndex,
       firstIndex: this.#log.firstIndex,
       peers: this.#self.role === 'leader' ? this.#replication.status() : NOTHING,
+      hasFixedMembers: true,
     };
   }
 }

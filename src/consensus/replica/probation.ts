@@ -36,7 +36,9 @@ function isCounted({ type }: PeerMessage): boolean {
     type === MessageType.appendReply ||
     type === MessageType.heartbeatReply ||
     type === MessageType.voteReply ||
-    type === MessageType.preVoteReply
+    type === MessageType.preVoteReply ||
+    type === MessageType.promise ||
+    type === MessageType.accepted
   );
 }
 
@@ -83,7 +85,8 @@ export class ProbationCore implements Core {
 
   step(message: PeerMessage): void {
     const { type } = message;
-    const isVote = type === MessageType.vote || type === MessageType.preVote;
+    const isVote =
+      type === MessageType.vote || type === MessageType.preVote || type === MessageType.prepare;
     if (isVote && (!this.#isOver || message.term <= this.#silentUpTo)) return;
     if (this.#isOver) this.#core.step(message);
     else if (type === MessageType.heartbeat) this.#core.step(this.#withinWhatAgrees(message));

@@ -179,6 +179,7 @@ export class Reconfiguration {
   #propose(steps: readonly MemberStep[]): Placement {
     const { id, core, members, transport, isStarted, applied, isLeading, wake } = this.#context;
     const status = core.status();
+    if (status.hasFixedMembers === true) throw fixedMembers();
     if (status.role !== 'leader') return 'not-leader';
     // What is checked must be what is in force when the change is.
     const isUnderWay = this.#newest.term === status.term && this.#newest.index > applied().index;
@@ -297,4 +298,11 @@ function peerUrlsOf(urls: readonly string[]): string[] {
 
 function isPeerUrl(url: unknown): boolean {
   return typeof url === 'string' && /^https?:\/\/[^/?#@\s]+:\d+$/.test(url) && URL.canParse(url);
+}
+
+function fixedMembers(): QuorateError {
+  return new QuorateError(
+    'ERR_UNSUPPORTED',
+    "the members of a cluster that runs Paxos cannot be changed; one with consensus 'raft' can",
+  );
 }
