@@ -137,7 +137,8 @@ export class LifeCheck implements CoreObserver {
     const vote = hardState === undefined ? undefined : seat.votes.get(hardState.term);
     // A node that lost its disk may not know of its vote, and then must not give another one; what it
     // found as its own at its last start, it has not given to anybody.
-    const isLost = seat.hasLostVotes && (hardState?.vote === '' || isSame(hardState, seat.hardState));
+    const isLost =
+      seat.hasLostVotes && (hardState?.vote === '' || isSame(hardState, seat.hardState));
     const isKept = hardState?.vote === vote || isLost;
     if (vote !== undefined && !isKept) {
       this.#violate(

@@ -97,7 +97,8 @@ export class SimulationChecks implements Checks {
   #ended(life: Life, how: LifeEnd): void {
     const id = this.#ids.get(life.seat);
     if (id !== undefined) this.properties.ended(id);
-    if (how === 'failed' && isQuorateError(life.failure, 'ERR_CORRUPT')) this.corrupt.add(life.seat);
+    if (how === 'failed' && isQuorateError(life.failure, 'ERR_CORRUPT'))
+      this.corrupt.add(life.seat);
     if (how !== 'failed' || this.atlas.mayFail.has(life.seat)) return;
     this.#context!.world.violate(
       'node-failed',

@@ -37,6 +37,9 @@ const MIX: readonly (readonly [kind: string, weight: number])[] = [
 ];
 const MIX_TOTAL = MIX.reduce((sum, [, weight]) => sum + weight, 0);
 
+/** Called once a call has ended; `isWell`: it was answered. */
+type Done = (isWell: boolean) => void;
+
 export class KvClient {
   readonly #options: KvClientOptions;
   readonly #random: Random;
@@ -47,6 +50,7 @@ export class KvClient {
   #host: Host | undefined;
   #hostRevision: number;
   #values: number;
+  readonly #acts: Readonly<Record<string, (host: Host, done: Done) => void>>;
   #isStopped: boolean;
   #isBusy: boolean;
   #cancelNext: Cancel;
@@ -59,6 +63,17 @@ export class KvClient {
     this.#host = undefined;
     this.#hostRevision = 0;
     this.#values = 0;
+    this.#acts = {
+      put: (host, done) => this.#put(host, done),
+      get: (host, done) => this.#get(host, done),
+      'serializable-get': (host, done) => this.#getOld(host, done),
+      delete: (host, done) => this.#delete(host, done),
+      'compare-and-set': (host, done) => this.#compareAndSet(host, done),
+      'put-two': (host, done) => this.#putTwo(host, done),
+      range: (host, done) => this.#range(host, done),
+      'old-get': (host, done) => this.#getPast(host, done),
+      compact: (host, done) => this.#compact(host, done),
+    };
     this.#isStopped = false;
     this.#isBusy = false;
     this.#cancelNext = () => undefined;
@@ -105,7 +120,7 @@ export class KvClient {
       this.#hostRevision = 0;
     }
     this.#isBusy = true;
-    this.#do(this.#drawKind(), host, (isWell) => {
+    this.#acts[this.#drawKind()]!(host, (isWell) => {
       this.#isBusy = false;
       if (!isWell) this.#move();
       this.#think();
@@ -125,29 +140,6 @@ export class KvClient {
     return 'get';
   }
 
-  #do(kind: string, host: Host, done: (isWell: boolean) => void): void {
-    switch (kind) {
-      case 'put':
-        return this.#put(host, done);
-      case 'delete':
-        return this.#delete(host, done);
-      case 'compare-and-set':
-        return this.#compareAndSet(host, done);
-      case 'put-two':
-        return this.#putTwo(host, done);
-      case 'range':
-        return this.#range(host, done);
-      case 'serializable-get':
-        return this.#getOld(host, done);
-      case 'old-get':
-        return this.#getPast(host, done);
-      case 'compact':
-        return this.#compact(host, done);
-      default:
-        return this.#get(host, done);
-    }
-  }
-
   /** Unique, now and then empty, and now and then far larger than the others. */
   #value(): string {
     if (chance(this.#random, 0.01)) return '';
@@ -161,7 +153,7 @@ export class KvClient {
     host: Host,
     operation: Operation,
     start: (kv: Kv) => Promise<T>,
-    done: (isWell: boolean) => void,
+    done: Done,
     succeed: (value: T) => void,
   ): void {
     const { world, limitMs, history, count } = this.#options;
@@ -197,7 +189,7 @@ export class KvClient {
     return pick(this.#random, this.#options.keys);
   }
 
-  #put(host: Host, done: (isWell: boolean) => void): void {
+  #put(host: Host, done: Done): void {
     const { history } = this.#options;
     const key = this.#key();
     const value = this.#value();
@@ -214,11 +206,14 @@ export class KvClient {
     );
   }
 
-  #putTwo(host: Host, done: (isWell: boolean) => void): void {
+  #putTwo(host: Host, done: Done): void {
     const { history, keys } = this.#options;
     const key = this.#key();
     const other = keys[(keys.indexOf(key) + 1) % keys.length]!;
-    if (key === other) return this.#put(host, done);
+    if (key === other) {
+      this.#put(host, done);
+      return;
+    }
     const value = this.#value();
     const operation = this.#begin('put-two', `${key},${other}`, value);
     const then = [key, other].map((each) => ({ op: 'put' as const, key: each, value }));
@@ -231,7 +226,7 @@ export class KvClient {
     );
   }
 
-  #delete(host: Host, done: (isWell: boolean) => void): void {
+  #delete(host: Host, done: Done): void {
     const key = this.#key();
     const operation = this.#begin('delete', key);
     this.#call(
@@ -243,7 +238,7 @@ export class KvClient {
     );
   }
 
-  #compareAndSet(host: Host, done: (isWell: boolean) => void): void {
+  #compareAndSet(host: Host, done: Done): void {
     const { history } = this.#options;
     const key = this.#key();
     const value = this.#value();
@@ -274,7 +269,7 @@ export class KvClient {
     );
   }
 
-  #get(host: Host, done: (isWell: boolean) => void): void {
+  #get(host: Host, done: Done): void {
     const key = this.#key();
     const operation = this.#begin('get', key);
     this.#call(
@@ -294,7 +289,7 @@ export class KvClient {
     if (host === this.#host) this.#hostRevision = Math.max(this.#hostRevision, revision);
   }
 
-  #range(host: Host, done: (isWell: boolean) => void): void {
+  #range(host: Host, done: Done): void {
     const { history, keys } = this.#options;
     const operation = this.#begin('range', 'k*');
     this.#call(
@@ -307,7 +302,7 @@ export class KvClient {
   }
 
   /** May be old, but true, and one node never goes back. */
-  #getOld(host: Host, done: (isWell: boolean) => void): void {
+  #getOld(host: Host, done: Done): void {
     const { history, world } = this.#options;
     const key = this.#key();
     const least = this.#hostRevision;
@@ -327,7 +322,7 @@ export class KvClient {
     });
   }
 
-  #getPast(host: Host, done: (isWell: boolean) => void): void {
+  #getPast(host: Host, done: Done): void {
     const { history, oracle } = this.#options;
     const key = this.#key();
     const revision = 1 + this.#random.below(Math.max(1, history.told));
@@ -352,7 +347,7 @@ export class KvClient {
     );
   }
 
-  #compact(host: Host, done: (isWell: boolean) => void): void {
+  #compact(host: Host, done: Done): void {
     const { history, world, limitMs, count } = this.#options;
     const revision = history.told - this.#random.below(30);
     const operation = this.#begin('compact', '');

@@ -75,7 +75,10 @@ export class Lessee {
   #grant(): void {
     const { world, limitMs, count, number } = this.#options;
     const host = this.#host();
-    if (host === undefined) return this.start();
+    if (host === undefined) {
+      this.start();
+      return;
+    }
     this.#next += 1;
     const id = BigInt(1_000_000 * (number + 1) + this.#next);
     const ttlMs = 1000 * TTL_SECONDS[this.#random.below(TTL_SECONDS.length)]!;
@@ -114,7 +117,10 @@ export class Lessee {
   #renew(lease: HeldLease): void {
     const { world, limitMs, count } = this.#options;
     const host = this.#host();
-    if (host === undefined) return this.#hold(lease);
+    if (host === undefined) {
+      this.#hold(lease);
+      return;
+    }
     const sentAtMs = world.nowMs;
     callHost(
       world,
@@ -139,7 +145,10 @@ export class Lessee {
     const { world, limitMs, count } = this.#options;
     const host = this.#host();
     lease.isGivenBack = true;
-    if (host === undefined) return this.start();
+    if (host === undefined) {
+      this.start();
+      return;
+    }
     callHost(
       world,
       host,

@@ -159,10 +159,14 @@ export class Locker {
         this.#world.reach('lock-lost');
         this.#resource.released(lock);
         void locks.close();
-        return this.#move();
+        this.#move();
+        return;
       }
       this.#resource.write(lock);
-      if (this.#world.nowMs < untilMs) return again();
+      if (this.#world.nowMs < untilMs) {
+        again();
+        return;
+      }
       this.#resource.released(lock);
       lock.release().then(
         () => this.#released(host, locks, stay),

@@ -71,7 +71,10 @@ export class Watcher {
 
   #connect(): void {
     const host = this.#hosts.at(this.#random.below(this.#hosts.count));
-    if (host === undefined) return this.#retry();
+    if (host === undefined) {
+      this.#retry();
+      return;
+    }
     const connection = this.#connection;
     host.onEnd(() => {
       if (connection === this.#connection) this.#retry();
