@@ -21,6 +21,7 @@ function tick(node: Node, ticks: number): ReturnType<Node['run']> {
 
 function stalled(): Node {
   const node = leading({ settings: { electionTicks: ELECTION_TICKS, heartbeatTicks: 1 } });
+  tick(node, 1);
   node.isStalled = true;
   node.core.propose([bytes('a')]);
   node.run();
