@@ -99,7 +99,7 @@ class MemoryStorage implements Storage {
     // The log is not kept here.
   }
 
-  readonly isFull = false;
+  readonly space = 'ample';
 
   tick(): void {
     // Nothing waits, and memory is not a disk.
