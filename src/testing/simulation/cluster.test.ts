@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MessageType, type PeerMessage } from '../../consensus/messages.ts';
 import { isQuorateError } from '../../core/errors.ts';
-import { openNode } from '../../node.ts';
+import { type NodeOptions, openNode } from '../../node.ts';
 import { type ClusterObserver, SimulatedCluster } from './cluster.ts';
 import type { Life } from './life.ts';
 import { SimulatedWorld } from './world.ts';
@@ -18,13 +18,17 @@ interface Bench {
 
 const SETTINGS = { heartbeatMs: 50, electionMs: 400, segmentBytes: 8192, snapshotEntries: 20 };
 
-function bench(nodes: number, observer?: ClusterObserver): Bench {
+function bench(
+  nodes: number,
+  observer?: ClusterObserver,
+  changes: Partial<NodeOptions> = {},
+): Bench {
   const world = new SimulatedWorld({ seed: 11 });
   const cluster = new SimulatedCluster({
     world,
     open: openNode,
     nodes,
-    settings: SETTINGS,
+    settings: { ...SETTINGS, ...changes },
     ...(observer === undefined ? {} : { observer }),
   });
   for (const seat of cluster.seats) cluster.start(seat);
@@ -171,6 +175,40 @@ test('a node that is closed while it has no quorum leaves nothing behind', async
   await world.run(world.nowMs + 10_000);
   cluster.stop(cluster.seats[0]!);
   await until(() => cluster.seats[0]!.life === undefined);
+});
+
+test('a node that was added joins, catches up and votes', async () => {
+  const { cluster, run, until, world } = bench(3);
+  await until(() => cluster.running.length === 3);
+  for (let i = 0; i < 30; i++) await run(life(cluster, 0).call(({ kv }) => kv.put('k', `${i}`)));
+  const seat = cluster.join();
+  assert.equal(seat.name, 'd');
+  const added = await run(
+    life(cluster, 0).call(({ backend }) =>
+      backend.memberAdd({ peerUrls: [seat.peerUrl], isLearner: true }),
+    ),
+  );
+  cluster.start(seat);
+  await until(() => seat.life?.node?.status().revision === 31);
+  const { id } = added.member!;
+  await run(life(cluster, 1).call(({ backend }) => backend.memberPromote({ id })));
+  // With four voters two are no majority: without the one that joined, nothing goes on.
+  cluster.crash(cluster.seats[0]!);
+  await run(life(cluster, 1).call(({ kv }) => kv.put('k', 'three of four')));
+  cluster.kill(seat);
+  cluster.start(seat);
+  await until(() => seat.life?.node?.status().revision === 32);
+  assert.equal(world.violation, undefined);
+});
+
+test('a cluster runs on Paxos where the settings say so', async () => {
+  const { cluster, run, until } = bench(3, undefined, { consensus: 'paxos' });
+  await until(() => cluster.running.length === 3);
+  await run(life(cluster, 1).call(({ kv }) => kv.put('k', 'v')));
+  for (const seat of cluster.seats) cluster.crash(seat);
+  for (const seat of cluster.seats) cluster.start(seat);
+  await until(() => cluster.running.length === 3);
+  assert.equal((await run(life(cluster, 2).call(({ kv }) => kv.get('k'))))?.value.toString(), 'v');
 });
 
 test('observers see what starts, what its core was given, and every message', async () => {

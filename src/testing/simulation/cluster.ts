@@ -47,8 +47,8 @@ export interface Seat<Node extends SimulatedNode = QuorateNode> {
   life: Life<Node> | undefined;
   /** Lives so far. */
   lives: number;
-  /** How it is to be started other than those of the first members: one that joins. */
-  joining: Partial<NodeOptions> | undefined;
+  /** Not one of the first members: its node joins the cluster, to which somebody has added it. */
+  readonly joins: boolean;
 }
 
 export interface ClusterOptions<Node extends SimulatedNode = QuorateNode> {
@@ -86,7 +86,7 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
     this.world = options.world;
     this.network = new SimulatedNetwork(options.world);
     this.#options = options;
-    for (let i = 0; i < options.nodes; i++) this.addSeat();
+    for (let i = 0; i < options.nodes; i++) this.#addSeat(false);
     this.#peers = Object.fromEntries(this.seats.map(({ name, peerUrl }) => [name, peerUrl]));
   }
 
@@ -95,8 +95,15 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
     return this.seats.flatMap(({ life }) => (life?.state === 'running' ? [life] : []));
   }
 
-  /** A new place with an empty disk. It is started like the others once `joining` says how. */
-  addSeat(joining?: Partial<NodeOptions>): Seat<Node> {
+  /**
+   * A new seat with an empty disk. Its node is started like the others, once it was added to the
+   * members under `peerUrl`.
+   */
+  join(): Seat<Node> {
+    return this.#addSeat(true);
+  }
+
+  #addSeat(joins: boolean): Seat<Node> {
     const number = this.seats.length;
     const name = String.fromCharCode(97 + number);
     const drift = this.#options.driftPpm ?? 0;
@@ -109,7 +116,7 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
       driftPpm: between(this.world.random(`drift/${name}`), -drift, drift),
       life: undefined,
       lives: 0,
-      joining,
+      joins,
     };
     this.seats.push(seat);
     return seat;
@@ -201,9 +208,9 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
     const { settings, observer, open } = this.#options;
     const options: NodeOptions = {
       name: seat.name,
-      peers: this.#peers,
+      peers: seat.joins ? { ...this.#peers, [seat.name]: seat.peerUrl } : this.#peers,
+      join: seat.joins,
       ...settings,
-      ...seat.joining,
       dataDir: DATA_FOLDER,
       clock: life.clock,
       random: world.random(`node/${seat.name}/${seat.lives}`),

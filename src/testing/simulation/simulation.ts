@@ -108,13 +108,13 @@ const NODE_SETTINGS = [
 /** Without a word of the weather: segments small enough that filling them with zeros costs nothing. */
 const SEGMENT_BYTES = 64 * 1024;
 
-function nodeSettings({ weather }: Story): Partial<NodeOptions> {
+function nodeSettings({ weather, consensus }: Story): Partial<NodeOptions> {
   const settings: Record<string, number> = { segmentBytes: SEGMENT_BYTES };
   for (const name of NODE_SETTINGS) {
     const value = weather[name];
     if (value !== undefined) settings[name] = value;
   }
-  return settings;
+  return { consensus, ...settings };
 }
 
 class Run<Node extends SimulatedNode> {
