@@ -130,7 +130,7 @@ export class SimulationChecks implements Checks {
       const storage = await openDiskStorage({
         disk: new ImageDisk(seat.disk.worstCase()),
         folder: DATA_FOLDER,
-        identity: { clusterId, nodeId: id },
+        identity: { clusterId, nodeId: id, consensus: this.#story.consensus },
       });
       this.properties.worstCase(id, storage.recovered);
       await storage.close();

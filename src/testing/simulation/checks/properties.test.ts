@@ -1,0 +1,281 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Core, CoreStatus, Effects } from '../../../consensus/core.ts';
+import { type Configuration, type Entry, EntryType } from '../../../consensus/types.ts';
+import { Oracle } from './oracle.ts';
+import { Properties } from './properties.ts';
+import { entry, found, message, NotedWorld, scriptedCore } from './testing.ts';
+
+const CONFIGURATION: Configuration = { voters: ['a', 'b', 'c'], learners: [] };
+
+interface Node {
+  readonly core: Core;
+  take(status: Partial<CoreStatus>, effects?: Partial<Effects>): void;
+}
+
+class Scene {
+  readonly world = new NotedWorld();
+  readonly properties = new Properties(this.world, 'raft', new Oracle(2));
+  #sequence = 0;
+
+  start(id: string, term = 1, entries: readonly Entry[] = [], vote = ''): Node {
+    const { core, set } = scriptedCore(id);
+    set({ term, lastIndex: entries.length });
+    const watched = this.properties.started(id, core, found({ term, vote }, entries));
+    watched.configure(CONFIGURATION);
+    return {
+      core: watched,
+      take(status, effects) {
+        set(status, effects);
+        watched.take();
+      },
+    };
+  }
+
+  /** A write that is durable at once. */
+  write(node: Node, term: number, vote: string, entries: readonly Entry[] = []): void {
+    const sequence = ++this.#sequence;
+    const lastIndex = entries.at(-1)?.index;
+    const persist = { hardState: { term, vote, commit: 0 }, entries, sequence };
+    node.take({ term, ...(lastIndex === undefined ? {} : { lastIndex }) }, { persist });
+    node.core.persisted(sequence);
+  }
+
+  lead(node: Node, id: string, term: number): void {
+    this.write(node, term, id);
+    node.take({ role: 'leader', term });
+  }
+
+  expect(...properties: readonly string[]): void {
+    assert.deepEqual(this.world.violated, properties, this.world.messages.join('; '));
+  }
+}
+
+test('a term with one leader and entries on a durable quorum breaks nothing', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.start('a'), scene.start('b')];
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  scene.write(b, 2, 'a', [entry(1, 2)]);
+  scene.properties.sent('b', message('appendReply', { from: 'b', to: 'a', term: 2, index: 1 }));
+  a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
+  b.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
+  scene.expect();
+});
+
+test('two leaders of one term are seen', () => {
+  const scene = new Scene();
+  scene.lead(scene.start('a'), 'a', 2);
+  scene.lead(scene.start('b'), 'b', 2);
+  scene.expect('election-safety');
+});
+
+test('a leader whose own vote is not durable is seen', () => {
+  const scene = new Scene();
+  scene.start('a').take({ role: 'leader', term: 2 });
+  scene.expect('durable-before-promise');
+});
+
+test('a leader without an entry that was chosen before its term is seen', () => {
+  const scene = new Scene();
+  const [a, b, c] = [scene.start('a'), scene.start('b'), scene.start('c')];
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  scene.write(b, 2, 'a', [entry(1, 2)]);
+  a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
+  scene.lead(c, 'c', 3);
+  scene.expect('leader-completeness');
+});
+
+test('a leader that counts an entry without a durable quorum is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
+  scene.expect('durable-quorum');
+});
+
+test('a leader that counts an entry of an older term is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a', 1, [entry(1, 1)]);
+  scene.start('b', 1, [entry(1, 1)]);
+  scene.lead(a, 'a', 2);
+  a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 1)] });
+  scene.expect('commit-of-old-term');
+});
+
+test('a leader that believes a peer to hold what it does not hold is seen', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.start('a'), scene.start('b')];
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2), entry(2, 2)]);
+  scene.write(b, 2, 'a', [entry(1, 2)]);
+  const peer = { id: 'b', match: 2, next: 3, state: 'replicate', active: true } as const;
+  a.take({ commit: 1, handedOut: 1, lastIndex: 2, peers: [peer] }, { committed: [entry(1, 2)] });
+  scene.expect('match');
+});
+
+test('a leader that overwrites its own log is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  scene.expect('leader-append-only');
+});
+
+test('two different entries of one index and term are seen, whoever wrote them', () => {
+  const scene = new Scene();
+  scene.write(scene.start('a'), 2, '', [entry(1, 2, 'x')]);
+  scene.write(scene.start('b'), 2, '', [entry(1, 2, 'y')]);
+  scene.expect('log-matching');
+});
+
+test('two different entries handed out at one index are seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a', 2, [entry(1, 2)]);
+  const b = scene.start('b', 3, [entry(1, 3)]);
+  a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
+  b.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 3)] });
+  scene.expect('state-machine-safety');
+});
+
+test('terms and commit indexes that fall are seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a', 3, [entry(1, 3), entry(2, 3)]);
+  a.take({ commit: 2 });
+  a.take({ commit: 1 });
+  a.take({ term: 2 });
+  scene.expect('commit-regressed', 'term-regressed');
+});
+
+test('a vote that is granted before it is durable is seen, and so is a second one', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  scene.write(a, 2, '');
+  scene.properties.sent('a', message('voteReply', { term: 2, to: 'b' }));
+  scene.write(a, 2, 'b');
+  scene.properties.sent('a', message('voteReply', { term: 2, to: 'b' }));
+  scene.properties.sent('a', message('voteReply', { term: 2, to: 'c' }));
+  scene.expect('durable-before-promise', 'one-vote');
+});
+
+test('a message of a term that is not durable is seen, but for questions before an election', () => {
+  const scene = new Scene();
+  scene.start('a');
+  scene.properties.sent('a', message('preVote', { term: 2 }));
+  scene.properties.sent('a', message('preVoteReply', { term: 2 }));
+  scene.expect();
+  scene.properties.sent('a', message('heartbeatReply', { term: 2 }));
+  scene.expect('durable-before-promise');
+});
+
+test('an acknowledgement of what is not durable, or is not what the leader has, is seen', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.start('a'), scene.start('b', 1, [entry(1, 1)])];
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  scene.write(b, 2, '');
+  scene.properties.sent('b', message('appendReply', { from: 'b', to: 'a', term: 2, index: 2 }));
+  scene.properties.sent('b', message('appendReply', { from: 'b', to: 'a', term: 2, index: 1 }));
+  scene.expect('durable-before-promise', 'log-matching');
+});
+
+test('what was durable must be found at the next start', () => {
+  for (const [what, state] of [
+    ['an entry less', found({ term: 2, vote: 'b' }, [])],
+    ['another entry', found({ term: 2, vote: 'b' }, [entry(1, 1)])],
+    ['an older term', found({ term: 1 }, [entry(1, 2)])],
+    ['another vote', found({ term: 2, vote: 'c' }, [entry(1, 2)])],
+    ['an entry that was never written', found({ term: 2, vote: 'b' }, [entry(1, 2), entry(2, 2)])],
+  ] as const) {
+    const scene = new Scene();
+    scene.write(scene.start('a'), 2, 'b', [entry(1, 2)]);
+    scene.properties.worstCase('a', state);
+    assert.deepEqual(scene.world.violated, ['durable-before-promise'], what);
+  }
+});
+
+test('a write that was not said to be durable may be found, or not', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  scene.write(a, 2, 'b', [entry(1, 2), entry(2, 2)]);
+  const hardState = { term: 3, vote: 'c', commit: 0 };
+  a.take({ term: 3 }, { persist: { hardState, entries: [entry(2, 3)], sequence: 9 } });
+  scene.properties.worstCase('a', found({ term: 2, vote: 'b' }, [entry(1, 2), entry(2, 2)]));
+  scene.properties.worstCase('a', found({ term: 3, vote: 'c' }, [entry(1, 2), entry(2, 3)]));
+  scene.properties.worstCase('a', found({ term: 3, vote: 'c' }, [entry(1, 2)]));
+  scene.expect();
+});
+
+test('nothing is expected of a disk that was lost, but that no second vote is given', () => {
+  const scene = new Scene();
+  scene.write(scene.start('a'), 2, 'b', [entry(1, 2)]);
+  scene.properties.damaged('a');
+  const again = scene.start('a');
+  scene.write(again, 2, '');
+  scene.expect();
+  scene.write(again, 2, 'c');
+  scene.expect('one-vote');
+});
+
+test('a read index older than what was committed before it was asked is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a', 2, [entry(1, 2)]);
+  a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
+  a.core.readIndex(1);
+  a.core.readIndex(2);
+  a.take({}, { reads: [{ context: 1, index: 1 }] });
+  a.take({}, { reads: [{ context: 2, index: 0 }] });
+  a.take({}, { reads: [{ context: 2, index: 1 }] });
+  scene.expect('stale-read', 'stale-read');
+});
+
+test('a second change of the configuration before the first is committed is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  const change = (index: number): Entry => ({ ...entry(index, 2), type: EntryType.configChange });
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [change(1)]);
+  scene.write(a, 2, 'a', [change(2)]);
+  scene.expect('configuration');
+});
+
+test('configurations whose majorities need not meet may not follow each other', () => {
+  const steps: readonly (readonly [Configuration, boolean])[] = [
+    [{ voters: ['a', 'b', 'c', 'd'], learners: [] }, true],
+    [{ voters: ['a', 'b'], learners: [] }, true],
+    [{ voters: ['a', 'b', 'c'], learners: ['d'] }, true],
+    [{ voters: ['a', 'd', 'e'], learners: [] }, false],
+    [
+      {
+        voters: ['a', 'd', 'e'],
+        learners: [],
+        joint: { outgoing: ['a', 'b', 'c'], learnersNext: [], autoLeave: true },
+      },
+      true,
+    ],
+    [
+      {
+        voters: ['a', 'd', 'e'],
+        learners: [],
+        joint: { outgoing: ['a', 'b'], learnersNext: [], autoLeave: true },
+      },
+      false,
+    ],
+  ];
+  for (const [next, mayFollow] of steps) {
+    const scene = new Scene();
+    scene.start('a').core.configure(next);
+    assert.deepEqual(scene.world.violated, mayFollow ? [] : ['configuration']);
+  }
+});
+
+test('what a process that is gone still does is not held against its successor', () => {
+  const scene = new Scene();
+  const old = scene.start('a');
+  scene.start('a');
+  old.take({ role: 'leader', term: 7 });
+  scene.expect();
+});
