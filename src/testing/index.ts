@@ -35,7 +35,14 @@ export {
   registerModel,
 } from './linearizability-models.ts';
 export type { Model, Operation } from './linearizability-types.ts';
+export {
+  type PlayStory,
+  type ShrinkOptions,
+  type ShrunkStory,
+  shrinkStory,
+} from './simulation/shrink.ts';
 export { simulate, storyOf } from './simulation/simulation.ts';
+export { parseStory, storyText } from './simulation/story.ts';
 export type {
   PlannedFault,
   SimulationOptions,
