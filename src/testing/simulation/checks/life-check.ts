@@ -5,17 +5,38 @@ import {
   type Entry,
   EntryType,
   type HardState,
+  type NodeId,
   type Persist,
   type SnapshotMetadata,
 } from '../../../consensus/types.ts';
+import type { World } from '../types.ts';
+import type { Chosen } from './chosen.ts';
+import type { EntryNames } from './entry-names.ts';
 import type { CoreObserver } from './observed-core.ts';
-import type { Properties } from './properties.ts';
 import { isQuorum, whyNotNext } from './quorum-rules.ts';
+import type { RarePaths } from './rare-paths.ts';
 import type { SeatLog } from './seat-log.ts';
+
+/** What lives share: all of the run that outlasts them. */
+export interface SharedChecks {
+  readonly world: World;
+  readonly consensus: 'raft' | 'paxos';
+  readonly chosen: Chosen;
+  readonly names: EntryNames;
+  readonly paths: RarePaths;
+  seat(id: NodeId): SeatLog;
+  /** A node has become leader of `term`. */
+  leads(id: NodeId, term: number): void;
+  /** A node hands out an entry. */
+  handedOut(id: NodeId, entry: Entry): void;
+  /** A node has applied exactly `index`; `hash` is called where its state is to be compared. */
+  applied(id: NodeId, index: number, hash: () => Promise<number>): void;
+  violate(property: string, message: string): void;
+}
 
 export class LifeCheck implements CoreObserver {
   readonly seat: SeatLog;
-  readonly #checks: Properties;
+  readonly #checks: SharedChecks;
   readonly #core: Core;
   /** For each read asked: the newest entry that anyone had handed out by then. */
   readonly #reads: Map<number, number>;
@@ -33,7 +54,7 @@ export class LifeCheck implements CoreObserver {
   /** The next configuration need not follow from the last one: a start, or a snapshot. */
   #isFirstConfiguration: boolean;
 
-  constructor(checks: Properties, seat: SeatLog, core: Core, handedOut: number) {
+  constructor(checks: SharedChecks, seat: SeatLog, core: Core, handedOut: number) {
     const { term, commit } = core.status();
     this.seat = seat;
     this.#checks = checks;

@@ -12,7 +12,7 @@ import type { Entry, NodeId } from '../../../consensus/types.ts';
 import type { World } from '../types.ts';
 import { Chosen } from './chosen.ts';
 import { EntryNames } from './entry-names.ts';
-import { LifeCheck } from './life-check.ts';
+import { LifeCheck, type SharedChecks } from './life-check.ts';
 import { ObservedCore } from './observed-core.ts';
 import type { Oracle } from './oracle.ts';
 import { RarePaths } from './rare-paths.ts';
@@ -21,7 +21,7 @@ import { SeatLog } from './seat-log.ts';
 /** States are compared at every so many entries. */
 const HASH_EVERY = 32;
 
-export class Properties {
+export class Properties implements SharedChecks {
   readonly world: World;
   readonly consensus: 'raft' | 'paxos';
   readonly chosen: Chosen;
@@ -150,21 +150,18 @@ export class Properties {
     }
   }
 
-  /** A node hands out an entry. Returns whether it is the first one. */
-  handedOut(id: NodeId, entry: Entry): boolean {
+  handedOut(id: NodeId, entry: Entry): void {
     const added = this.chosen.add(entry);
     if (typeof added === 'string') {
       this.violate('state-machine-safety', `${id}: ${added}`);
-      return false;
+      return;
     }
-    if (!added) return false;
+    if (!added) return;
     this.oracle.apply(entry);
     if (entry.index % HASH_EVERY === 0) this.#hashes.set(entry.index, this.oracle.hash());
     for (const life of this.#lives.values()) life.newlyChosen(entry);
-    return true;
   }
 
-  /** Compares the state of a node that has applied exactly `index`; `hash` is called where that is due. */
   applied(id: NodeId, index: number, hash: () => Promise<number>): void {
     const expected = this.#hashes.get(index);
     if (expected === undefined) return;
