@@ -1,0 +1,4 @@
+/** The key-value suite on nodes that run Multi-Paxos. */
+import { embeddedSuite } from './embedded.ts';
+
+embeddedSuite('paxos');
