@@ -22,8 +22,8 @@ export interface CoreUnderTest {
   readonly create: (start: CoreStart) => Core;
   /** Whether a write takes the place of all that follows it in the log, or of its own slots only. */
   readonly cutsLog: boolean;
-  /** What makes `openReplica` and `openNode` use it; `undefined`: not yet. */
-  readonly options: { readonly consensus?: 'raft' | 'paxos' } | undefined;
+  /** What makes `openReplica` and `openNode` use it. */
+  readonly options: { readonly consensus?: 'raft' | 'paxos' };
 }
 
 export const cores: readonly CoreUnderTest[] = [
@@ -39,6 +39,6 @@ export const cores: readonly CoreUnderTest[] = [
     create: ({ maxAppendBytes, ...start }) =>
       new PaxosCore({ ...start, applied: start.snapshot.index, settings: { maxAppendBytes } }),
     cutsLog: false,
-    options: undefined,
+    options: { consensus: 'paxos' },
   },
 ];

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import type { KvCluster } from './kv-cluster.ts';
 import { withStores } from './support.ts';
 
-const STORM_MS = 600;
+const STORM_MS = 500;
 
 interface Trouble {
   readonly clients: number;
@@ -109,7 +109,7 @@ withStores('4B persistence: restarts, partitions, many clients', calm, (cluster)
 });
 withStores(
   '4B persistence: restarts, partitions, unreliable network, the same keys (linearizable)',
-  { ...bad, seeds: 3 },
+  { ...bad, seeds: 2 },
   (cluster) => storms(cluster, { clients: 8, keys: 2, crash: true, partitions: true }),
 );
 
@@ -174,6 +174,6 @@ withStores('4C snapshots: unreliable network, restarts, many clients', shortBad,
 });
 withStores(
   '4C snapshots: unreliable network, restarts, partitions, the same keys (linearizable)',
-  { ...shortBad, seeds: 3 },
+  { ...shortBad, seeds: 2 },
   (cluster) => storms(cluster, { clients: 8, keys: 2, crash: true, partitions: true }),
 );

@@ -30,7 +30,6 @@ export function withReplicas(
   run: (cluster: JournalCluster) => Promise<void>,
 ): void {
   for (const core of cores) {
-    if (core.options === undefined) continue;
     test(`${core.consensus}: ${name}`, async () => {
       for (let seed = 1; seed <= TIMES * (options.seeds ?? 2); seed++) {
         const cluster = new JournalCluster(core, { ...options, seed });
@@ -49,9 +48,8 @@ export function withStores(
   run: (cluster: KvCluster) => Promise<void>,
 ): void {
   for (const core of cores) {
-    if (core.options === undefined) continue;
     test(`${core.consensus}: ${name}`, async () => {
-      for (let seed = 1; seed <= TIMES * (options.seeds ?? 2); seed++) {
+      for (let seed = 1; seed <= TIMES * (options.seeds ?? 1); seed++) {
         const cluster = new KvCluster(core, { ...options, seed });
         await cluster.start(...cluster.seats);
         await run(cluster);
