@@ -8,9 +8,11 @@ import {
   type ReplicaSurroundings,
 } from './consensus/open-replica.ts';
 import { type ReplicaPlace, requirePlace } from './consensus/place.ts';
+import type { MemberChange, MemberInfo } from './consensus/replica/member-change.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
 import type { Replica } from './consensus/replica/replica.ts';
 import type { ReplicaSettings } from './consensus/replica/settings.ts';
+import type { WaitOptions } from './core/abort.ts';
 import { systemClock } from './core/clock.ts';
 import { QuorateError } from './core/errors.ts';
 import { systemRandom } from './core/random.ts';
@@ -66,6 +68,23 @@ export interface QuorateNode extends AsyncDisposable {
   readonly failed: Promise<Error>;
   /** How this node stands now. No I/O. */
   status(): NodeStatus;
+  /** Who belongs to the cluster, as far as this node has applied the log. A name is empty until its node ran. */
+  members(): readonly MemberInfo[];
+  /**
+   * Changes who belongs to the cluster, on any node; see `Replica.changeMembers` for what is refused. A
+   * member that was added is then opened with `join`.
+   *
+   * @example
+   * ```ts
+   * await node.changeMembers([
+   *   { kind: 'add', member: { peerUrls: ['http://10.0.0.4:2380'], learner: true } },
+   * ]);
+   * ```
+   */
+  changeMembers(
+    changes: readonly MemberChange[],
+    options?: WaitOptions,
+  ): Promise<readonly MemberInfo[]>;
   /**
    * Resolves when the node can serve: a leader is known and this node holds all that was committed.
    * Waits as long as that takes; rejects with the signal's reason, or `ERR_CLOSED`.
@@ -216,6 +235,24 @@ class Node implements QuorateNode {
       revision: this.#store.revision,
       storeBytes: this.#store.sizeBytes().total,
     };
+  }
+
+  members(): readonly MemberInfo[] {
+    return this.#replica.members.list().map((member) => this.#named(member));
+  }
+
+  async changeMembers(
+    changes: readonly MemberChange[],
+    options: WaitOptions = {},
+  ): Promise<readonly MemberInfo[]> {
+    const members = await this.#replica.changeMembers(changes, options);
+    return members.map((member) => this.#named(member));
+  }
+
+  /** Of a member that was added later the log knows no name: it told the store. */
+  #named(member: MemberInfo): MemberInfo {
+    const name = this.#store.members.get(BigInt(`0x${member.id}`))?.name ?? member.name;
+    return { ...member, name };
   }
 
   async ready(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
