@@ -3,13 +3,12 @@
  * the one who starts nodes again, as a service manager does; where a node cannot start since its disk
  * is damaged, it gives it an empty one, as an operator would.
  */
-import type { SimulationChecks } from './checks/simulation-checks.ts';
+import type { Atlas } from './atlas.ts';
 import type { Seat } from './cluster.ts';
 import { between, pick } from './draw.ts';
 import type { SimulationContext } from './parts.ts';
 import type { World } from './types.ts';
 import { weatherValue } from './weather.ts';
-import type { ClientWorkload } from './workload/workload.ts';
 
 /** How often a node that went down by itself is looked for. */
 const SUPERVISION_MS = 250;
@@ -17,11 +16,19 @@ const SUPERVISION_MS = 250;
 const WRITE_AIM_MS = 1000;
 const WRITE_LOOK_MS = 0.3;
 
+/** What faults that hurt data are agreed with. */
+export interface NemesisChecks {
+  readonly atlas: Atlas;
+  /** Seats whose node could not start on its disk. */
+  readonly corrupt: Set<number>;
+  hurt(seat: number): void;
+}
+
 export class Nemesis {
   readonly context: SimulationContext;
   readonly world: World;
-  workload: ClientWorkload | undefined;
-  readonly #checks: SimulationChecks;
+  workload: { burst(count: number): void } | undefined;
+  readonly #checks: NemesisChecks;
   readonly #electionMs: number;
   /** Seats that are down on purpose. */
   readonly #down: Set<number>;
@@ -30,7 +37,7 @@ export class Nemesis {
   #isCalm: boolean;
   #isRetired: boolean;
 
-  constructor(context: SimulationContext, checks: SimulationChecks) {
+  constructor(context: SimulationContext, checks: NemesisChecks) {
     this.context = context;
     this.world = context.world;
     this.workload = undefined;

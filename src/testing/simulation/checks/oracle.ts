@@ -41,7 +41,15 @@ const EVERYTHING = WatchRequest.create({
   createRequest: WatchCreateRequest.create({ key: '\0', rangeEnd: '\0' }),
 });
 
-export class Oracle {
+/** A state machine beside the cluster, fed with what was chosen. */
+export interface HistoryOracle {
+  /** The next entry of the chosen history. */
+  apply(entry: Entry): void;
+  /** Of the whole history, to compare with a node that has applied as much. */
+  hash(): number;
+}
+
+export class Oracle implements HistoryOracle {
   /** All events, in order. */
   readonly events: OracleEvent[];
   readonly #store: KvStore;

@@ -14,7 +14,7 @@ import { Chosen } from './chosen.ts';
 import { EntryNames } from './entry-names.ts';
 import { LifeCheck, type SharedChecks } from './life-check.ts';
 import { ObservedCore } from './observed-core.ts';
-import type { Oracle } from './oracle.ts';
+import type { HistoryOracle } from './oracle.ts';
 import { RarePaths } from './rare-paths.ts';
 import { SeatLog } from './seat-log.ts';
 
@@ -26,7 +26,7 @@ export class Properties implements SharedChecks {
   readonly consensus: 'raft' | 'paxos';
   readonly chosen: Chosen;
   readonly names: EntryNames;
-  readonly oracle: Oracle;
+  readonly oracle: HistoryOracle;
   readonly paths: RarePaths;
   readonly #seats: Map<NodeId, SeatLog>;
   readonly #lives: Map<NodeId, LifeCheck>;
@@ -34,7 +34,7 @@ export class Properties implements SharedChecks {
   /** What the state hashed to at some indexes, for whoever gets there later. */
   readonly #hashes: Map<number, number>;
 
-  constructor(world: World, consensus: 'raft' | 'paxos', oracle: Oracle) {
+  constructor(world: World, consensus: 'raft' | 'paxos', oracle: HistoryOracle) {
     this.world = world;
     this.consensus = consensus;
     this.chosen = new Chosen();
