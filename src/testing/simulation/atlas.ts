@@ -28,6 +28,8 @@ export class Atlas {
   readonly #hurt: Map<number, Hurt>;
   /** Seats whose node may stop itself, since their disk failed it. */
   readonly mayFail: Set<number>;
+  /** Seats whose node joins, or was removed: it may find nobody who knows it, and stop. */
+  readonly mayStop: Set<number>;
   /** By seat: until when its process is, or was, paused. */
   readonly #pausedUntilMs: Map<number, number>;
 
@@ -38,6 +40,7 @@ export class Atlas {
     this.#view = view;
     this.#hurt = new Map();
     this.mayFail = new Set();
+    this.mayStop = new Set();
     this.#pausedUntilMs = new Map();
   }
 

@@ -23,6 +23,10 @@ interface FaultKind {
   readonly amount?: readonly [least: number, most: number];
   /** Only where more than one node votes. */
   readonly needsPeers?: true;
+  /** Changes who belongs to the cluster: never in a run in which disks are lost or damaged. */
+  readonly changesMembers?: true;
+  /** Data of a disk are lost or damaged. */
+  readonly hurtsData?: true;
   play(nemesis: Nemesis, fault: PlannedFault, seat: Seat, forMs: number): void;
 }
 
@@ -183,16 +187,19 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
   },
   'disk-flip': {
     weight: 3,
+    hurtsData: true,
     lasts: [0, 2],
     play: (nemesis, _fault, seat, forMs) => nemesis.damage(seat, 'flip', forMs),
   },
   'disk-zero': {
     weight: 3,
+    hurtsData: true,
     lasts: [0, 2],
     play: (nemesis, _fault, seat, forMs) => nemesis.damage(seat, 'zero', forMs),
   },
   wipe: {
     weight: 4,
+    hurtsData: true,
     needsPeers: true,
     lasts: [0, 4],
     play: (nemesis, _fault, seat, forMs) => nemesis.wipe(seat, forMs),
@@ -201,6 +208,39 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     weight: 8,
     needsPeers: true,
     play: (nemesis, _fault, seat) => nemesis.transfer(seat),
+  },
+  'member-add': {
+    weight: 12,
+    changesMembers: true,
+    anyone: true,
+    amount: [0, 2],
+    play: (nemesis, fault) => nemesis.membership.add(fault.amount !== 0),
+  },
+  'member-promote': {
+    weight: 16,
+    changesMembers: true,
+    anyone: true,
+    play: (nemesis) => nemesis.membership.promote(),
+  },
+  'member-remove': {
+    weight: 8,
+    changesMembers: true,
+    play: (nemesis, _fault, seat) => nemesis.membership.remove(seat),
+  },
+  'member-remove-leader': {
+    weight: 4,
+    changesMembers: true,
+    anyone: true,
+    play: (nemesis) => {
+      const leader = nemesis.leader();
+      if (leader !== undefined) nemesis.membership.remove(leader);
+    },
+  },
+  /** Two changes in one step, by joint consensus: a learner for this voter. */
+  'member-swap': {
+    weight: 10,
+    changesMembers: true,
+    play: (nemesis, _fault, seat) => nemesis.membership.swap(seat),
   },
   burst: {
     weight: 4,
@@ -217,7 +257,10 @@ export function drawFaults(
   stormMs: number,
   electionMs: number,
 ): PlannedFault[] {
+  const changesMembers = random.below(4) === 0;
   const kinds = Object.entries(FAULT_KINDS).filter(([, kind]) => {
+    if (kind.changesMembers === true) return changesMembers;
+    if (kind.hurtsData === true && changesMembers) return false;
     return (kind.needsPeers !== true || nodes > 1) && random.below(2) === 0;
   });
   if (kinds.length === 0) return [];
@@ -244,7 +287,8 @@ function drawFault(
   electionMs: number,
 ): PlannedFault {
   const seats = Array.from({ length: nodes }, (_, seat) => seat);
-  const node = random.below(nodes);
+  // Of seats that are not there yet, too: their nodes may have joined by then.
+  const node = random.below(kind.changesMembers === true ? nodes + 3 : nodes);
   const peer = pick(random, seats.length > 1 ? seats.filter((seat) => seat !== node) : seats);
   const { lasts, amount } = kind;
   return {

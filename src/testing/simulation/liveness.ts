@@ -48,14 +48,21 @@ export class Healing {
     const { story, cluster } = this.#context;
     const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
     const electionMs = weatherValue(story.weather, 'electionMs');
+    const { gone } = this.#nemesis.membership;
     await this.#until('every node runs', RECOVERY_MS, () => {
-      return cluster.running.length === cluster.seats.length;
+      return cluster.seats.every(({ life, lives, joins, number }) => {
+        return life?.state === 'running' || lives === 0 || joins || gone.has(number);
+      });
     });
     await this.#until('there is a leader', ELECTIONS * electionMs, () => {
       return this.#nemesis.leader() !== undefined;
     });
+    const members = await this.#nemesis.membership.settled();
+    await this.#until('every member runs', RECOVERY_MS, () => {
+      return members.every(({ life }) => life?.state === 'running');
+    });
     this.#workload.calmDown();
-    for (const seat of cluster.seats) await this.#write(seat.number, requestMs);
+    for (const seat of members) await this.#write(seat.number, requestMs);
     await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
     await this.#until('every lease has run out', LEASES_MS + electionMs, () => {
       return this.#checks.oracle.leases().length === 0;

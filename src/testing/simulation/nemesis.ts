@@ -6,6 +6,7 @@
 import type { Atlas } from './atlas.ts';
 import type { Seat } from './cluster.ts';
 import { between, pick } from './draw.ts';
+import { Membership } from './membership.ts';
 import type { SimulationContext } from './parts.ts';
 import type { World } from './types.ts';
 import { weatherValue } from './weather.ts';
@@ -27,6 +28,7 @@ export interface NemesisChecks {
 export class Nemesis {
   readonly context: SimulationContext;
   readonly world: World;
+  readonly membership: Membership;
   workload: { burst(count: number): void } | undefined;
   readonly #checks: NemesisChecks;
   readonly #electionMs: number;
@@ -40,6 +42,7 @@ export class Nemesis {
   constructor(context: SimulationContext, checks: NemesisChecks) {
     this.context = context;
     this.world = context.world;
+    this.membership = new Membership(context, checks.atlas);
     this.workload = undefined;
     this.#checks = checks;
     this.#electionMs = weatherValue(context.story.weather, 'electionMs');
@@ -146,7 +149,8 @@ export class Nemesis {
   }
 
   #revive(seat: Seat): void {
-    if (seat.life !== undefined || seat.lives === 0) return;
+    const { gone } = this.membership;
+    if (seat.life !== undefined || seat.lives === 0 || gone.has(seat.number)) return;
     if (this.#checks.corrupt.has(seat.number)) this.#replaceDisk(seat);
     this.context.cluster.start(seat);
   }

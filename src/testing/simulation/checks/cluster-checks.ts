@@ -103,7 +103,8 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     if (id !== undefined) this.properties.ended(id);
     if (how === 'failed' && isQuorateError(life.failure, 'ERR_CORRUPT'))
       this.corrupt.add(life.seat);
-    if (how !== 'failed' || this.atlas.mayFail.has(life.seat)) return;
+    const { mayFail, mayStop } = this.atlas;
+    if (how !== 'failed' || mayFail.has(life.seat) || mayStop.has(life.seat)) return;
     this.#context!.world.violate(
       'node-failed',
       `${life.name} stopped by itself: ${life.failure?.stack ?? 'nobody knows why'}`,

@@ -1,0 +1,186 @@
+/**
+ * The operator who changes who belongs to the cluster, while everything else goes wrong: adds nodes
+ * that join, promotes them, removes members (the leader too), swaps two at once by joint consensus.
+ * Requests go to any node; two may conflict. A request without an answer may have been carried out.
+ */
+
+import type { MemberChange } from '../../consensus/replica/member-change.ts';
+import type { MemberInfo } from '../../consensus/replica/members.ts';
+import { isQuorateError } from '../../core/errors.ts';
+import type { Atlas } from './atlas.ts';
+import type { Seat } from './cluster.ts';
+import { pick } from './draw.ts';
+import type { SimulationContext } from './parts.ts';
+
+/** Seats that a run may have, those that were removed included. */
+const MAX_SEATS = 12;
+/** A removed node stays for a while: it must not disturb the others. */
+const LINGER_MS = 2000;
+/** The members are asked for again. */
+const RETRY_MS = 100;
+
+export class Membership {
+  readonly #context: SimulationContext;
+  readonly #atlas: Atlas;
+  /** Seats that were asked to be members and have not been started. */
+  readonly #waiting: Set<number>;
+  /** Seats that are members no more, and never will be again. */
+  readonly gone: Set<number>;
+
+  constructor(context: SimulationContext, atlas: Atlas) {
+    this.#context = context;
+    this.#atlas = atlas;
+    this.#waiting = new Set();
+    this.gone = new Set();
+  }
+
+  /** Adds a node on a new seat, and starts it unless that was surely refused. */
+  add(learner: boolean): void {
+    const { cluster } = this.#context;
+    const waiting = [...this.#waiting][0];
+    if (waiting === undefined && cluster.seats.length >= MAX_SEATS) return;
+    const seat = waiting === undefined ? cluster.join() : cluster.seats[waiting]!;
+    this.#waiting.add(seat.number);
+    this.#atlas.mayStop.add(seat.number);
+    const change: MemberChange = { kind: 'add', member: { peerUrls: [seat.peerUrl], learner } };
+    this.#change(
+      'member-add',
+      () => [change],
+      (isDone) => {
+        if (isDone) this.#join(seat);
+      },
+    );
+  }
+
+  promote(): void {
+    this.#change('member-promote', (members) => {
+      const learner = members.find((member) => member.learner);
+      return learner === undefined ? undefined : [{ kind: 'promote', id: learner.id }];
+    });
+  }
+
+  /** Removes the member on this seat. */
+  remove(seat: Seat): void {
+    this.#change(
+      'member-remove',
+      (members) => {
+        const member = members.find(({ peerUrls }) => peerUrls[0] === seat.peerUrl);
+        return member === undefined ? undefined : [{ kind: 'remove', id: member.id }];
+      },
+      (isDone) => this.#removed(seat, isDone),
+    );
+  }
+
+  /** The voter on this seat goes and a learner takes its place, or it becomes a learner. */
+  swap(seat: Seat): void {
+    this.#change(
+      'member-swap',
+      (members) => {
+        const voter = members.find(({ peerUrls }) => peerUrls[0] === seat.peerUrl);
+        if (voter === undefined || voter.learner) return undefined;
+        const learner = members.find((member) => member.learner);
+        if (learner === undefined) return [{ kind: 'demote', id: voter.id }];
+        return [
+          { kind: 'promote', id: learner.id },
+          { kind: 'remove', id: voter.id },
+        ];
+      },
+      (isDone) => this.#removed(seat, isDone),
+    );
+  }
+
+  /** The seats of the members, as a leader knows them; starts who is missing and ends who was removed. */
+  async settled(): Promise<readonly Seat[]> {
+    for (;;) {
+      const members = await this.#list();
+      if (members !== undefined) {
+        const urls = new Set(members.map(({ peerUrls }) => peerUrls[0]));
+        for (const seat of this.#context.cluster.seats) {
+          if (!urls.has(seat.peerUrl)) this.#retire(seat);
+          else if (seat.lives === 0) this.#join(seat);
+        }
+        return this.#context.cluster.seats.filter((seat) => urls.has(seat.peerUrl));
+      }
+      await new Promise<void>((resolve) => void this.#context.world.after(RETRY_MS, resolve));
+    }
+  }
+
+  #join(seat: Seat): void {
+    this.#waiting.delete(seat.number);
+    if (seat.lives === 0) this.#context.cluster.start(seat);
+  }
+
+  /** A member that is gone is switched off after a while: until then it must not disturb the others. */
+  #removed(seat: Seat, isDone: boolean): void {
+    const { world } = this.#context;
+    if (!isDone) return;
+    world.after(LINGER_MS, () => void this.#endIfRemoved(seat));
+  }
+
+  async #endIfRemoved(seat: Seat): Promise<void> {
+    const members = await this.#list();
+    if (members === undefined) return;
+    if (!members.some(({ peerUrls }) => peerUrls[0] === seat.peerUrl)) this.#retire(seat);
+  }
+
+  #retire(seat: Seat): void {
+    if (seat.lives === 0) return;
+    this.gone.add(seat.number);
+    this.#context.cluster.kill(seat);
+  }
+
+  #anyone(): Seat | undefined {
+    const { cluster, world } = this.#context;
+    const { running } = cluster;
+    if (running.length === 0) return undefined;
+    const random = world.random(`operator/${world.events}`);
+    return cluster.seats[pick(random, running).seat];
+  }
+
+  /** Sends what `choose` makes of the members through any node; `done`: it was, or may have been, carried out. */
+  #change(
+    kind: string,
+    choose: (members: readonly MemberInfo[]) => readonly MemberChange[] | undefined,
+    done: (isDone: boolean) => void = () => undefined,
+  ): void {
+    const { world } = this.#context;
+    const life = this.#anyone()?.life;
+    const changes = choose(life?.node?.members() ?? []);
+    if (life === undefined || changes === undefined) return;
+    for (const change of changes) this.#expectEnd(life.node!.members(), change);
+    world.fault(kind);
+    life
+      .call((node) => node.changeMembers(changes))
+      .then(
+        () => {
+          world.reach(`${kind}-done`);
+          done(true);
+        },
+        (error) => {
+          const isOrderly = isQuorateError(error) && error.code !== 'ERR_INTERNAL';
+          if (!isOrderly) world.violate('unexpected-error', `${kind}: ${String(error)}`);
+          done(!isOrderly || error.outcome === 'unknown');
+        },
+      );
+  }
+
+  /** A node that is removed stops as soon as it hears of it. */
+  #expectEnd(members: readonly MemberInfo[], change: MemberChange): void {
+    if (change.kind !== 'remove') return;
+    const url = members.find(({ id }) => id === change.id)?.peerUrls[0];
+    const seat = this.#context.cluster.seats.find(({ peerUrl }) => peerUrl === url);
+    if (seat !== undefined) this.#atlas.mayStop.add(seat.number);
+  }
+
+  /** The members as a majority knows them. */
+  async #list(): Promise<readonly MemberInfo[] | undefined> {
+    try {
+      return await this.#anyone()?.life?.call(async (node) => {
+        await node.backend.memberList({ linearizable: true });
+        return node.members();
+      });
+    } catch {
+      return undefined;
+    }
+  }
+}
