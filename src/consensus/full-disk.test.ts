@@ -124,6 +124,9 @@ test('a follower whose disk is full acknowledges nothing that it did not take, a
     assert.ok(journal.commands.length < 30, `${journal.commands.length} commands`);
     await cluster.propose('one more');
     assert.equal(replica.status().lastIndex, held);
+    const refusal = await refusalOf(cluster, full!);
+    assert.ok(isQuorateError(refusal, 'ERR_NO_SPACE'), String(refusal));
+    assert.match(refusal.message, /disk of this node is full/);
     cluster.network.isolate(idOf(leader));
     const elected = (): boolean => cluster.nodes.get(other!)!.replica.status().role === 'leader';
     assert.ok(await cluster.until(elected), 'with the vote of the full one');

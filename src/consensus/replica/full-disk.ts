@@ -11,11 +11,11 @@ import type { Storage } from '../storage.ts';
 /** Ticks between two attempts of a leader with a full disk to find a successor. */
 const OFFER_TICKS = 20;
 
-/** The error of a proposal that found the leader's disk full. */
-export function noSpace(): QuorateError {
+/** The error of a proposal that found the disk of this node, or of the leader, full. */
+export function noSpace(whose: 'this' | 'the leading'): QuorateError {
   return new QuorateError(
     'ERR_NO_SPACE',
-    'the disk of the leading node is full: nothing was written. Free space on it, or add some; writes are ' +
+    `the disk of ${whose} node is full: nothing was written. Free space on it, or add some; writes are ` +
       'taken again by themselves then, and reads go on meanwhile',
     { retryable: true },
   );

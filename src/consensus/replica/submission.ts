@@ -74,7 +74,15 @@ export class Submission<Result> {
     if (this.#proposals.waitingCount === 0) return;
     this.#proposals.refuseBound(role === 'leader' ? term : 0);
     if (role === 'leader') this.#place();
+    else if (this.#storage.space === 'none') this.#refuse();
     else if (leader !== NO_NODE) this.#forward(leader);
+  }
+
+  /** A follower that takes no entries never applies them: it would have no result to answer with. */
+  #refuse(): void {
+    for (const proposal of this.#proposals.takeWaiting()) {
+      this.#proposals.reject(proposal, noSpace('this'));
+    }
   }
 
   /** Proposals of a follower: answers where each went, or why it did not. */
@@ -115,7 +123,7 @@ export class Submission<Result> {
     const refused: Proposal<Result>[] = [];
     batch.forEach((proposal, i) => {
       const placement = placements[i]!;
-      if (placement === 'no-space') this.#proposals.reject(proposal, noSpace());
+      if (placement === 'no-space') this.#proposals.reject(proposal, noSpace('the leading'));
       else if (typeof placement === 'string') refused.push(proposal);
       else this.#proposals.place(proposal, placement.index, placement.term, forward);
     });
