@@ -8,6 +8,7 @@ import { answeringStanding, joiningMarker, serveProbation } from './joining.ts';
 import { PaxosCore } from './paxos/paxos.ts';
 import { initialMembers, missing, ownMember, type ReplicaPlace, requirePlace } from './place.ts';
 import { RaftCore } from './raft/raft.ts';
+import type { RaftSettings } from './raft/settings.ts';
 import { Members } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
 import { ProbationCore } from './replica/probation.ts';
@@ -37,7 +38,12 @@ export interface ReplicaSurroundings {
   readonly wrapTransport?: (transport: Transport) => Transport;
   /** Small log segments, so that they change often. */
   readonly segmentBytes?: number;
+  /** Small limits of the consensus core, so that they are met. */
+  readonly coreLimits?: CoreLimits;
 }
+
+/** What bounds the work of a core at one time. */
+export type CoreLimits = Partial<Omit<RaftSettings, 'electionTicks' | 'heartbeatTicks'>>;
 
 /** Who a replica is, where its log lives, how it behaves, and what it replicates. */
 export interface OpenReplicaOptions<Result>
@@ -107,7 +113,8 @@ export async function openReplica<Result>(
     const marker =
       peers.length > 0 ? await joiningMarker(disk, options.dataDir, storage, newLength) : undefined;
     const wrapCore = options.wrapCore ?? unchanged;
-    const raft = wrapCore(newCore(taken.identity, storage, settings, random), storage.recovered);
+    const fresh = newCore(taken.identity, storage, settings, random, options.coreLimits);
+    const raft = wrapCore(fresh, storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
     const replica = new Replica<Result>({
       id: nodeId,
@@ -204,11 +211,13 @@ function newCore(
   storage: Storage,
   settings: ReplicaSettings,
   random: Random,
+  limits: CoreLimits = {},
 ): Core {
   const { hardState, snapshot, entries } = storage.recovered;
   const options = {
     id,
     settings: {
+      ...limits,
       electionTicks: Math.round(settings.electionMs / settings.heartbeatMs),
       heartbeatTicks: 1,
     },

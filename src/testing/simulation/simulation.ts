@@ -11,6 +11,8 @@
  * (`parts.ts`): checks see every core through `ClusterObserver.wrapCore`, every message that is sent
  * and received, every start and end of a life, and the world after every event.
  */
+
+import type { CoreLimits } from '../../consensus/open-replica.ts';
 import { systemClock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { NodeOptions } from '../../node.ts';
@@ -105,16 +107,24 @@ const NODE_SETTINGS = [
   'keepEntries',
 ] as const satisfies readonly (keyof NodeOptions)[];
 
+/** The names of a weather that limit a core. */
+const CORE_LIMITS = [
+  'maxAppendBytes',
+  'maxInflightMessages',
+  'maxUncommittedEntries',
+  'maxCommittedEntriesPerTake',
+] as const satisfies readonly (keyof CoreLimits)[];
+
 /** Without a word of the weather: segments small enough that filling them with zeros costs nothing. */
 const SEGMENT_BYTES = 64 * 1024;
 
 function nodeSettings({ weather, consensus }: Story): Partial<NodeOptions> {
-  const settings: Record<string, number> = { segmentBytes: SEGMENT_BYTES };
-  for (const name of NODE_SETTINGS) {
-    const value = weather[name];
-    if (value !== undefined) settings[name] = value;
-  }
-  return { consensus, ...settings };
+  const settings = { segmentBytes: SEGMENT_BYTES, ...pick(weather, NODE_SETTINGS) };
+  return { consensus, ...settings, coreLimits: pick(weather, CORE_LIMITS) };
+}
+
+function pick(weather: Story['weather'], names: readonly string[]): Record<string, number> {
+  return Object.fromEntries(Object.entries(weather).filter(([name]) => names.includes(name)));
 }
 
 class Run<Node extends SimulatedNode> {

@@ -45,6 +45,11 @@ export const WEATHER = {
   segmentBytes: 64 * 1024,
   snapshotEntries: 10_000,
   keepEntries: 5000,
+  /** Limits of a core. */
+  maxAppendBytes: 1 << 20,
+  maxInflightMessages: 256,
+  maxUncommittedEntries: 262_144,
+  maxCommittedEntriesPerTake: 4096,
   /** Keys that clients share, bytes of a usual value, and mean pause of a client between two calls. */
   keys: 8,
   valueBytes: 16,
@@ -85,6 +90,12 @@ export function drawWeather(random: Random): Record<string, number> {
     weather['snapshotEntries'] = between(5, 40);
     weather['keepEntries'] = between(0, 20);
   }
+  if (isOn(2)) {
+    weather['maxAppendBytes'] = between(1, 4) * 100;
+    weather['maxInflightMessages'] = between(1, 3);
+    weather['maxCommittedEntriesPerTake'] = between(1, 8);
+  }
+  if (isOn(4)) weather['maxUncommittedEntries'] = between(1, 10);
   drawClients(weather, isOn, between);
   weather['worstCaseMeanMs'] = between(1, 10) * 100;
   return weather;
