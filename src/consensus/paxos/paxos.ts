@@ -13,7 +13,6 @@
 import { assert } from '../../core/assert.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
-import { draft } from '../raft/draft.ts';
 import { Outbox } from '../raft/outbox.ts';
 import { Reads } from '../raft/reads.ts';
 import { type RaftOptions, type RaftSettings, validateSettings } from '../raft/settings.ts';
@@ -25,9 +24,9 @@ import {
   type SnapshotMetadata,
 } from '../types.ts';
 import { Acceptor } from './acceptor.ts';
-import { nextBallot, ordinals, ownerOf } from './ballot.ts';
 import { Candidacy } from './candidacy.ts';
 import { PaxosDurability } from './durability.ts';
+import { Elections } from './elections.ts';
 import { Leadership } from './leadership.ts';
 import { PaxosLog } from './log.ts';
 import { PaxosReplication } from './replication.ts';
@@ -56,13 +55,8 @@ export class PaxosCore implements Core {
   readonly #leadership: Leadership;
   readonly #reads: Reads;
   readonly #self: Standing;
-  readonly #candidacy: Candidacy;
+  readonly #elections: Elections;
   #configuration: Configuration;
-  #ordinals: ReadonlyMap<NodeId, number>;
-  #isVoter: boolean;
-
-  /** Ticks since: contact with a leader or a promise given; as leader, since the last quorum check. */
-  #electionElapsed: number;
   #heartbeatElapsed: number;
 
   constructor(options: RaftOptions) {
@@ -84,41 +78,38 @@ export class PaxosCore implements Core {
     this.#leadership = new Leadership(id, settings, log, durability, outbox, acceptor, replication);
     this.#reads = new Reads(id, settings, random, outbox, replication);
     this.#self = new Standing(hardState, log, durability, acceptor, this.#reads);
-    this.#candidacy = new Candidacy(id, settings.electionTicks, random, log, outbox);
+    this.#elections = new Elections({
+      ...{ id, settings, durability, outbox, acceptor, configuration },
+      self: this.#self,
+      candidacy: new Candidacy(id, settings.electionTicks, random, log, outbox),
+      leadership: this.#leadership,
+    });
     this.#configuration = configuration;
-    this.#ordinals = ordinals(configuration);
-    this.#isVoter = configuration.voters.includes(id);
-    this.#electionElapsed = 0;
     this.#heartbeatElapsed = 0;
     replication.configure(configuration);
-    this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
+    this.#self.setRole(this.#elections.isVoter ? 'follower' : 'learner');
   }
 
   // Time
 
   tick(): void {
-    this.#electionElapsed += 1;
+    this.#elections.elapsed += 1;
     if (this.#self.role === 'leader') this.#tickLeader();
     else this.#tickFollower();
   }
 
   #tickFollower(): void {
-    if (this.#electionElapsed >= this.#candidacy.timeout && this.#mayCampaign()) {
-      this.campaign();
-      return;
-    }
-    this.#candidacy.tick();
-    this.#reads.tick(this.#self.leader, this.#self.term);
+    if (!this.#elections.tick()) this.#reads.tick(this.#self.leader, this.#self.term);
   }
 
   #tickLeader(): void {
     this.#replication.tick();
     this.#heartbeatElapsed += 1;
-    if (this.#electionElapsed >= this.#settings.electionTicks) {
-      this.#electionElapsed = 0;
+    if (this.#elections.elapsed >= this.#settings.electionTicks) {
+      this.#elections.elapsed = 0;
       this.#leadership.abortTransfer();
       if (this.#settings.checkQuorum && !this.#replication.checkQuorum()) {
-        this.#becomeFollower(NO_NODE);
+        this.#elections.becomeFollower(NO_NODE);
         return;
       }
     }
@@ -131,36 +122,37 @@ export class PaxosCore implements Core {
   // Messages
 
   step(message: PeerMessage): void {
-    if (message.to !== this.#id || message.from === this.#id || this.#isForged(message)) return;
+    if (message.to !== this.#id || message.from === this.#id || this.#elections.isForged(message))
+      return;
     if (message.term < this.#self.term) {
-      this.#answerStale(message);
+      this.#elections.answerStale(message);
       return;
     }
-    if (message.term > this.#self.term && !this.#meetNewerBallot(message)) return;
+    if (message.term > this.#self.term && !this.#elections.meetNewerBallot(message)) return;
     switch (message.type) {
       case MessageType.accept:
-        this.#followLeader(message);
+        this.#elections.followLeader(message);
         this.#acceptor.onAccept(message);
         return;
       case MessageType.heartbeat:
-        this.#followLeader(message);
+        this.#elections.followLeader(message);
         this.#acceptor.onHeartbeat(message);
         return;
       case MessageType.snapshot:
-        this.#followLeader(message);
+        this.#elections.followLeader(message);
         this.#acceptor.onSnapshot(message, this.#configuration);
         return;
       case MessageType.preVote:
-        this.#onPreVote(message);
+        this.#elections.onPreVote(message);
         return;
       case MessageType.prepare:
-        this.#onPrepare(message);
+        this.#elections.onPrepare(message);
         return;
       case MessageType.preVoteReply:
-        this.#onPreVoteReply(message);
+        this.#elections.onPreVoteReply(message);
         return;
       case MessageType.promise:
-        this.#onPromise(message);
+        this.#elections.onPromise(message);
         return;
       case MessageType.accepted:
       case MessageType.heartbeatReply:
@@ -173,7 +165,7 @@ export class PaxosCore implements Core {
         this.#reads.onReply(message);
         return;
       case MessageType.timeoutNow:
-        if (message.from === this.#self.leader && this.#mayCampaign()) this.#prepare(true);
+        this.#elections.onTimeoutNow(message);
         return;
       default:
         // Another core's kinds: its nodes are refused when they connect.
@@ -181,179 +173,11 @@ export class PaxosCore implements Core {
     }
   }
 
-  /** Never trust the wire: only the owner of a ballot leads in it, or asks for promises. */
-  #isForged({ type, from, term }: PeerMessage): boolean {
-    const isOwners =
-      type === MessageType.accept ||
-      type === MessageType.heartbeat ||
-      type === MessageType.snapshot ||
-      type === MessageType.prepare ||
-      type === MessageType.preVote;
-    const ordinal = this.#ordinals.get(from);
-    return isOwners && ordinal !== undefined && ordinal !== ownerOf(term);
-  }
-
-  /** A newer ballot makes a follower of anyone. Returns whether the message still matters. */
-  #meetNewerBallot(message: PeerMessage): boolean {
-    const { type, from, term, reject } = message;
-    if (type === MessageType.prepare || type === MessageType.preVote) {
-      // Whoever hears a leader is not to be disturbed, unless that leader asked for it.
-      const hearsLeader =
-        this.#self.leader !== NO_NODE && this.#electionElapsed < this.#settings.electionTicks;
-      if (this.#settings.checkQuorum && hearsLeader && !message.force) return false;
-      // These two decide for themselves whether they promise.
-      return true;
-    }
-    // The grant of a pre-vote names a ballot that nobody has begun.
-    if (type === MessageType.preVoteReply && !reject) return true;
-    const isFromLeader =
-      type === MessageType.accept ||
-      type === MessageType.heartbeat ||
-      type === MessageType.snapshot;
-    this.#self.promise(term, isFromLeader ? from : NO_NODE);
-    this.#becomeFollower(isFromLeader ? from : NO_NODE);
-    return true;
-  }
-
-  /** Who is behind is told: a deposed leader hears it from the first that it asks to accept. */
-  #answerStale(message: PeerMessage): void {
-    switch (message.type) {
-      case MessageType.accept:
-      case MessageType.heartbeat:
-      case MessageType.snapshot:
-        this.#refuse(MessageType.accepted, message.from, this.#self.term);
-        return;
-      case MessageType.prepare:
-        this.#refuse(MessageType.promise, message.from, this.#self.term);
-        return;
-      case MessageType.preVote:
-        this.#refuse(MessageType.preVoteReply, message.from, this.#self.term);
-        return;
-      default:
-        // An answer to what we asked in an older ballot, or a request that its sender will repeat.
-        return;
-    }
-  }
-
-  #refuse(type: MessageType, to: NodeId, term: number, index = 0): void {
-    const reply = draft(type, this.#id, to, term);
-    reply.reject = true;
-    reply.index = index;
-    this.#outbox.send(reply);
-  }
-
-  // Phase one
-
   campaign(): void {
-    if (!this.#mayCampaign()) return;
-    if (this.#settings.preVote) this.#askBefore();
-    else this.#prepare(false);
-  }
-
-  #mayCampaign(): boolean {
-    return this.#isVoter && this.#self.role !== 'leader' && !this.#acceptor.isInstalling;
-  }
-
-  #nextBallot(): number {
-    return nextBallot(this.#self.term, this.#ordinals.get(this.#id) ?? -1);
-  }
-
-  /** Asks who would promise, and changes nothing: who returns does not depose a working leader. */
-  #askBefore(): void {
-    // No leader is known from here on: others that lost it as well must get our promise.
-    this.#self.setLeader(NO_NODE);
-    this.#self.setRole('pre-candidate');
-    this.#electionElapsed = 0;
-    const ballot = this.#nextBallot();
-    this.#candidacy.begin(MessageType.preVote, ballot, this.#configuration.voters, false);
-    this.#onVerdict(this.#candidacy.record(this.#id, true));
-  }
-
-  #prepare(force: boolean): void {
-    this.#self.setLeader(NO_NODE);
-    this.#self.setRole('candidate');
-    // Our own promise: it counts when it is on the disk (see `persisted`), and nothing leaves before.
-    this.#self.promise(this.#nextBallot(), this.#id);
-    this.#electionElapsed = 0;
-    const { voters } = this.#configuration;
-    this.#candidacy.begin(MessageType.prepare, this.#self.term, voters, force);
-  }
-
-  #onPreVote(request: PeerMessage): void {
-    const { from, term, index } = request;
-    if (term <= this.#self.term || !this.#acceptor.canReportFrom(index)) {
-      this.#refuse(MessageType.preVoteReply, from, this.#self.term);
-    } else this.#outbox.send(draft(MessageType.preVoteReply, this.#id, from, term));
-  }
-
-  #onPrepare(prepare: PeerMessage): void {
-    const { from, term, index } = prepare;
-    if (!this.#acceptor.canReportFrom(index)) {
-      // It must catch up first. Nothing is promised: that would only stop who leads.
-      this.#refuse(MessageType.promise, from, term, index);
-      return;
-    }
-    if (term > this.#self.term) {
-      this.#self.promise(term, from);
-      this.#becomeFollower(NO_NODE);
-      this.#electionElapsed = 0;
-    }
-    this.#acceptor.promise(prepare, this.#settings.maxAppendBytes);
-  }
-
-  #onPreVoteReply(reply: PeerMessage): void {
-    if (this.#self.role !== 'pre-candidate') return;
-    if (reply.reject) this.#onVerdict(this.#candidacy.record(reply.from, false));
-    else if (reply.term === this.#candidacy.ballot) {
-      this.#onVerdict(this.#candidacy.record(reply.from, true));
-    }
-  }
-
-  #onPromise(promise: PeerMessage): void {
-    if (this.#self.role !== 'candidate') return;
-    this.#onVerdict(this.#candidacy.onPromise(promise));
-  }
-
-  #onVerdict(verdict: 'won' | 'lost' | 'open'): void {
-    if (verdict === 'lost') this.#becomeFollower(NO_NODE);
-    if (verdict !== 'won') return;
-    if (this.#self.role === 'pre-candidate') this.#prepare(false);
-    // Without its own promise a majority of others is enough, but it must be known here to be led.
-    else if (this.#durability.stateDurable) this.#becomeLeader();
-  }
-
-  // Roles
-
-  #becomeFollower(leader: NodeId): void {
-    // The timer runs on unless there is a leader to wait for.
-    if (this.#self.role === 'leader' || leader !== NO_NODE) this.#electionElapsed = 0;
-    this.#candidacy.end();
-    this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
-    this.#self.setLeader(leader);
-  }
-
-  #becomeLeader(): void {
-    assert(this.#self.role === 'candidate', 'only a candidate becomes leader');
-    const values = this.#candidacy.values();
-    this.#candidacy.end();
-    this.#self.setRole('leader');
-    this.#self.setLeader(this.#id);
-    this.#electionElapsed = 0;
-    this.#heartbeatElapsed = 0;
-    this.#leadership.begin(this.#self.term, values);
+    this.#elections.campaign();
   }
 
   // Following a leader
-
-  #followLeader(message: PeerMessage): void {
-    assert(this.#self.role !== 'leader', 'a ballot has one leader');
-    assert(
-      this.#self.leader === NO_NODE || this.#self.leader === message.from,
-      'a ballot has one leader, and it does not change',
-    );
-    if (this.#self.leader === NO_NODE) this.#becomeFollower(message.from);
-    this.#electionElapsed = 0;
-  }
 
   snapshotInstalled(metadata: SnapshotMetadata): void {
     this.#acceptor.onInstalled(metadata.index, metadata.term, this.#self.term);
@@ -393,7 +217,7 @@ export class PaxosCore implements Core {
     if (this.#self.role !== 'leader') return false;
     if (this.#leadership.transferee === to) return true;
     if (!this.#leadership.transfer(to)) return false;
-    this.#electionElapsed = 0;
+    this.#elections.elapsed = 0;
     return true;
   }
 
@@ -416,9 +240,7 @@ export class PaxosCore implements Core {
     this.#durability.complete(sequence, this.#self.term);
     this.#outbox.release(this.#durability.durableSequence);
     if (this.#self.role === 'leader') this.#leadership.advanceCommit();
-    else if (this.#self.role === 'candidate' && this.#durability.stateDurable) {
-      this.#onVerdict(this.#candidacy.recordOwn());
-    }
+    else this.#elections.onPersisted();
   }
 
   applied(index: number): void {
@@ -428,16 +250,15 @@ export class PaxosCore implements Core {
 
   configure(configuration: Configuration): void {
     this.#configuration = configuration;
-    this.#ordinals = ordinals(configuration);
-    this.#isVoter = configuration.voters.includes(this.#id);
+    this.#elections.configure(configuration);
     this.#replication.configure(configuration);
     const { role, term } = this.#self;
-    if (role === 'leader' && !this.#isVoter) this.#becomeFollower(NO_NODE);
+    if (role === 'leader' && !this.#elections.isVoter) this.#elections.becomeFollower(NO_NODE);
     else if (role === 'leader') {
       this.#leadership.advanceCommit();
       this.#reads.completeRound(term);
-    } else if (!this.#isVoter || role === 'learner') {
-      this.#self.setRole(this.#isVoter ? 'follower' : 'learner');
+    } else if (!this.#elections.isVoter || role === 'learner') {
+      this.#self.setRole(this.#elections.isVoter ? 'follower' : 'learner');
     }
   }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Simulation } from './test-simulation.ts';
 
-const SEEDS = 120;
+const SEEDS = 60;
 const STEPS = 15_000;
 
 test('Multi-Paxos stays safe through loss, disorder, late disks and crashes, and recovers', () => {
