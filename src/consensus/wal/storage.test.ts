@@ -20,6 +20,7 @@ interface OpenOptions {
   readonly onWarning?: (text: string) => void;
   readonly bootstrap?: { hardState: HardState; entries: Entry[] };
   readonly fsync?: boolean;
+  readonly onDamage?: 'refuse' | 'keep-sound-part';
 }
 
 function open(disk: CrashDisk, options: OpenOptions = {}): Promise<Storage> {
@@ -513,4 +514,89 @@ test('a commit index beyond the end of the log is refused', async () => {
   });
   await storage.close();
   await assert.rejects(open(disk), hasCode('ERR_CORRUPT', 'up to 5 were committed'));
+});
+
+test('a snapshot for which there is no space is given up, and the one before stays', async () => {
+  for (const refused of ['create', 'write', 'sync']) {
+    const disk = new CrashDisk();
+    const storage = await open(disk);
+    await persist(storage, { entries: entries(1, 9, 1) });
+    await snapshot(storage, 4, 1, ['old']);
+    disk.refuse = (name, path) =>
+      name === refused && path.endsWith('.state.tmp') ? 'ENOSPC' : undefined;
+    await assert.rejects(snapshot(storage, 8, 1, ['new']), hasCode('ERR_NO_SPACE', 'disk is full'));
+    assert.deepEqual(await readAll(storage), ['old']);
+    await persist(storage, { entries: [entry(10, 1)] });
+    disk.refuse = undefined;
+    await snapshot(storage, 9, 1, ['new']);
+    assert.deepEqual(await readAll(storage), ['new']);
+    await storage.close();
+    assert.deepEqual(
+      (await disk.list(SNAP)).filter((name) => name.endsWith('.tmp')),
+      [],
+    );
+  }
+});
+
+/** A log of 40 entries in several segments and two snapshots, closed. */
+async function longLog(): Promise<CrashDisk> {
+  const disk = new CrashDisk();
+  const storage = await open(disk);
+  const hardState = { term: 1, vote: NODE, commit: 0 };
+  for (let i = 1; i <= 40; i++) await persist(storage, { hardState, entries: [entry(i, 1, 300)] });
+  await snapshot(storage, 10, 1);
+  await snapshot(storage, 20, 1);
+  await storage.close();
+  return disk;
+}
+
+test('the sound part of a damaged log is kept, noted to be on probation, however often it is interrupted', async () => {
+  const disk = await longLog();
+  const names = await segmentNames(disk);
+  disk.bytes(`${WAL}/${names[2]}`)[700]! ^= 1;
+  const salvage = (from: CrashDisk, onWarning?: (text: string) => void): Promise<Storage> =>
+    open(from, { onDamage: 'keep-sound-part', ...(onWarning === undefined ? {} : { onWarning }) });
+  for (let limit = 0; ; limit++) {
+    const interrupted = disk.afterKill();
+    interrupted.operationLimit = limit;
+    const isWhole = await salvage(interrupted).then(
+      (storage) => storage.close().then(() => true),
+      () => false,
+    );
+    const after =
+      limit % 2 === 0 ? interrupted.afterKill() : interrupted.afterCrash(seededRandom(limit));
+    const before = await after.exists('/data/member/joining');
+    const storage = await salvage(after);
+    assert.ok(before || (await after.exists('/data/member/joining')), `after ${limit} operations`);
+    assert.equal(storage.recovered.snapshot?.index, 20);
+    assert.ok((storage.recovered.entries.at(-1)?.index ?? 20) < 40);
+    assert.deepEqual(await readAll(storage), ['s']);
+    await persist(storage, { entries: [entry(21, 2)] });
+    await storage.close();
+    const again = await open(after);
+    assert.deepEqual(again.recovered.entries.at(-1), entry(21, 2));
+    await again.close();
+    if (isWhole) break;
+  }
+  const warnings: string[] = [];
+  const storage = await salvage(disk, (text) => warnings.push(text));
+  assert.deepEqual(storage.recovered.hardState.vote, NODE);
+  assert.deepEqual(indexes(storage)[0], 21);
+  assert.match(warnings.join(), /corrupt at byte.*gets|Kept what is whole.*from its peers/);
+  const setAside = (await disk.list(WAL)).filter((name) => name.endsWith('.damaged'));
+  assert.equal(setAside.length, 2, 'not for ever');
+  assert.ok(storage.diskBytes() > 8192, 'what is set aside takes its space');
+  await storage.close();
+});
+
+test('with everything damaged a node starts with nothing, on probation', async () => {
+  const disk = await longLog();
+  for (const name of await segmentNames(disk)) disk.bytes(`${WAL}/${name}`).fill(0);
+  for (const name of await disk.list(SNAP)) disk.bytes(`${SNAP}/${name}`).fill(0);
+  const bootstrap = { hardState: { term: 1, vote: '', commit: 1 }, entries: [entry(1, 1)] };
+  const storage = await open(disk, { onDamage: 'keep-sound-part', bootstrap });
+  assert.deepEqual(storage.recovered.entries, [entry(1, 1)]);
+  assert.equal(storage.recovered.snapshot, undefined);
+  assert.ok(disk.bytes('/data/member/joining').length > 0);
+  await storage.close();
 });
