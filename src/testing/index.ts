@@ -36,6 +36,10 @@ export {
 } from './linearizability-models.ts';
 export type { Model, Operation } from './linearizability-types.ts';
 export {
+  type MachineSimulationOptions,
+  simulateMachine,
+} from './simulation/machine/simulate-machine.ts';
+export {
   type PlayStory,
   type ShrinkOptions,
   type ShrunkStory,

@@ -6,6 +6,7 @@ import { FAULT_KINDS } from './faults.ts';
 import { Healing, healMs } from './liveness.ts';
 import { Nemesis } from './nemesis.ts';
 import type { SimulationContext, SimulationParts } from './parts.ts';
+import type { PlannedFault } from './types.ts';
 import { weatherValue } from './weather.ts';
 import { ClientWorkload, hostsOf } from './workload/workload.ts';
 
@@ -43,19 +44,21 @@ function setWeather({ story, cluster }: SimulationContext): void {
   }
 }
 
+/** Plays a fault of a story. */
+export function playFault(nemesis: Nemesis, fault: PlannedFault): void {
+  const { seats } = nemesis;
+  // A shrunk story may have fewer nodes than the one that its faults were drawn for.
+  const seat = seats[(fault.node ?? 0) % seats.length]!;
+  FAULT_KINDS[fault.kind]?.play(nemesis, fault, seat, fault.forMs ?? 0);
+}
+
 /** The parts of `simulate`. */
 export const defaultParts: SimulationParts = {
   open: openNode,
   drawStory,
   createChecks: (story) => new SimulationChecks(story),
   setWeather,
-  playFault(context, fault) {
-    const kind = FAULT_KINDS[fault.kind];
-    const seats = context.cluster.seats;
-    // A shrunk story may have fewer nodes than the one that its faults were drawn for.
-    const seat = seats[(fault.node ?? 0) % seats.length]!;
-    kind?.play(nemesisOf(context), fault, seat, fault.forMs ?? 0);
-  },
+  playFault: (context, fault) => playFault(nemesisOf(context), fault),
   endFaults: (context) => nemesisOf(context).calm(),
   startWorkload(context, checks) {
     const own = checks as SimulationChecks;
