@@ -35,6 +35,8 @@ export class ChangeFates {
   #passed: Passed[] = [];
   /** What was applied up to here is not remembered. */
   #forgottenTo: number;
+  /** Nothing is applied any more. */
+  #hasEnded = false;
 
   constructor(appliedIndex: number) {
     this.#forgottenTo = appliedIndex;
@@ -46,6 +48,7 @@ export class ChangeFates {
 
   /** `applied` is the newest entry applied here. */
   of(place: Place, applied: Place, isJoint: boolean, deadline: number): Promise<Fate> {
+    if (this.#hasEnded) return Promise.resolve('unknown');
     return new Promise((resolve) => {
       const waiting: Waiting = { ...place, deadline, resolve };
       if (place.index > applied.index) {
@@ -121,6 +124,7 @@ export class ChangeFates {
 
   /** The replica stops. */
   end(): void {
+    this.#hasEnded = true;
     const all = [this.#waiting, this.#joint, this.#settling, this.#flushing];
     for (const { resolve } of all.flat()) resolve('unknown');
     this.#waiting = [];

@@ -157,6 +157,7 @@ export class Reconfiguration {
   }
 
   #nextTick(): Promise<void> {
+    this.#context.requireRunning();
     return new Promise((resolve) => this.#pausing.push(resolve));
   }
 

@@ -17,6 +17,7 @@ import type { Storage } from '../storage.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
 import { openDiskStorage } from '../wal/storage.ts';
+import type { MemberInfo } from './member-change.ts';
 import { bootstrapEntries, clusterIdOf, Members, memberId } from './members.ts';
 import { Replica } from './replica.ts';
 import { replicaSettings } from './settings.ts';
@@ -248,20 +249,25 @@ export interface Life {
   readonly process: Process;
   /** Set at a crash: whatever it still says, nobody hears. */
   dead: boolean;
+  /** It noticed that it is no member any more. */
+  removed: boolean;
 }
 
-interface Seat {
+/** A place for a node: its disk, and the life that it lives now. */
+export interface Seat {
   readonly id: NodeId;
+  readonly member: MemberInfo;
   disk: CrashDisk;
   life: Life | undefined;
   /** Being started or stopped. */
   busy: boolean;
 }
 
-const members = ['a', 'b', 'c'].map((name) => {
+const memberOf = (name: string): MemberInfo => {
   const peerUrls = [`http://${name}:2380`];
   return { id: memberId(peerUrls, 'faults'), name, peerUrls, learner: false };
-});
+};
+const members = ['a', 'b', 'c'].map(memberOf);
 const clusterId = clusterIdOf(members.map((member) => member.id));
 
 export class FaultCluster {
@@ -278,13 +284,15 @@ export class FaultCluster {
   readonly #keepEntries: number;
   weather: Weather;
 
-  constructor(seed: number, weather: Weather, keepEntries = 5) {
+  /** `spares` nodes are no members at first: they start with an empty log, and wait. */
+  constructor(seed: number, weather: Weather, keepEntries = 5, spares = 0) {
     this.#keepEntries = keepEntries;
     this.random = seededRandom(seed);
     this.weather = weather;
     this.network = memoryNetwork({ clock: this.clock });
-    this.seats = members.map(({ id }) => {
-      return { id, disk: new CrashDisk(), life: undefined, busy: false };
+    const waiting = Array.from({ length: spares }, (_, i) => memberOf(`s${i}`));
+    this.seats = [...members, ...waiting].map((member) => {
+      return { id: member.id, member, disk: new CrashDisk(), life: undefined, busy: false };
     });
   }
 
@@ -384,13 +392,14 @@ export class FaultCluster {
   }
 
   async #storage(seat: Seat, process: Process): Promise<Storage> {
-    const entries = bootstrapEntries(members);
+    const entries = members.includes(seat.member) ? bootstrapEntries(members) : [];
+    const term = entries.length > 0 ? 1 : 0;
     const onMisuse = (text: string): void => void this.violations.push(text);
     return openDiskStorage({
       disk: new SlowDisk(seat.disk, () => this.#pause().then(() => process.runs()), onMisuse),
       folder: FOLDER,
       identity: { clusterId, nodeId: seat.id },
-      bootstrap: { entries, hardState: { term: 1, vote: '', commit: entries.length } },
+      bootstrap: { entries, hardState: { term, vote: '', commit: entries.length } },
       settings: { segmentBytes: 16 * 1024 },
     });
   }
@@ -402,7 +411,9 @@ export class FaultCluster {
     const { hardState, snapshot, entries } = storage.recovered;
     const journal = new Journal((place, command) => this.#observe(place, command));
     const transport = new LateTransport(this.network.transport(id), this, process);
-    transport.setPeers(new Map(members.filter((m) => m.id !== id).map((m) => [m.id, m.peerUrls])));
+    // A node is reached by those that know it, which in this network needs both sides.
+    const others = this.seats.filter((other) => other.id !== id);
+    transport.setPeers(new Map(others.map((other) => [other.id, other.member.peerUrls])));
     const replica: Replica<number> = new Replica<number>({
       id,
       core: new RaftCore({
@@ -433,9 +444,21 @@ export class FaultCluster {
           if (life.dead || seat.disk !== disk) return;
           this.violations.push(`node ${id} stopped itself: ${error.stack}`);
         },
+        onRemoved: () => {
+          life.removed = true;
+        },
       },
     });
-    const life: Life = { id, journal, replica, transport, disk, process, dead: false };
+    const life: Life = {
+      id,
+      journal,
+      replica,
+      transport,
+      disk,
+      process,
+      dead: false,
+      removed: false,
+    };
     await replica.start();
     return life;
   }
