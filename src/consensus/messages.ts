@@ -35,7 +35,8 @@ export interface PeerMessage {
   /**
    * append: index of the entry before `entries`. Votes: last index of the candidate's log.
    * appendReply: last index known to match, or (rejected) the probed index. snapshot: its index.
-   * readIndexReply: the read index. prepare: the first open slot; promise: the first slot of this page.
+   * readIndexReply: the read index. timeoutNow: no entry up to it carries a lease (`raft/lease.ts`).
+   * prepare: the first open slot; promise: the first slot of this page.
    * accept: the slot before `entries`. accepted: the last slot of the unbroken row that is held.
    */
   readonly index: number;

@@ -4,6 +4,7 @@ import { NO_NODE, type NodeId } from '../types.ts';
 import type { Ballot } from './ballot.ts';
 import { draft, refusal } from './draft.ts';
 import type { Durability } from './durability.ts';
+import type { Lease } from './lease.ts';
 import type { RaftLog } from './log.ts';
 import type { Membership } from './membership.ts';
 import type { Outbox } from './outbox.ts';
@@ -26,6 +27,7 @@ export interface ElectionParts {
   readonly membership: Membership;
   readonly receiver: Receiver;
   readonly stall: Stall;
+  readonly lease: Lease;
 }
 
 export class Elections {
@@ -40,6 +42,7 @@ export class Elections {
   readonly #membership: Membership;
   readonly #receiver: Receiver;
   readonly #stall: Stall;
+  readonly #lease: Lease;
   /** The term whose leader told us to campaign, while we could not yet. */
   #askedInTerm: number;
 
@@ -55,6 +58,7 @@ export class Elections {
     this.#membership = parts.membership;
     this.#receiver = parts.receiver;
     this.#stall = parts.stall;
+    this.#lease = parts.lease;
     this.#askedInTerm = 0;
   }
 
@@ -115,6 +119,7 @@ export class Elections {
   /** The leader hands over to us. */
   onTimeoutNow(message: PeerMessage): void {
     if (message.from !== this.#self.leader) return;
+    this.#lease.waived(message.term, message.index);
     if (this.#mayCampaign()) this.#campaign(true);
     else this.#askedInTerm = this.#self.term;
   }

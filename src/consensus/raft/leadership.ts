@@ -8,6 +8,7 @@ import { MessageType, type PeerMessage } from '../messages.ts';
 import { EntryType, NO_NODE, type NodeId } from '../types.ts';
 import { draft } from './draft.ts';
 import type { Durability } from './durability.ts';
+import type { Lease } from './lease.ts';
 import type { RaftLog } from './log.ts';
 import type { Outbox } from './outbox.ts';
 import type { Progress } from './progress.ts';
@@ -26,6 +27,7 @@ export class Leadership {
   readonly #durability: Durability;
   readonly #outbox: Outbox;
   readonly #replication: Replication;
+  readonly #lease: Lease;
   #term: number;
   /** The first entry of the term: until it is committed, what older terms committed is not known. */
   #termStart: number;
@@ -45,6 +47,7 @@ export class Leadership {
     durability: Durability,
     outbox: Outbox,
     replication: Replication,
+    lease: Lease,
   ) {
     this.#id = id;
     this.#settings = settings;
@@ -52,6 +55,7 @@ export class Leadership {
     this.#durability = durability;
     this.#outbox = outbox;
     this.#replication = replication;
+    this.#lease = lease;
     this.#term = 0;
     this.#termStart = 0;
     this.#uncommittedBytes = 0;
@@ -68,6 +72,7 @@ export class Leadership {
     this.#lastTried = NO_NODE;
     this.#replication.reset();
     this.#uncommittedBytes = this.#log.payloadBytes(this.#log.commit, this.#log.lastIndex);
+    this.#lease.begin(this.#log.lastIndex, this.#log.lastTerm);
     // An entry of its own term lets a leader find out what is committed (Raft §5.4.2, §8).
     this.#termStart = this.#log.lastIndex + 1;
     this.#append(EntryType.normal, NO_DATA);
@@ -98,6 +103,7 @@ export class Leadership {
 
   #append(type: EntryType, data: Uint8Array): void {
     const index = this.#log.lastIndex + 1;
+    this.#lease.appending(index);
     this.#log.append({ type, term: this.#term, index, data });
     this.#replication.isDue = true;
   }
@@ -154,6 +160,8 @@ export class Leadership {
     const before = this.#log.commit;
     const index = this.#replication.matchedByQuorum(this.#durability.durableIndex);
     if (index <= before || this.#log.termAt(index) !== this.#term) return;
+    if (this.#lease.isGuarding) return;
+    this.#lease.committed(index);
     this.#log.commitTo(index);
     this.#uncommittedBytes -= this.#log.payloadBytes(before, index);
     assert(this.#uncommittedBytes >= 0, 'uncommitted bytes are counted once');
@@ -189,6 +197,25 @@ export class Leadership {
   }
 
   #sendTimeoutNow(): void {
-    this.#outbox.send(draft(MessageType.timeoutNow, this.#id, this.#transferee, this.#term));
+    const request = draft(MessageType.timeoutNow, this.#id, this.#transferee, this.#term);
+    const given = this.#lease.relinquish(this.#log.lastIndex);
+    // Before its first commit a leader does not know that the leases before its own are over.
+    if (this.hasCommitted) request.index = given;
+    this.#outbox.send(request);
+  }
+
+  // Lease reads
+
+  /** Whether this leader may answer reads by itself at this moment. */
+  get mayReadByLease(): boolean {
+    const isHandingOver = this.#transferee !== NO_NODE || this.#leavingTicks > 0;
+    return !isHandingOver && this.hasCommitted && this.#lease.isHeld;
+  }
+
+  /** There are reads: an entry without data renews the lease where no other does. */
+  renewLease(): void {
+    const isHandingOver = this.#transferee !== NO_NODE || this.#leavingTicks > 0;
+    if (isHandingOver || !this.hasCommitted || !this.#lease.isRenewalDue) return;
+    this.#append(EntryType.normal, NO_DATA);
   }
 }

@@ -26,6 +26,7 @@ import { refusal } from './draft.ts';
 import { Durability } from './durability.ts';
 import { Elections } from './elections.ts';
 import { Leadership } from './leadership.ts';
+import { Lease } from './lease.ts';
 import { RaftLog } from './log.ts';
 import { Membership } from './membership.ts';
 import { Outbox } from './outbox.ts';
@@ -64,6 +65,7 @@ export class RaftCore implements Core {
   readonly #roles: Roles;
   readonly #elections: Elections;
   readonly #stall: Stall;
+  readonly #lease: Lease;
 
   constructor(options: RaftOptions) {
     const { id, random, hardState, snapshot, entries, applied } = options;
@@ -78,7 +80,9 @@ export class RaftCore implements Core {
     this.#durability = durability;
     this.#outbox = outbox;
     this.#replication = replication;
-    this.#leadership = new Leadership(id, settings, log, durability, outbox, replication);
+    const lease = new Lease(options.lease);
+    this.#lease = lease;
+    this.#leadership = new Leadership(id, settings, log, durability, outbox, replication, lease);
     this.#reads = new Reads(id, settings, random, outbox, replication);
     this.#self = new Standing(hardState, log, durability, this.#reads);
     this.#receiver = new Receiver(id, log, durability, outbox);
@@ -91,7 +95,7 @@ export class RaftCore implements Core {
     this.#roles = roles;
     const parts = { id, settings, log, durability, outbox, self, ballot, roles, membership };
     this.#stall = new Stall(durability, settings.electionTicks);
-    this.#elections = new Elections({ ...parts, receiver, stall: this.#stall });
+    this.#elections = new Elections({ ...parts, receiver, stall: this.#stall, lease });
     replication.configure(options.configuration, false);
   }
 
@@ -123,6 +127,8 @@ export class RaftCore implements Core {
       return;
     }
     this.#leaveJointIfDue();
+    // What was held back while another leader's lease might last.
+    this.#leadership.advanceCommit();
     if (roles.heartbeatElapsed >= heartbeatTicks) {
       roles.heartbeatElapsed = 0;
       this.#replication.sendHeartbeats(this.#self.term, this.#reads.round);
@@ -151,6 +157,7 @@ export class RaftCore implements Core {
     switch (message.type) {
       case MessageType.append:
         this.#followLeader(message);
+        if (message.entries.length > 0) this.#lease.received();
         this.#receiver.onAppend(message);
         return;
       case MessageType.heartbeat:
@@ -159,6 +166,7 @@ export class RaftCore implements Core {
         return;
       case MessageType.snapshot:
         this.#followLeader(message);
+        this.#lease.received();
         this.#receiver.onSnapshot(message, this.#membership.configuration);
         return;
       case MessageType.vote:
@@ -176,7 +184,7 @@ export class RaftCore implements Core {
         if (this.#self.role === 'leader') this.#onFollowerReply(message);
         return;
       case MessageType.readIndex:
-        if (this.#self.role === 'leader') this.#reads.lead(message.context, message.from);
+        if (this.#self.role === 'leader') this.#lead(message.context, message.from);
         return;
       case MessageType.readIndexReply:
         this.#reads.onReply(message);
@@ -303,9 +311,19 @@ export class RaftCore implements Core {
   // Reads
 
   readIndex(context: number): void {
-    if (this.#self.role === 'leader') this.#reads.lead(context, NO_NODE);
+    if (this.#self.role === 'leader') this.#lead(context, NO_NODE);
     else if (this.#self.leader !== NO_NODE) this.#reads.follow(context);
     else this.#reads.drop(context);
+  }
+
+  /** A read as leader: answered by the lease, or by the next round. */
+  #lead(context: number, origin: NodeId): void {
+    if (this.#leadership.mayReadByLease) {
+      this.#reads.answer(context, origin, this.#log.commit, this.#self.term);
+    } else {
+      this.#reads.lead(context, origin);
+    }
+    this.#leadership.renewLease();
   }
 
   /** Before the first commit of its term a leader's commit index may be old (Raft §8). */

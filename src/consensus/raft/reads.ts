@@ -101,17 +101,20 @@ export class Reads {
 
   #answer(batch: ReadBatch, index: number, term: number): void {
     for (let at = 0; at < batch.contexts.length; at++) {
-      const context = batch.contexts[at]!;
-      const origin = batch.origins[at]!;
-      if (origin === NO_NODE) {
-        this.#answered.push({ context, index });
-      } else {
-        const reply = draft(MessageType.readIndexReply, this.#id, origin, term);
-        reply.context = context;
-        reply.index = index;
-        this.#outbox.send(reply);
-      }
+      this.answer(batch.contexts[at]!, batch.origins[at]!, index, term);
     }
+  }
+
+  /** Answers a read of this node (`NO_NODE`) or a batch of a follower with the read index. */
+  answer(context: number, origin: NodeId, index: number, term: number): void {
+    if (origin === NO_NODE) {
+      this.#answered.push({ context, index });
+      return;
+    }
+    const reply = draft(MessageType.readIndexReply, this.#id, origin, term);
+    reply.context = context;
+    reply.index = index;
+    this.#outbox.send(reply);
   }
 
   // As follower

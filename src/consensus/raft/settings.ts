@@ -5,6 +5,7 @@
 import { QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import type { Configuration, Entry, HardState, NodeId } from '../types.ts';
+import type { LeaseOptions } from './lease.ts';
 
 /** Settings of one node. All nodes of a cluster should have the same times. */
 export interface RaftSettings {
@@ -57,6 +58,8 @@ export interface RaftOptions {
   readonly entries: readonly Entry[];
   /** What the state machine has applied already: later entries are handed out. */
   readonly applied: number;
+  /** Linearizable reads without a round of messages; the same on all nodes. @defaultValue none */
+  readonly lease?: LeaseOptions | undefined;
 }
 
 /** The settings of a node that was given none. */

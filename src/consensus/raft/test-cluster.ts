@@ -16,6 +16,7 @@ import {
   type SnapshotMetadata,
 } from '../types.ts';
 import { type Draft, draft } from './draft.ts';
+import type { LeaseOptions } from './lease.ts';
 import { RaftCore } from './raft.ts';
 import type { RaftSettings } from './settings.ts';
 
@@ -28,6 +29,7 @@ export interface Start {
   readonly settings?: Partial<RaftSettings>;
   readonly voters?: readonly NodeId[];
   readonly learners?: readonly NodeId[];
+  readonly lease?: LeaseOptions;
 }
 
 /** Entries from index 1 on, of the given terms. The data says where it is from. */
@@ -129,6 +131,7 @@ export class Node {
     return new RaftCore({
       id: this.id,
       settings: this.#start.settings ?? {},
+      lease: this.#start.lease,
       random: seededRandom(this.id.charCodeAt(0)),
       hardState: this.#hardState,
       configuration: this.configuration,
