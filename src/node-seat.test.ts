@@ -111,10 +111,55 @@ test('the folder of another node, or of another cluster, is refused', { timeout 
   await stop(alone);
   for (const other of [{ clusterToken: 'other' }, { peers: { c: urls['c']!, d: urls['d']! } }]) {
     await assert.rejects(start('c', '', other), { code: 'ERR_DATA_DIR_MISMATCH' });
-    await assert.rejects(start('c', 'd', { ...other, join: true }), {
-      code: 'ERR_DATA_DIR_MISMATCH',
-    });
   }
+});
+
+test('a node moves to another address, before or after the others are told', {
+  timeout,
+}, async () => {
+  const a = await start('a', '');
+  await a.ready();
+  const b = await added(a, 'b', 'a');
+  const { id } = b.status();
+  // The log says so first.
+  await a.changeMembers([{ kind: 'update', id, peerUrls: [urls['c']!] }]);
+  await stop(b);
+  urls['b'] = urls['c']!;
+  const second = await start('b', 'a');
+  await second.ready();
+  await second.kv.put('k', 'second');
+  await stop(second);
+  // The node says so first: it introduces itself.
+  urls['b'] = urls['d']!;
+  const third = await start('b', 'a', { join: true });
+  await third.ready();
+  assert.equal(third.status().id, id);
+  await third.kv.put('k', 'third');
+  const members = await third.changeMembers([{ kind: 'update', id, peerUrls: [urls['d']!] }]);
+  assert.deepEqual(members.find((one) => one.id === id)?.peerUrls, [urls['d']]);
+});
+
+test('a founder that moved while it was away is told apart from a stranger', {
+  timeout,
+}, async () => {
+  const [a, b, c] = await Promise.all([start('a', 'bc'), start('b', 'ac'), start('c', 'ab')]);
+  await a.ready();
+  const { id } = c.status();
+  await stop(c);
+  await a.changeMembers([{ kind: 'update', id, peerUrls: [urls['d']!] }]);
+  urls['c'] = urls['d']!;
+  await assert.rejects(start('c', 'ab'), {
+    code: 'ERR_DATA_DIR_MISMATCH',
+    message: /where its address has changed, say join/,
+  });
+  const moved = await start('c', 'ab', { join: true });
+  await moved.ready();
+  assert.equal(moved.status().id, id);
+  await stop(moved);
+  const again = await start('c', 'ab');
+  await again.ready();
+  await stop(b);
+  await again.kv.put('k', 'by two');
 });
 
 test('who joins has to be added first, and needs somebody to ask', { timeout }, async () => {

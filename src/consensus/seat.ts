@@ -90,9 +90,15 @@ export async function seatOfLog(
     if (isSame) return joined;
     throw mismatch(place, seat.identity, 'the cluster knows this node under other ids');
   }
-  // Nobody came or went since the beginning: then all ids follow from `peers`, and these do not.
-  if (roster.removed().length === 0 && clusterIdOf(members.map(({ id }) => id)) === clusterId) {
-    throw mismatch(place, seat.identity, 'peers and clusterToken make other ids');
+  // Nobody came, went or moved since the beginning, as far as is known here: then all ids follow from
+  // `peers`, and these do not. Whoever says `join` knows of changes that the log here does not have.
+  const isUnchanged =
+    roster.removed().length === 0 &&
+    members.every(({ moved }) => moved !== true) &&
+    clusterIdOf(members.map(({ id }) => id)) === clusterId;
+  if (isUnchanged && place.join !== true) {
+    const why = 'peers and clusterToken make other ids; where its address has changed, say join';
+    throw mismatch(place, seat.identity, why);
   }
   const taken = members.find(({ id, peerUrls }) => {
     return id !== nodeId && peerUrls.some((url) => own.peerUrls.includes(url));

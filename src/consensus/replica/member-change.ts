@@ -35,6 +35,8 @@ export interface MemberInfo {
   readonly learner: boolean;
   /** A learner that was a voter once. @defaultValue `false` */
   readonly wasVoter?: boolean;
+  /** Its peer URLs were replaced since it was added. @defaultValue `false` */
+  readonly moved?: boolean;
 }
 
 /** A change whose new member is complete. */

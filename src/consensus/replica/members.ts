@@ -263,8 +263,9 @@ function applyStep(roster: Roster, step: MemberStep): QuorateError | undefined {
       return undefined;
     case 'update': {
       const refusal = urlsInUse(roster, id, step.peerUrls);
-      if (refusal === undefined) members.set(id, { ...member, peerUrls: step.peerUrls });
-      return refusal;
+      if (refusal !== undefined) return refusal;
+      members.set(id, { ...member, peerUrls: step.peerUrls, moved: true });
+      return undefined;
     }
   }
 }
