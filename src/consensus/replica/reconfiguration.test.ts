@@ -382,3 +382,22 @@ test('a change of members waits for a leader, and ends with the time that it has
     { requestTimeoutMs: 300 },
   );
 });
+
+test('a change that a peer garbled is refused, and does not get into the log', async () => {
+  await withCluster([1, 2], async (cluster) => {
+    const leader = await cluster.leader();
+    const [other] = [1, 2].filter((n) => idOf(n) !== leader.id);
+    const before = leader.replica.status().lastIndex;
+    for (const steps of [
+      [{ kind: 'add', member: { id: idOf(9), peerUrls: [], learner: true } }],
+      [{ kind: 'remove', id: '0'.repeat(16) }],
+      [{ kind: 'shout', id: idOf(1) }],
+      {},
+    ]) {
+      const payload = Buffer.from(JSON.stringify(steps));
+      const answer = cluster.node(other!).replica.callLeader('change-members', payload, 1000);
+      assert.match(Buffer.from(await answer).toString(), /"error":\{"code":"ERR_/);
+    }
+    assert.equal(leader.replica.status().lastIndex, before);
+  });
+});

@@ -17,6 +17,7 @@ import {
   type MemberChange,
   type MemberInfo,
   type MemberStep,
+  type NewMember,
 } from './member-change.ts';
 import { type Members, memberId } from './members.ts';
 import { PeerList } from './peer-list.ts';
@@ -167,7 +168,9 @@ export class Reconfiguration {
   answer(payload: Uint8Array): Uint8Array {
     let answer: Answer;
     try {
-      const steps = JSON.parse(Buffer.from(payload).toString('utf8')) as MemberStep[];
+      const asked = JSON.parse(Buffer.from(payload).toString('utf8')) as MemberChange[];
+      // An entry that cannot be read would stop every node: nobody is trusted with that.
+      const steps = stepsOf(asked, 0);
       answer = { placement: this.#propose(steps) };
     } catch (error) {
       if (!isQuorateError(error) || error.outcome !== 'not-applied') throw error;
@@ -275,11 +278,12 @@ function stepOf(change: MemberChange, wallNow: number): MemberStep {
     requireId(change.id);
     return change.kind === 'update' ? { ...change, peerUrls: peerUrlsOf(change.peerUrls) } : change;
   }
-  const { name = '', learner = false } = change.member;
-  const peerUrls = peerUrlsOf(change.member.peerUrls);
-  const id = change.member.id ?? memberId(peerUrls, '', String(Math.floor(wallNow)));
+  const member: Partial<NewMember> = change.member ?? {};
+  const peerUrls = peerUrlsOf(member.peerUrls ?? []);
+  const id = member.id ?? memberId(peerUrls, '', String(Math.floor(wallNow)));
   requireId(id);
-  return { kind: 'add', member: { id, name, peerUrls, learner } };
+  const name = String(member.name ?? '');
+  return { kind: 'add', member: { id, name, peerUrls, learner: member.learner === true } };
 }
 
 function requireId(id: NodeId): void {
