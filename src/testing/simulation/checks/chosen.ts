@@ -20,7 +20,9 @@ export class Chosen {
 
   /** Whether `entry` is new to the history; or a text that says what it contradicts. */
   add(entry: Entry): boolean | string {
-    const { index, term } = entry;
+    const { index } = entry;
+    // What fills a gap under Paxos is of no ballot: it counts as of the one before.
+    const term = entry.term === 0 ? (this.terms[index - 1] ?? 0) : entry.term;
     const hash = hashOf(entry);
     if (index === this.terms.length) {
       if (term < this.terms[index - 1]!) {

@@ -53,6 +53,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
         this.properties.hashWith(this.#ids.get(life.seat)!, () => hash(node));
       },
       onEnded: (life, how) => this.#ended(life, how),
+      onLog: (_life, _level, text) => this.properties.paths.logged(text),
     };
   }
 

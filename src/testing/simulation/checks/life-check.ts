@@ -121,6 +121,10 @@ export class LifeCheck implements CoreObserver {
     this.#isFirstConfiguration = true;
   }
 
+  snapshotSent(ok: boolean): void {
+    if (!ok) this.#checks.paths.snapshotAborted();
+  }
+
   configured(configuration: Configuration): void {
     if (this.isOver) return;
     const before = this.#configuration;
@@ -161,7 +165,8 @@ export class LifeCheck implements CoreObserver {
     const isLost =
       seat.hasLostVotes && (hardState?.vote === '' || isSame(hardState, seat.hardState));
     const isKept = hardState?.vote === vote || isLost;
-    if (vote !== undefined && !isKept) {
+    // A ballot has one owner: who it was promised to says nothing more.
+    if (vote !== undefined && !isKept && this.#checks.consensus === 'raft') {
       this.#violate(
         'one-vote',
         `voted for ${vote} in term ${hardState!.term}, now for '${hardState!.vote}'`,
@@ -176,9 +181,8 @@ export class LifeCheck implements CoreObserver {
 
   #checkCut(first: number): void {
     const { terms } = this.seat;
-    if (first >= terms.length) return;
+    if (first >= terms.length || this.#checks.consensus !== 'raft') return;
     this.#checks.world.reach('log-truncated');
-    if (this.#checks.consensus !== 'raft') return;
     if (this.leaderTerm !== 0 && this.leaderTerm === this.#core.status().term) {
       this.#violate(
         'leader-append-only',
@@ -274,7 +278,10 @@ export class LifeCheck implements CoreObserver {
 
   /** A leader has moved its commit index: by entries of its own term (§5.4.2), on a durable quorum. */
   #checkCommit(status: CoreStatus, committed: readonly Entry[]): void {
-    if (this.#checks.consensus !== 'raft') return;
+    if (this.#checks.consensus !== 'raft') {
+      this.#checkChosen(status, committed);
+      return;
+    }
     const { seat } = this;
     const { commit, term, peers } = status;
     const commitTerm = seat.terms[commit];
@@ -306,6 +313,19 @@ export class LifeCheck implements CoreObserver {
     this.#violate('durable-quorum', `entry ${commit} counts as committed without a durable quorum`);
   }
 
+  /** Multi-Paxos: what a leader newly counts as chosen, a quorum has durably accepted in its ballot. */
+  #checkChosen({ commit, term }: CoreStatus, committed: readonly Entry[]): void {
+    const isNew = commit > this.#checks.chosen.lastIndex;
+    if (!isNew || committed.length === 0 || this.#configuration === undefined) return;
+    if (committed[0]!.term < term) this.#checks.world.reach('entry-of-old-term-chosen');
+    const isDurable = isQuorum(this.#configuration, (voter) => {
+      const peer = this.#checks.seat(voter);
+      return commit <= peer.snapshotIndex || peer.holds(commit, term);
+    });
+    if (isDurable) return;
+    this.#violate('durable-quorum', `slot ${commit} counts as chosen without a durable quorum`);
+  }
+
   #checkHandedOut(entry: Entry): void {
     const { index, term } = entry;
     if (index !== this.#handedOut + 1) {
@@ -315,7 +335,7 @@ export class LifeCheck implements CoreObserver {
       );
     }
     this.#handedOut = index;
-    if (this.seat.terms[index] !== term) {
+    if (this.#checks.consensus === 'raft' && this.seat.terms[index] !== term) {
       this.#violate(
         'state-machine-safety',
         `hands out entry ${index} of term ${term}, in its log is one of term ${this.seat.terms[index]}`,

@@ -16,6 +16,7 @@ export interface CoreObserver {
   readAsked(context: number): void;
   configured(configuration: Configuration): void;
   installed(metadata: SnapshotMetadata): void;
+  snapshotSent(ok: boolean): void;
 }
 
 export class ObservedCore implements Core {
@@ -74,6 +75,7 @@ export class ObservedCore implements Core {
   }
   snapshotSent(peer: NodeId, ok: boolean): void {
     this.#core.snapshotSent(peer, ok);
+    this.#observer.snapshotSent(ok);
   }
   snapshotInstalled(metadata: SnapshotMetadata): void {
     this.#observer.installed(metadata);

@@ -84,10 +84,12 @@ export class Properties implements SharedChecks {
   sent(from: NodeId, message: PeerMessage): void {
     this.paths.sent(message);
     const life = this.#lives.get(from);
-    if (life === undefined || this.consensus !== 'raft') return;
+    if (life === undefined) return;
     const { type, term, reject } = message;
     if (type === MessageType.preVote) return;
     if (type === MessageType.preVoteReply && !reject) return;
+    // It refuses to promise: the ballot is the candidate's.
+    if (type === MessageType.promise && reject) return;
     const { seat } = life;
     const durableTerm = seat.hardState?.term ?? 0;
     if (term > durableTerm) {
@@ -98,6 +100,7 @@ export class Properties implements SharedChecks {
     }
     if (type === MessageType.voteReply && !reject) this.#checkVote(seat, message);
     if (type === MessageType.appendReply && !reject) this.#checkAcknowledgement(seat, message);
+    if (type === MessageType.accepted && !reject) this.#checkAccepted(seat, message);
   }
 
   #checkVote(seat: SeatLog, { term, to }: PeerMessage): void {
@@ -107,6 +110,22 @@ export class Properties implements SharedChecks {
       vote === undefined ? 'durable-before-promise' : 'one-vote',
       `${seat.id} granted ${to} its vote in term ${term}, but what is durable is ${vote ?? 'no vote'}`,
     );
+  }
+
+  /** Multi-Paxos: all up to `index` is chosen, or durably accepted in the ballot. */
+  #checkAccepted(seat: SeatLog, { index, term, to }: PeerMessage): void {
+    for (
+      let slot = Math.max(seat.snapshotIndex, this.chosen.lastIndex) + 1;
+      slot <= index;
+      slot++
+    ) {
+      if (seat.durable[slot] === term) continue;
+      this.violate(
+        'durable-before-promise',
+        `${seat.id} acknowledged slot ${slot} to ${to} in ballot ${term}, but what is durable is of ballot ${seat.durable[slot]}`,
+      );
+      return;
+    }
   }
 
   #checkAcknowledgement(seat: SeatLog, { index, term, to }: PeerMessage): void {
@@ -132,7 +151,7 @@ export class Properties implements SharedChecks {
   seat(id: NodeId): SeatLog {
     let seat = this.#seats.get(id);
     if (seat === undefined) {
-      seat = new SeatLog(id);
+      seat = new SeatLog(id, this.consensus);
       this.#seats.set(id, seat);
     }
     return seat;

@@ -11,43 +11,63 @@ import type { SeatLog } from './seat-log.ts';
 
 /** Every path that some seed must take; the command line names those that none took. */
 export const RARE_PATHS = [
-  'leader-changed',
-  'log-truncated',
   'append-refused',
-  'vote-refused',
-  'prevote-refused',
-  'transfer-begun',
-  'read-dropped',
-  'read-forwarded',
-  'snapshot-wanted',
-  'snapshot-installed',
-  'restart-with-snapshot',
-  'restart-with-uncommitted-tail',
-  'torn-tail-cut',
-  'started-empty',
-  'entry-of-old-term-chosen',
   'change-appended',
+  'compacted',
+  'corrupt-refused',
+  'damaged-frame-refused',
+  'disk-full',
+  'disk-replaced',
+  'entry-of-old-term-chosen',
   'joint-entered',
   'joint-left',
-  'member-added',
-  'member-removed',
-  'learner-promoted',
-  'leader-changed-mid-write',
-  'write-unknown',
-  'write-refused',
+  'leader-changed',
+  'learner-refused',
   'lease-expired',
   'lease-revoked',
-  'watch-resumed',
-  'watch-resumed-after-compaction',
-  'watch-progress',
   'lock-granted',
   'lock-lost',
-  'compacted',
-  'worst-case-looked-at',
-  'disk-full',
-  'corrupt-refused',
+  'log-truncated',
+  'member-add-done',
+  'member-promote-done',
+  'member-remove-done',
+  'member-swap-done',
+  'prevote-refused',
+  'read-dropped',
+  'read-forwarded',
   'repaired-from-peers',
+  'restart-with-snapshot',
+  'restart-with-uncommitted-tail',
+  'snapshot-aborted',
+  'snapshot-discarded',
+  'snapshot-installed',
+  'snapshot-wanted',
+  'started-empty',
+  'torn-tail-cut',
+  'transfer-begun',
+  'transfer-done',
+  'vote-refused',
+  'watch-progress',
+  'watch-resumed',
+  'watch-resumed-after-compaction',
+  'worst-case-looked-at',
+  'write-not-durable-lost',
+  'write-refused',
+  'write-unknown',
 ] as const;
+
+/** A path that the simulator knows of. */
+export type RarePath = (typeof RARE_PATHS)[number];
+
+/** What nodes log on rare paths. */
+const LOGGED: readonly (readonly [pattern: RegExp, path: RarePath])[] = [
+  [/lost a part of its log; has caught up/, 'repaired-from-peers'],
+  [/came with an empty folder; has caught up/, 'disk-replaced'],
+  [/the disk of .* is full/, 'disk-full'],
+  [/wrong checksum|length of a frame was damaged/, 'damaged-frame-refused'],
+  [/last write was cut short/, 'torn-tail-cut'],
+  [/before that snapshot was complete/, 'snapshot-discarded'],
+];
 
 export class RarePaths {
   readonly #world: World;
@@ -65,7 +85,17 @@ export class RarePaths {
       this.#world.reach('restart-with-uncommitted-tail');
     }
     const last = found.entries.at(-1)?.index ?? found.snapshot?.index ?? 0;
-    if (last < seat.terms.length - 1) this.#world.reach('torn-tail-cut');
+    if (last < seat.terms.length - 1) this.#world.reach('write-not-durable-lost');
+  }
+
+  /** A node has logged this. */
+  logged(text: string): void {
+    for (const [pattern, path] of LOGGED) if (pattern.test(text)) this.#world.reach(path);
+  }
+
+  /** A snapshot stream has ended before its end. */
+  snapshotAborted(): void {
+    this.#world.reach('snapshot-aborted');
   }
 
   sent({ type, reject }: PeerMessage): void {
@@ -111,13 +141,5 @@ export class RarePaths {
     if (before === undefined) return;
     if (before.joint === undefined && now.joint !== undefined) this.#world.reach('joint-entered');
     if (before.joint !== undefined && now.joint === undefined) this.#world.reach('joint-left');
-    const isNew = now.voters.some((voter) => !before.voters.includes(voter));
-    if (isNew) this.#world.reach('member-added');
-    if (now.voters.some((voter) => before.learners.includes(voter))) {
-      this.#world.reach('learner-promoted');
-    }
-    if (before.voters.some((voter) => !now.voters.includes(voter))) {
-      this.#world.reach('member-removed');
-    }
   }
 }

@@ -14,6 +14,8 @@ interface PendingWrite {
   /** Index of the first of `terms`; 0 where there are none. */
   readonly first: number;
   readonly terms: readonly number[];
+  /** Where each of `terms` is; under Raft they follow each other. */
+  readonly indexes: readonly number[];
 }
 
 export class SeatLog {
@@ -36,10 +38,13 @@ export class SeatLog {
   snapshotIndex: number;
   /** The newest change of the configuration that was appended and not known to be chosen then. */
   openChange: number;
+  /** A write replaces the slots that it names and nothing else (Paxos); terms are ballots then. */
+  readonly #bySlot: boolean;
   #pending: PendingWrite[];
 
-  constructor(id: NodeId) {
+  constructor(id: NodeId, consensus: 'raft' | 'paxos' = 'raft') {
     this.id = id;
+    this.#bySlot = consensus === 'paxos';
     this.terms = [0];
     this.durable = [0];
     this.hardState = undefined;
@@ -62,11 +67,27 @@ export class SeatLog {
     const { entries, hardState, sequence } = write;
     const first = entries[0]?.index ?? 0;
     const terms = entries.map((entry) => entry.term);
-    this.#pending.push({ sequence, hardState, first, terms });
-    if (first > this.terms.length) {
+    const asked = { sequence, hardState, first, terms, indexes: entries.map(({ index }) => index) };
+    this.#pending.push(asked);
+    if (!this.#bySlot && first > this.terms.length) {
       return `writes entry ${first} after a log that ends at ${this.terms.length - 1}`;
     }
-    replaceFrom(this.terms, first, terms);
+    return this.#write(this.terms, asked);
+  }
+
+  #write(log: number[], { first, terms, indexes }: PendingWrite): string | undefined {
+    if (!this.#bySlot) {
+      replaceFrom(log, first, terms);
+      return undefined;
+    }
+    for (const [at, index] of indexes.entries()) {
+      const ballot = terms[at]!;
+      while (log.length < index) log.push(0);
+      const before = log[index] ?? 0;
+      if (ballot < before)
+        return `slot ${index} of ballot ${before} is written in ballot ${ballot}`;
+      log[index] = ballot;
+    }
     return undefined;
   }
 
@@ -81,24 +102,32 @@ export class SeatLog {
     if (done > 0) this.#pending.splice(0, done);
   }
 
-  #settle({ hardState, first, terms }: PendingWrite): void {
+  #settle(write: PendingWrite): void {
+    const { hardState } = write;
     if (hardState !== undefined) {
       this.hardState = hardState;
       if (hardState.vote !== '') this.votes.set(hardState.term, hardState.vote);
     }
-    replaceFrom(this.durable, first, terms);
+    this.#write(this.durable, write);
   }
 
   /** A snapshot takes the place of the log up to `index`, and of all of it where they disagree. */
   install(index: number, term: number, chosen: Chosen): void {
     this.snapshotIndex = Math.max(this.snapshotIndex, index);
+    // What was accepted behind it stays promised.
+    if (this.#bySlot) return;
     for (const log of [this.terms, this.durable]) {
       if (log[index] === term) continue;
       log.length = 0;
       for (let i = 0; i <= index; i++) log.push(chosen.terms[i] ?? term);
     }
     if (this.#pending.length > 0) {
-      this.#pending = this.#pending.map((write) => ({ ...write, first: 0, terms: [] }));
+      this.#pending = this.#pending.map((write) => ({
+        ...write,
+        first: 0,
+        terms: [],
+        indexes: [],
+      }));
     }
   }
 
@@ -127,7 +156,10 @@ export class SeatLog {
     const terms: number[] = [0];
     const first = found.entries[0]?.index ?? snapshotIndex + 1;
     for (let index = 1; index < first; index++) terms.push(chosen.terms[index] ?? 0);
-    for (const entry of found.entries) terms.push(entry.term);
+    for (const entry of found.entries) {
+      while (terms.length < entry.index) terms.push(0);
+      terms.push(entry.term);
+    }
     this.terms = terms;
     this.durable = terms.slice();
     this.hardState = found.hardState;
@@ -139,7 +171,7 @@ export class SeatLog {
 
   #verifyHardState(found: HardState): string | undefined {
     const isSame = (one: HardState | undefined): boolean =>
-      one !== undefined && one.term === found.term && one.vote === found.vote;
+      one?.term === found.term && (this.#bySlot || one.vote === found.vote);
     if (isSame(this.hardState)) return undefined;
     if (this.#pending.some((write) => isSame(write.hardState))) return undefined;
     const { term, vote } = this.hardState!;
@@ -157,11 +189,30 @@ export class SeatLog {
       return `a snapshot at ${snapshot.index} of term ${snapshot.term} was found, which was not chosen`;
     }
     const first = entries[0]?.index ?? snapshot.index + 1;
-    if (first <= snapshot.index + 1) return undefined;
+    if (this.#bySlot || first <= snapshot.index + 1) return undefined;
     return `nothing was found between the snapshot at ${snapshot.index} and entry ${first}`;
   }
 
+  /** Each slot that was durable is there, in that ballot or in one that was being written. */
+  #verifySlots(entries: readonly Entry[], snapshotIndex: number): string | undefined {
+    const found = new Map(entries.map(({ index, term }) => [index, term]));
+    for (let index = snapshotIndex + 1; index < this.durable.length; index++) {
+      const ballot = this.durable[index] ?? 0;
+      const there = found.get(index) ?? 0;
+      if (there < ballot) return `slot ${index} was durable in ballot ${ballot}, found is ${there}`;
+    }
+    for (const [index, ballot] of found) {
+      if (index <= snapshotIndex || (this.durable[index] ?? 0) === ballot) continue;
+      const isPending = this.#pending.some(({ indexes, terms }) =>
+        indexes.some((at, i) => at === index && terms[i] === ballot),
+      );
+      if (!isPending) return `slot ${index} was found in ballot ${ballot}, which was not written`;
+    }
+    return undefined;
+  }
+
   #verifyEntries(entries: readonly Entry[], snapshotIndex: number): string | undefined {
+    if (this.#bySlot) return this.#verifySlots(entries, snapshotIndex);
     // A write that was not said to be durable may have replaced what was, or not.
     let cutFrom = Number.POSITIVE_INFINITY;
     for (const { first } of this.#pending) if (first > 0) cutFrom = Math.min(cutFrom, first);
