@@ -103,10 +103,10 @@ export class Lease {
 
   // As leader
 
-  /** Leadership begins; the newest entry of older terms is at `index` and of `term`. */
+  /** Leadership begins; the newest entry of older terms is at `index` and of `term`, 0 for none. */
   begin(index: number, term: number): void {
     const isWaived = term === this.#waivedTerm && index <= this.#waivedIndex;
-    this.#guardedUntil = isWaived ? -Infinity : this.#receivedAt + this.#guardMs;
+    this.#guardedUntil = isWaived || index === 0 ? -Infinity : this.#receivedAt + this.#guardMs;
     this.#pendingIndex = 0;
     this.#startedAt = -Infinity;
     this.#relinquishedIndex = 0;
