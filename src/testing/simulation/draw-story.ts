@@ -7,7 +7,7 @@ import { drawWeather, weatherValue } from './weather.ts';
 export function drawStory(seed: number, consensus: Story['consensus']): Story {
   const random = seededRandom(seed);
   const nodes = [1, 3, 3, 3, 3, 3, 3, 5, 5, 5, 3, 3, 5, 3, 3, 7][random.below(16)]!;
-  const stormMs = 1000 * (8 + random.below(23));
+  const stormMs = 1000 * (5 + random.below(16));
   const weather = drawWeather(random);
   const electionMs = weatherValue(weather, 'electionMs');
   return {

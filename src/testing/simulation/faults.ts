@@ -5,7 +5,7 @@
  */
 import type { Random } from '../../core/random.ts';
 import type { Seat } from './cluster.ts';
-import { between, exponential, pick } from './draw.ts';
+import { between, exponential } from './draw.ts';
 import type { Nemesis } from './nemesis.ts';
 import type { PlannedFault } from './types.ts';
 
@@ -125,7 +125,7 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     peer: true,
     lasts: [0, 6],
     play: (nemesis, fault, seat, forMs) => {
-      nemesis.cut(seat, nemesis.seats[fault.peer ?? 0]!, forMs);
+      nemesis.cut(seat, nemesis.peerOf(seat, fault), forMs);
     },
   },
   /** Nothing that it sends arrives, and it hears all; or the other way round. */
@@ -150,7 +150,7 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     needsPeers: true,
     peer: true,
     play: (nemesis, fault, seat) => {
-      nemesis.context.cluster.network.reset(seat.host, nemesis.seats[fault.peer ?? 0]!.host);
+      nemesis.context.cluster.network.reset(seat.host, nemesis.peerOf(seat, fault).host);
       nemesis.world.fault('reset');
     },
   },
@@ -257,22 +257,25 @@ export function drawFaults(
   stormMs: number,
   electionMs: number,
 ): PlannedFault[] {
-  const changesMembers = random.below(4) === 0;
+  const changesMembers = random.below(3) === 0;
   const kinds = Object.entries(FAULT_KINDS).filter(([, kind]) => {
     if (kind.changesMembers === true) return changesMembers;
     if (kind.hurtsData === true && changesMembers) return false;
-    return (kind.needsPeers !== true || nodes > 1) && random.below(2) === 0;
+    const isPossible = kind.needsPeers !== true || nodes > 1 || changesMembers;
+    return isPossible && random.below(changesMembers ? 4 : 2) === 0;
   });
   if (kinds.length === 0) return [];
   const total = kinds.reduce((sum, [, { weight }]) => sum + weight, 0);
-  const meanMs = between(random, 0.5, 6) * electionMs;
+  const meanMs = between(random, 0.3, 4) * electionMs;
+  // Of seats that are not there yet, too: their nodes may have joined by then.
+  const seats = changesMembers ? nodes + 3 : nodes;
   const faults: PlannedFault[] = [];
   // The first leader is to have its time: a cluster that never stood has nothing to lose.
   let atMs = electionMs + exponential(random, meanMs);
   while (atMs < stormMs) {
     let at = random.below(total);
     const [name, kind] = kinds.find(([, { weight }]) => (at -= weight) < 0)!;
-    faults.push(drawFault(random, name, kind, nodes, Math.round(atMs), electionMs));
+    faults.push(drawFault(random, name, kind, seats, Math.round(atMs), electionMs));
     atMs += exponential(random, meanMs);
   }
   return faults;
@@ -282,14 +285,12 @@ function drawFault(
   random: Random,
   name: string,
   kind: FaultKind,
-  nodes: number,
+  seats: number,
   atMs: number,
   electionMs: number,
 ): PlannedFault {
-  const seats = Array.from({ length: nodes }, (_, seat) => seat);
-  // Of seats that are not there yet, too: their nodes may have joined by then.
-  const node = random.below(kind.changesMembers === true ? nodes + 3 : nodes);
-  const peer = pick(random, seats.length > 1 ? seats.filter((seat) => seat !== node) : seats);
+  const node = random.below(seats);
+  const peer = (node + 1 + random.below(Math.max(1, seats - 1))) % seats;
   const { lasts, amount } = kind;
   return {
     atMs,

@@ -158,6 +158,7 @@ export class Membership {
         },
         (error) => {
           const isOrderly = isQuorateError(error) && error.code !== 'ERR_INTERNAL';
+          if (isQuorateError(error, 'ERR_LEARNER_NOT_READY')) world.reach('learner-refused');
           if (!isOrderly) world.violate('unexpected-error', `${kind}: ${String(error)}`);
           done(!isOrderly || error.outcome === 'unknown');
         },

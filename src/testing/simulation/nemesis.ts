@@ -8,7 +8,7 @@ import type { Seat } from './cluster.ts';
 import { between, pick } from './draw.ts';
 import { Membership } from './membership.ts';
 import type { SimulationContext } from './parts.ts';
-import type { World } from './types.ts';
+import type { PlannedFault, World } from './types.ts';
 import { weatherValue } from './weather.ts';
 
 /** How often a node that went down by itself is looked for. */
@@ -55,6 +55,13 @@ export class Nemesis {
 
   get seats(): readonly Seat[] {
     return this.context.cluster.seats;
+  }
+
+  /** The other end of a way from `seat`. A story's numbers may be beyond the seats that there are. */
+  peerOf(seat: Seat, { peer = 0 }: PlannedFault): Seat {
+    const { seats } = this;
+    const found = seats[peer % seats.length]!;
+    return found === seat ? seats[(peer + 1) % seats.length]! : found;
   }
 
   /** The seat that leads in the newest term; `undefined` where none does. */
