@@ -110,7 +110,9 @@ async function runOne(options: SimOptions, task: Task): Promise<number> {
     if (result.violation === undefined) return 0;
     const replay = task.story === undefined ? seedArguments(result) : `--story ${options.story}`;
     tellViolation(result, replay, logOf(options));
-    if (task.story === undefined) await keepStory(pool, result, options);
+    if (task.story === undefined || options.shrinkRuns > 0) {
+      await keepStory(pool, result, options);
+    }
     return 1;
   } finally {
     pool.close();

@@ -17,7 +17,7 @@ Plays clusters of real nodes on simulated clocks, disks and networks, and checks
   --twice              every run twice, in two processes, and the hashes compared
   --jobs COUNT         processes that run at the same time (default: one a core)
   --keep-going         do not stop at the first violation
-  --shrink-runs COUNT  runs to make a failing story smaller (default 200; 0: leave it as it is)
+  --shrink-runs COUNT  runs to make a failing story smaller (default 200, 0 for --story)
   --keep FOLDER        where stories that failed are put (default .cache/sim)
   --json               one JSON object a line: each run, then the summary
 
@@ -62,6 +62,8 @@ export function readOptions(args: readonly string[], nowMs: number): SimOptions 
   }
   if (values.trace && !single) throw new UsageError('--trace needs --seed or --story');
   const timed = values.for !== undefined;
+  // A story is small already, or it is asked for.
+  const shrinkRuns = values.story === undefined ? '200' : '0';
   return {
     seed: values.seed === undefined ? undefined : number('seed', values.seed, 0, MAX_SEED),
     story: values.story,
@@ -73,7 +75,7 @@ export function readOptions(args: readonly string[], nowMs: number): SimOptions 
     twice: values.twice ?? false,
     jobs: number('jobs', values.jobs ?? String(availableParallelism()), 1, 1024),
     keepGoing: values['keep-going'] ?? false,
-    shrinkRuns: number('shrink-runs', values['shrink-runs'] ?? '200', 0, 1e6),
+    shrinkRuns: number('shrink-runs', values['shrink-runs'] ?? shrinkRuns, 0, 1e6),
     keep: values.keep ?? '.cache/sim',
     json: values.json ?? false,
   };
