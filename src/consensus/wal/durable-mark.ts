@@ -4,11 +4,11 @@
  * The end of a log cannot vouch for itself: a last write that the disk lost, or gave back as zeros, looks
  * like one that a crash cut short, or leaves no trace at all. One was acknowledged, the other was not.
  * The next write vouches for the one before (see `record.ts`); this file does for the last one. It is
- * written only after the log is durable, without a sync of its own, so it costs no acknowledgement any
- * time: it is there after the process was killed, and the pauses between writes make it durable
- * (`settle`) against a loss of power.
+ * written only after the log is durable and nothing more is queued, at most twice in a heartbeat interval,
+ * and nobody waits for it. A killed process leaves it behind as it is; a quiet interval makes it durable
+ * against a loss of power too.
  *
- * It may lag and prove less; it never runs ahead. Two slots in sectors of their own are written in turn,
+ * So it may lag and prove less; it never runs ahead. Two slots in sectors of their own are written in turn,
  * so that one is always whole:
  *
  *   magic (8 bytes), segment u64, offset u64, CRC32C of these u32
@@ -63,6 +63,8 @@ export class DurableMark {
   #written: LogPosition | undefined;
   #settled: LogPosition | undefined;
   #slot: 0 | 1;
+  /** Nothing was noted since the last tick: the next note is written at once. */
+  #isQuiet: boolean;
   #isSynced: boolean;
   #wantsSync: boolean;
   /** Writes and syncs, one at a time, while there is anything to do. */
@@ -81,6 +83,7 @@ export class DurableMark {
     this.#written = found;
     this.#settled = found;
     this.#slot = slot;
+    this.#isQuiet = true;
     this.#isSynced = true;
     this.#wantsSync = false;
     this.#running = undefined;
@@ -114,30 +117,39 @@ export class DurableMark {
     }
   }
 
-  /** The log is durable up to `position`. Written soon; the newest of several counts. */
+  /**
+   * The log is durable up to `position`. The first of an interval is written at once, the newest of the
+   * others with the next `tick`.
+   */
   note(position: LogPosition): void {
     const { segment, offset } = this.#wanted ?? { segment: -1, offset: 0 };
     if (position.segment !== segment || position.offset !== offset) this.#wanted = position;
+    if (!this.#isQuiet) return;
+    this.#isQuiet = false;
     this.#running ??= this.#run();
   }
 
   /** `note`, durable on return. */
   noteDurably(position: LogPosition): Promise<void> {
+    this.#wanted = position;
     this.#wantsSync = true;
-    this.note(position);
-    return this.#running!;
+    this.#running ??= this.#run();
+    return this.#running;
   }
 
   /** A heartbeat interval has passed: where nothing was noted meanwhile, what was becomes durable. */
-  settle(): void {
-    const isQuiet = this.#settled === this.#wanted;
+  tick(): void {
+    this.#isQuiet = true;
+    const isSame = this.#settled === this.#wanted;
     this.#settled = this.#wanted;
-    if (!isQuiet || this.#isSynced) return;
-    this.#wantsSync = true;
+    if (isSame && this.#isSynced && this.#wanted === this.#written) return;
+    this.#wantsSync ||= isSame;
     this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
+    // Not before who called has kept the promise.
+    await undefined;
     try {
       for (;;) {
         if (this.#wanted !== this.#written) await this.#write(this.#wanted!);

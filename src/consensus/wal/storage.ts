@@ -387,7 +387,7 @@ class DiskStorage implements Storage {
   tick(): void {
     if (this.#closing !== undefined) return;
     this.#log.tick();
-    this.#mark.settle();
+    this.#mark.tick();
   }
 
   diskBytes(): number {
