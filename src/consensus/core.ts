@@ -67,8 +67,8 @@ export interface CoreStatus {
   /** First index still in the log. */
   readonly firstIndex: number;
   readonly peers: readonly PeerProgress[];
-  /** A change of the configuration is in the log and not applied. @defaultValue `false` */
-  readonly hasChange?: boolean;
+  /** Changes of the configuration that are in the log and not applied. @defaultValue none */
+  readonly changes?: readonly Entry[];
   /** This core cannot change its members: every change is refused. @defaultValue `false` */
   readonly hasFixedMembers?: boolean;
 }

@@ -17,7 +17,7 @@ import {
 import type { Replica } from './replica/replica.ts';
 import type { Storage } from './storage.ts';
 import type { Transport } from './transport.ts';
-import type { Configuration, NodeId } from './types.ts';
+import type { Configuration, Entry, NodeId } from './types.ts';
 import { type JoiningMarker, putJoiningMarker, readJoiningMarker } from './wal/joining.ts';
 
 /**
@@ -49,8 +49,9 @@ export interface StandingSource {
   readonly core: Core;
   readonly configuration: () => Configuration;
   /** Whether a voter was added to this node when it was alone, and nobody came or went since. */
-  readonly wasAddedToUs: (id: NodeId) => boolean;
-  readonly neverVoted: (id: NodeId) => boolean;
+  readonly wasAddedToUs: (id: NodeId, changes: readonly Entry[]) => boolean;
+  /** Whether a member has never counted in any majority. Both also after `changes`, if they come into force. */
+  readonly neverVoted: (id: NodeId, changes: readonly Entry[]) => boolean;
   /** Entries of a log that holds only the first members. -1: this log is not new, whatever it holds. */
   readonly newLength: number;
 }
@@ -72,7 +73,7 @@ function standing(
   payload: Uint8Array,
 ): Uint8Array {
   const [id = '', informed = ''] = Buffer.from(payload).toString('latin1').split(' ');
-  const { role, term, lastIndex, hasChange = false } = core.status();
+  const { role, term, lastIndex, changes = [] } = core.status();
   const leads = role === 'leader';
   if (leads && Number(informed) !== term) core.lost(id);
   const { voters, joint } = configuration();
@@ -80,8 +81,8 @@ function standing(
     isNew: lastIndex === newLength,
     term,
     leads,
-    holdsAll: !hasChange && wasAddedToUs(id),
-    neverVoted: !hasChange && neverVoted(id),
+    holdsAll: wasAddedToUs(id, changes),
+    neverVoted: neverVoted(id, changes),
     voters: [...new Set([...voters, ...(joint?.outgoing ?? [])])],
   };
   return Buffer.from(JSON.stringify(answer));

@@ -129,8 +129,8 @@ export async function openReplica<Result>(
       events: answeringStanding(options.events ?? {}, {
         core,
         configuration: () => known.configuration(),
-        wasAddedToUs: (id) => known.wasAddedTo(nodeId, id),
-        neverVoted: (id) => known.neverVoted(id),
+        wasAddedToUs: (id, changes) => known.with(changes).wasAddedTo(nodeId, id),
+        neverVoted: (id, changes) => known.with(changes).neverVoted(id),
         newLength: marker?.isDamaged === true || seat.bootstrap === undefined ? -1 : newLength,
       }),
       onStop: () => stopping.abort(),

@@ -188,7 +188,9 @@ test('members come and go under writes: 1, 5, 1, and 2 again', { timeout: 180_00
   try {
     // A voter at once, as etcdctl does without --learner: nothing is decided until it runs.
     (await fleet.add('n2', false)).member.start();
-    for (const name of ['n3', 'n4', 'n5']) await fleet.grow(name);
+    await fleet.grow('n3');
+    (await fleet.add('n4', false)).member.start();
+    await fleet.grow('n5');
     await until('all have told their names', async () => (await voters(fleet)).length === 5);
     assert.deepEqual(await voters(fleet), ['n1', 'n2', 'n3', 'n4', 'n5']);
 
@@ -204,9 +206,15 @@ test('members come and go under writes: 1, 5, 1, and 2 again', { timeout: 180_00
     const n4 = fleet.seats.get('n4')!;
     await n4.member.kill('SIGKILL');
     n4.member.start();
-    await until('n4 is back', () =>
-      fleet.service.health(n4.member.endpoint).then((h) => h.healthy),
-    );
+    const isHealthy = async (): Promise<boolean> => {
+      return (await fleet.service.health(n4.member.endpoint)).healthy;
+    };
+    await until('n4 is back', isHealthy);
+    // And after the loss of its disk, under its id.
+    await n4.member.kill('SIGKILL');
+    await rm(join(fleet.folder, 'n4'), { recursive: true });
+    n4.member.start();
+    await until('n4 is back with what the others have', isHealthy);
 
     // A dead one is replaced, with an empty folder, at the same address, under a new id.
     const dead = fleet.seats.get('n3')!;

@@ -23,6 +23,8 @@ export interface LogStart {
   readonly applied: number;
 }
 
+const NO_ENTRIES: readonly Entry[] = Object.freeze([]);
+
 export class RaftLog {
   /** `#entries[0].index` is `#offset + 1`. */
   #entries: Entry[];
@@ -120,6 +122,12 @@ export class RaftLog {
   /** A change of the configuration is in the log and not applied: it may yet come into force. */
   get hasChange(): boolean {
     return this.#changes.length > 0;
+  }
+
+  /** Those changes. */
+  changes(): readonly Entry[] {
+    if (this.#changes.length === 0) return NO_ENTRIES;
+    return this.#changes.map((index) => this.#entries[index - this.#offset - 1]!);
   }
 
   /** A change is known to be committed and is not applied: the configuration in use is old. */

@@ -446,7 +446,7 @@ export class RaftCore implements Core {
       handedOut: this.#log.handedOut,
       lastIndex: this.#log.lastIndex,
       firstIndex: this.#log.firstIndex,
-      hasChange: this.#log.hasChange,
+      changes: this.#log.changes(),
       peers: this.#self.role === 'leader' ? this.#replication.status() : NOTHING,
     };
   }

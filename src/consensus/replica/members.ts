@@ -64,9 +64,17 @@ export class Members {
     return [...this.#roster.members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  /** The members as they would be after `entries`, changes that are not applied yet. */
+  with(entries: readonly Entry[]): Members {
+    const later = new Members();
+    later.#roster = this.#roster;
+    for (const entry of entries) later.apply(entry);
+    return later;
+  }
+
   /**
-   * Whether `added` became a voter when `alone` was the only one, and nobody came or went since. Then every
-   * majority in which `added` ever counted had `alone` in it.
+   * Whether `added` became a voter, for the first time, when `alone` was the only one, and the voters are the
+   * same since. Then every majority in which `added` ever counted had `alone` in it.
    */
   wasAddedTo(alone: NodeId, added: NodeId): boolean {
     const { joint, former } = this.#roster;
@@ -74,6 +82,7 @@ export class Members {
     return (
       joint === undefined &&
       former?.join() === alone &&
+      this.get(added)?.wasVoter !== true &&
       voters.join() === [alone, added].sort().join()
     );
   }
