@@ -95,7 +95,8 @@ export function drawWeather(random: Random): Record<string, number> {
     weather['maxInflightMessages'] = between(1, 3);
     weather['maxCommittedEntriesPerTake'] = between(1, 8);
   }
-  if (isOn(4)) weather['maxUncommittedEntries'] = between(1, 10);
+  // Not below what one burst proposes at once: it would never find room.
+  if (isOn(4)) weather['maxUncommittedEntries'] = between(64, 128);
   drawClients(weather, isOn, between);
   weather['worstCaseMeanMs'] = between(1, 10) * 100;
   return weather;
