@@ -53,12 +53,7 @@ export class AdverseTransport implements Transport {
 
   start(handlers: TransportHandlers): Promise<void> {
     this.#handlers = handlers;
-    return this.#inner.start({
-      onMessage: (message) => this.#arrive(message),
-      onCall: (from, method, payload) => handlers.onCall(from, method, payload),
-      onSnapshot: (message, metadata, chunks) => handlers.onSnapshot(message, metadata, chunks),
-      onUnreachable: (peer) => handlers.onUnreachable(peer),
-    });
+    return this.#inner.start({ ...handlers, onMessage: (message) => this.#arrive(message) });
   }
 
   #arrive(message: PeerMessage): void {
@@ -123,8 +118,8 @@ export class AdverseTransport implements Transport {
     return this.#inner.sendSnapshot(message, metadata, chunks);
   }
 
-  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>): void {
-    this.#inner.setPeers(peers);
+  setPeers(peers: ReadonlyMap<NodeId, readonly string[]>, removed?: ReadonlySet<NodeId>): void {
+    this.#inner.setPeers(peers, removed);
   }
 
   peers(): readonly PeerStatus[] {

@@ -1,11 +1,16 @@
 /** A replica of somebody's state machine as what lives on a seat. */
 import { openReplica } from '../../../consensus/open-replica.ts';
+import type { MemberChange } from '../../../consensus/replica/member-change.ts';
+import type { MemberInfo } from '../../../consensus/replica/members.ts';
 import type { Replica } from '../../../consensus/replica/replica.ts';
 import type { StateMachine } from '../../../consensus/state-machine.ts';
-import type { NodeOptions } from '../../../node.ts';
+import type { WaitOptions } from '../../../core/abort.ts';
+import type { NodeOptions, QuorateNode } from '../../../node.ts';
 import type { ObservedMachine } from './observed-machine.ts';
 
-export class MachineNode<Result, Machine extends StateMachine<Result>> {
+export class MachineNode<Result, Machine extends StateMachine<Result>>
+  implements Pick<QuorateNode, 'members' | 'changeMembers'>
+{
   readonly failed: Promise<Error>;
   readonly machine: Machine;
   readonly replica: Replica<Result>;
@@ -46,8 +51,20 @@ export class MachineNode<Result, Machine extends StateMachine<Result>> {
     return { ...this.replica.status(), clusterId: this.#clusterId };
   }
 
-  /** What the nemesis asks of a node, by the name that nodes with a store have for it. */
+  members(): readonly MemberInfo[] {
+    return this.replica.members.list();
+  }
+
+  changeMembers(
+    changes: readonly MemberChange[],
+    options?: WaitOptions,
+  ): Promise<readonly MemberInfo[]> {
+    return this.replica.changeMembers(changes, options);
+  }
+
+  /** What the nemesis asks of a node, by the names that nodes with a store have for it. */
   readonly backend = {
+    memberList: (): Promise<void> => this.replica.readBarrier(),
     moveLeader: ({ targetId }: { readonly targetId: bigint }): Promise<void> =>
       this.replica.transferLeadership(targetId.toString(16).padStart(16, '0')),
   };

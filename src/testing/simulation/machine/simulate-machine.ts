@@ -111,7 +111,8 @@ function machineParts<Result, Machine extends StateMachine<Result>>(
     endFaults: () => nemesis!.calm(),
     async healed(context, checks, workload) {
       const own = checks as MachineChecks<Result, Machine>;
-      await healed(context, own, workload as MachineWorkload<Result, Machine>, history);
+      const clients = workload as MachineWorkload<Result, Machine>;
+      await healed(context, own, clients, nemesis!);
       nemesis!.retire();
     },
     healMs: (context) => healMs(asNemesisSeesIt(context)),
@@ -123,21 +124,22 @@ async function healed<Result, Machine extends StateMachine<Result>>(
   { world, cluster }: SimulationContext<MachineNode<Result, Machine>>,
   checks: Checks<MachineNode<Result, Machine>> & MachineChecks<Result, Machine>,
   workload: MachineWorkload<Result, Machine>,
-  history: MachineHistory<Result, Machine>,
+  nemesis: Nemesis,
 ): Promise<void> {
   const pause = (): Promise<void> => new Promise((resolve) => void world.after(LOOK_MS, resolve));
-  while (cluster.running.length < cluster.seats.length) await pause();
-  for (const seat of cluster.seats) {
+  const settled = await nemesis.membership.settled();
+  const members = settled.map(({ number }) => cluster.seats[number]!);
+  for (const seat of members) {
     while (seat.life === undefined || !(await workload.propose(seat.life))) await pause();
   }
   workload.stop();
   const isBehind = (): boolean => {
     const { lastIndex } = checks.properties.chosen;
-    return cluster.running.some(({ node }) => node!.replica.appliedIndex < lastIndex);
+    return members.some(({ life }) => (life?.node?.replica.appliedIndex ?? 0) < lastIndex);
   };
   while (workload.pending > 0 || isBehind()) await pause();
-  for (const { name, node } of cluster.running) {
-    if (history.hashOf(node!.machine) === history.hash()) continue;
+  for (const { name, life } of members) {
+    if (checks.oracle.hashOf(life!.node!.machine) === checks.oracle.hash()) continue;
     world.violate(
       'machine-determinism',
       `at the end the state of ${name} is not that of the history`,
