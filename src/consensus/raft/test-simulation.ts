@@ -39,6 +39,7 @@ interface Weights {
 
 const MAX_ON_THE_WIRE = 300;
 const MAX_NODES = 7;
+const CHURN = { deliver: 260, take: 300, tick: 25, crash: 1, change: 80 };
 
 export class Simulation {
   readonly seed: number;
@@ -103,7 +104,7 @@ export class Simulation {
 
   #drawWeights(): Weights {
     const sometimes = (weight: number): number => (this.random.below(2) === 0 ? 0 : weight);
-    return {
+    const weights = {
       deliver: 120,
       drop: sometimes(15),
       duplicate: sometimes(15),
@@ -123,6 +124,8 @@ export class Simulation {
       unreachable: sometimes(2),
       change: sometimes(1 + this.random.below(60)),
     };
+    // Every third day is a quiet one, with as many changes of the configuration as possible.
+    return this.random.below(3) === 0 ? { ...weights, ...CHURN } : weights;
   }
 
   #newNode(id: NodeId): SimulatedNode {
@@ -172,6 +175,11 @@ export class Simulation {
   crash(node: SimulatedNode): void {
     const completed = this.random.below(node.writes.length + 1);
     for (let at = 0; at < completed; at++) writeTo(node.disk, node.writes[at]!.write);
+    // Of the write under way the entries may be there, and the state that comes after them not.
+    const torn = node.writes[completed];
+    if (torn !== undefined && this.random.below(2) === 0) {
+      writeTo(node.disk, { ...torn.write, hardState: undefined });
+    }
     // What the disk has not seen, the node has not known.
     node.lastTerm = node.disk.hardState.term;
     node.core = undefined;
