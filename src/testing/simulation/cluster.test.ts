@@ -191,7 +191,18 @@ test('a node that was added joins, catches up and votes', async () => {
   cluster.start(seat);
   await until(() => seat.life?.node?.status().revision === 31);
   const { id } = added.member!;
-  await run(life(cluster, 1).call(({ backend }) => backend.memberPromote({ id })));
+  const promote = (): Promise<unknown> =>
+    run(life(cluster, 1).call(({ backend }) => backend.memberPromote({ id })));
+  // The leader may not have heard yet how far it is.
+  const hasPromoted = (): Promise<boolean> =>
+    promote().then(
+      () => true,
+      (error) => {
+        if (isQuorateError(error, 'ERR_LEARNER_NOT_READY')) return false;
+        throw error;
+      },
+    );
+  while (!(await hasPromoted())) await world.run(world.nowMs + 50);
   // With four voters two are no majority: without the one that joined, nothing goes on.
   cluster.crash(cluster.seats[0]!);
   await run(life(cluster, 1).call(({ kv }) => kv.put('k', 'three of four')));
