@@ -8,6 +8,7 @@ import type { SimulationChecks } from './checks/simulation-checks.ts';
 import type { Nemesis } from './nemesis.ts';
 import type { SimulationContext } from './parts.ts';
 import { weatherValue } from './weather.ts';
+import { whyNotLinearizable } from './workload/linearizable.ts';
 import type { ClientWorkload } from './workload/workload.ts';
 
 const LOOK_MS = 20;
@@ -72,6 +73,7 @@ export class Healing {
       return this.#workload.isCaughtUp;
     });
     await this.#compareStates();
+    this.#checkLinearizability();
     this.#nemesis.retire();
   }
 
@@ -108,6 +110,11 @@ export class Healing {
     return this.#context.cluster.running.every((life) => {
       return life.node!.status().appliedIndex === chosen.lastIndex;
     });
+  }
+
+  #checkLinearizability(): void {
+    const why = whyNotLinearizable(this.#workload.history.operations);
+    if (why !== undefined) this.#context.world.violate('linearizability', why);
   }
 
   async #compareStates(): Promise<void> {
