@@ -62,6 +62,12 @@ export class Seat {
   /** Writes take as long as this; `Infinity`: the disk hangs. */
   diskMs = 1;
   diskFreeMs = 0;
+  /** Its clock against true time: how fast it runs, and where this life's began. */
+  clockRate = 1;
+  clockOffsetMs = 0;
+  /** The process stands still: what happens to it waits. */
+  paused = false;
+  readonly waiting: (() => void)[] = [];
 
   constructor(id: NodeId, disk: Disk) {
     this.id = id;
@@ -124,8 +130,10 @@ export class CoreCluster {
     assert.equal(seat.life, undefined);
     const { hardState, entries, snapshot } = seat.disk;
     const { index, term, configuration } = snapshot.metadata;
+    seat.clockOffsetMs = this.random.below(1_000_000);
     const core = this.#core.create({
       id: seat.id,
+      now: () => seat.clockOffsetMs + seat.clockRate * this.nowMs,
       random: seededRandom(this.random.below(2 ** 32)),
       hardState,
       configuration,
@@ -140,9 +148,9 @@ export class CoreCluster {
       if (seat.life !== life) return;
       core.tick();
       this.#run(seat);
-      this.after(TICK_MS, tick);
+      this.after(TICK_MS / seat.clockRate, () => this.#awake(seat, tick));
     };
-    this.after(1 + this.random.below(TICK_MS), tick);
+    this.after(1 + this.random.below(TICK_MS), () => this.#awake(seat, tick));
     this.#run(seat);
   }
 
@@ -150,12 +158,29 @@ export class CoreCluster {
   crash(seat: Seat): void {
     const { life } = seat;
     seat.life = undefined;
+    seat.paused = false;
+    seat.waiting.length = 0;
     for (const settle of life?.reads.values() ?? []) settle(undefined);
   }
 
   restart(seat: Seat): void {
     this.crash(seat);
     this.start(seat);
+  }
+
+  pause(seat: Seat): void {
+    if (seat.life !== undefined) seat.paused = true;
+  }
+
+  /** It goes on, with what waited for it. */
+  unpause(seat: Seat): void {
+    seat.paused = false;
+    for (const run of seat.waiting.splice(0)) run();
+  }
+
+  #awake(seat: Seat, run: () => void): void {
+    if (seat.paused) seat.waiting.push(run);
+    else run();
   }
 
   disconnect(...seats: readonly Seat[]): void {
@@ -256,11 +281,12 @@ export class CoreCluster {
   /** One write after the other; none of a life that has ended. */
   #onDisk(seat: Seat, life: Life, done: () => void): void {
     seat.diskFreeMs = Math.max(seat.diskFreeMs, this.nowMs) + seat.diskMs;
-    this.after(seat.diskFreeMs - this.nowMs, () => {
+    const arrive = (): void => {
       if (seat.life !== life) return;
       done();
       this.#run(seat);
-    });
+    };
+    this.after(seat.diskFreeMs - this.nowMs, () => this.#awake(seat, arrive));
   }
 
   #apply(seat: Seat, life: Life, committed: readonly Entry[]): void {
@@ -319,7 +345,11 @@ export class CoreCluster {
     this.after(delayMs ?? 50, () => {
       const there = peer.life;
       const arrives =
-        delayMs !== undefined && seat.connected && peer.connected && there?.installing === false;
+        delayMs !== undefined &&
+        seat.connected &&
+        peer.connected &&
+        !peer.paused &&
+        there?.installing === false;
       if (arrives) {
         there.offered = snapshot;
         there.core.step(wanted);
@@ -361,9 +391,11 @@ export class CoreCluster {
   deliver(message: PeerMessage): void {
     const from = this.seats.find(({ id }) => id === message.from)!;
     const to = this.seats.find(({ id }) => id === message.to)!;
-    if (!from.connected || !to.connected || to.life === undefined) return;
-    to.life.core.step(message);
-    this.#run(to);
+    if (!from.connected || !to.connected) return;
+    this.#awake(to, () => {
+      to.life?.core.step(message);
+      this.#run(to);
+    });
   }
 
   // What the tests ask

@@ -9,6 +9,8 @@ import type { Random } from '../../src/core/random.ts';
 export interface CoreStart {
   readonly id: NodeId;
   readonly random: Random;
+  /** The node's monotonic clock. */
+  readonly now: () => number;
   readonly hardState: HardState;
   readonly configuration: Configuration;
   readonly snapshot: { readonly index: number; readonly term: number };
@@ -29,14 +31,14 @@ export interface CoreUnderTest {
 export const cores: readonly CoreUnderTest[] = [
   {
     consensus: 'raft',
-    create: ({ maxAppendBytes, ...start }) =>
+    create: ({ maxAppendBytes, now: _, ...start }) =>
       new RaftCore({ ...start, applied: start.snapshot.index, settings: { maxAppendBytes } }),
     cutsLog: true,
     options: {},
   },
   {
     consensus: 'paxos',
-    create: ({ maxAppendBytes, ...start }) =>
+    create: ({ maxAppendBytes, now: _, ...start }) =>
       new PaxosCore({ ...start, applied: start.snapshot.index, settings: { maxAppendBytes } }),
     cutsLog: false,
     options: { consensus: 'paxos' },

@@ -284,6 +284,26 @@ describe('a hand-over', () => {
     assert.equal(old.reads.length, 1, 'a later entry carries one again');
   });
 
+  test('leaves none on what was under way either', () => {
+    const time = new Time();
+    const node = withLease(time);
+    node.isStalled = true;
+    node.core.propose([bytes('y')]);
+    node.run();
+    const { lastIndex, term } = node.status;
+    node.core.step(message(MessageType.appendReply, '2', '1', term, { index: lastIndex }));
+    node.core.transferLeadership('2');
+    assert.equal(only(node.run(), MessageType.timeoutNow)[0]?.index, lastIndex);
+    node.isStalled = false;
+    node.completeWrites();
+    node.run();
+    assert.equal(node.status.commit, lastIndex);
+    node.tick(10);
+    node.run();
+    node.core.readIndex(1);
+    assert.equal(only(node.run(), MessageType.heartbeat).length, 2, 'it asks the others');
+  });
+
   test('that is heard late waives nothing that came after it', () => {
     const time = new Time();
     const three = cluster(time);
