@@ -54,6 +54,10 @@ export class Acceptor {
     return this.#installing !== undefined;
   }
 
+  get hasOpenChange(): boolean {
+    return this.#log.hasOpenChange;
+  }
+
   get isInstallDue(): boolean {
     return this.#installing !== undefined && !this.#isHandedOut;
   }

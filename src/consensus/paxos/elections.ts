@@ -144,7 +144,9 @@ export class Elections {
   }
 
   #mayCampaign(): boolean {
-    return this.isVoter && this.#self.role !== 'leader' && !this.#acceptor.isInstalling;
+    if (!this.isVoter || this.#self.role === 'leader' || this.#acceptor.isInstalling) return false;
+    // A majority of the first few members, before the others are read from the log, is none.
+    return !this.#acceptor.hasOpenChange;
   }
 
   #nextBallot(): number {

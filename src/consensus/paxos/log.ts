@@ -7,7 +7,7 @@
  */
 import { assert } from '../../core/assert.ts';
 import { QuorateError } from '../../core/errors.ts';
-import type { Entry } from '../types.ts';
+import { type Entry, EntryType } from '../types.ts';
 import { fromRecord, type Slot, slotBytes, toRecord } from './slot.ts';
 
 /** What a node found on its disk. */
@@ -160,6 +160,14 @@ export class PaxosLog {
       bytes += this.at(index)?.value.data.length ?? 0;
     }
     return bytes;
+  }
+
+  /** Whether a change of the members is chosen and not applied: who votes is not known yet. */
+  get hasOpenChange(): boolean {
+    for (let index = this.applied + 1; index <= this.commit; index++) {
+      if (this.at(index)?.value.type !== EntryType.normal) return true;
+    }
+    return false;
   }
 
   /** The next chosen values to apply. */
