@@ -62,6 +62,7 @@ async function script(endpoints: readonly string[], leader: string): Promise<str
   const t = new Transcript([leader]);
   const leading = members.find(({ clientURLs }) => clientURLs![0]!.endsWith(leader))!;
   const others = members.filter((one) => one !== leading);
+  const order = [undefined, leading.name, ...others.map(({ name }) => name)];
   for (const [i, one] of [leading, ...others].entries()) {
     t.alias(hex(one.ID), `member${i}`.padEnd(16, '-'));
     t.alias(one.peerURLs[0]!.slice('http://'.length), `peer${i}`.padEnd(15, '-'));
@@ -105,7 +106,35 @@ async function script(endpoints: readonly string[], leader: string): Promise<str
   t.run('member', 'remove', voter);
   t.run('member', 'remove', late);
   t.run('put', 'after', 'it');
+  for (const [call, body] of jsonCalls(urls[2]!)) t.note(await postJson(leader, order, call, body));
   return sorted(t.lines);
+}
+
+/** The same calls through the JSON gateway. */
+function jsonCalls(url: string): [call: string, body: object][] {
+  return [
+    ['add', {}],
+    ['add', { peerURLs: ['x'] }],
+    ['add', { peerURLs: [url], isLearner: true }],
+    ['promote', { ID: '4660' }],
+    ['remove', { ID: '4660' }],
+    ['update', { ID: '4660', peerURLs: [url] }],
+  ];
+}
+
+/** Status and body, with members in `order` of their names. */
+async function postJson(
+  endpoint: string,
+  order: readonly (string | undefined)[],
+  call: string,
+  body: object,
+): Promise<string> {
+  const path = `http://${endpoint}/v3/cluster/member/${call}`;
+  const answer = await fetch(path, { method: 'POST', body: JSON.stringify(body) });
+  const text = (await answer.text()).replaceAll(/"(\w*(?:ID|_id|_term))":"\d+"/g, '"$1":"…"');
+  const parsed = JSON.parse(text) as { members?: { name?: string }[] };
+  parsed.members?.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
+  return `POST ${call}: ${answer.status} ${JSON.stringify(parsed)}`;
 }
 
 test('etcdctl says the same of changed members, and of changes refused, as of etcd', {
