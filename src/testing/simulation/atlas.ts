@@ -38,7 +38,10 @@ export class Atlas {
     this.#world = world;
     this.#seats = seats;
     this.#view = view;
+    // A node that never held the log is as good as one that lost it: until each of the first members has
+    // got as far as the first leader's entry, behind those that name the members, it counts as hurt.
     this.#hurt = new Map();
+    for (let seat = 0; seat < seats; seat++) this.#hurt.set(seat, { chosen: seats + 1 });
     this.mayFail = new Set();
     this.mayStop = new Set();
     this.#pausedUntilMs = new Map();
@@ -51,8 +54,8 @@ export class Atlas {
       const isWhole = isRunning && log !== undefined && !log.isDamaged;
       if (isWhole && log.durable.length > chosen) this.#hurt.delete(each);
     }
-    this.#hurt.delete(seat);
-    if (2 * (this.#hurt.size + 1) >= this.#seats) return false;
+    const others = this.#hurt.size - (this.#hurt.has(seat) ? 1 : 0);
+    if (2 * (others + 1) >= this.#seats) return false;
     this.#hurt.set(seat, { chosen: this.#view(seat).chosen });
     this.mayFail.add(seat);
     return true;
