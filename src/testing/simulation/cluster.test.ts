@@ -177,6 +177,36 @@ test('a node that is closed while it has no quorum leaves nothing behind', async
   await until(() => cluster.seats[0]!.life === undefined);
 });
 
+test('a node that fell far behind catches up while writes go on without a pause', async () => {
+  const { cluster, until, world } = bench(3, undefined, { keepEntries: 50 });
+  await until(() => cluster.running.length === 3);
+  let open = 0;
+  let written = 0;
+  const write = (): void => {
+    const leader = cluster.running.find(({ node }) => node!.status().role === 'leader');
+    for (let i = 0; leader !== undefined && i < 3 && open < 200; i++) {
+      open += 1;
+      written += 1;
+      const done = (): void => {
+        open -= 1;
+      };
+      leader.call(({ kv }) => kv.put('k', `${written}`)).then(done, done);
+    }
+    world.after(1, write);
+  };
+  world.after(0, write);
+  await until(() => written > 500);
+  const late = cluster.seats.find(({ life }) => life!.node!.status().role === 'follower')!;
+  cluster.stop(late);
+  await until(() => written > 1500 && late.life === undefined);
+  const missed = written;
+  cluster.start(late);
+  await until(() => written > missed + 1500);
+  const { snapshotIndex, appliedIndex } = late.life!.node!.status();
+  assert.ok(snapshotIndex > missed / 2, 'it got a snapshot');
+  assert.ok(appliedIndex > written - 300, `it follows closely: ${appliedIndex} of ${written}`);
+});
+
 test('a node that was added joins, catches up and votes', async () => {
   const { cluster, run, until, world } = bench(3);
   await until(() => cluster.running.length === 3);
