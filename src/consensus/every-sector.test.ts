@@ -208,3 +208,31 @@ test('whatever one sector or file of one node of three turns into, nothing ackno
   assert.ok(sectors >= 20, `${sectors} sectors are in use`);
   assert.ok(repaired > all.length / 2, `${repaired} of ${all.length} needed the peers`);
 });
+
+test('a snapshot that turns bad while its node runs is replaced before it is sent', async () => {
+  const cluster = new VirtualCluster({
+    a: new CrashDisk(),
+    b: new CrashDisk(),
+    c: new CrashDisk(),
+  });
+  await cluster.open('a', 'b', 'c');
+  await cluster.propose('0');
+  await cluster.clock.advance(5 * ELECTION_MS);
+  await cluster.nodes.get('c')!.replica.close();
+  cluster.nodes.delete('c');
+  for (let i = 1; i < 21; i++) await cluster.propose(`${i}`);
+  await cluster.clock.advance(100);
+  for (const name of ['a', 'b'] as const) {
+    const disk = cluster.disks[name];
+    const files = await disk.list('/data/member/snap');
+    assert.ok(files.length > 0, name);
+    for (const file of files) disk.bytes(`/data/member/snap/${file}`)[100]! ^= 1;
+  }
+  cluster.disks.c = new CrashDisk();
+  await cluster.open('c');
+  await cluster.propose('21');
+  const expected = Array.from({ length: 22 }, (_, i) => `${i}`).join();
+  const isThere = (): boolean => cluster.journals().every((journal) => journal.join() === expected);
+  assert.ok(await cluster.until(isThere), JSON.stringify(cluster.journals()));
+  await cluster.close();
+});

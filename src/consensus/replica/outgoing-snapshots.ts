@@ -28,6 +28,8 @@ export interface OutgoingSnapshotsContext {
 
 export class OutgoingSnapshots {
   readonly #context: OutgoingSnapshotsContext;
+  /** Index of a snapshot whose file was found damaged when it was read to be sent. */
+  #damagedIndex = 0;
 
   constructor(context: OutgoingSnapshotsContext) {
     this.#context = context;
@@ -70,12 +72,26 @@ export class OutgoingSnapshots {
   async #stream(wanted: PeerMessage): Promise<void> {
     const { core, transport, snapshots, retention, applied } = this.#context;
     const { newestIndex } = snapshots;
-    const isUsable = newestIndex >= core.status().firstIndex - 1;
+    // The state in memory is whole: where the file is not, another one takes its place.
+    const isDamaged = newestIndex === this.#damagedIndex && applied() > newestIndex;
+    const isUsable = newestIndex >= core.status().firstIndex - 1 && !isDamaged;
     retention.hold(wanted.to, isUsable ? newestIndex : applied());
     if (!isUsable && (snapshots.busy || !(await this.take()))) {
       throw new QuorateError('ERR_BUSY', 'another snapshot is under way', { retryable: true });
     }
     const { message, metadata, chunks } = snapshots.toSend(wanted);
-    await transport.sendSnapshot(message, metadata, chunks);
+    await transport.sendSnapshot(message, metadata, this.#watched(metadata.index, chunks));
+  }
+
+  async *#watched(
+    index: number,
+    chunks: AsyncIterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* chunks;
+    } catch (error) {
+      if (isQuorateError(error, 'ERR_CORRUPT')) this.#damagedIndex = index;
+      throw error;
+    }
   }
 }
