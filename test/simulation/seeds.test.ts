@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulate } from '../../src/testing/simulation/simulation.ts';
 
-const SEEDS = 24;
+const SEEDS = { raft: 20, paxos: 12 } as const;
 
-for (const consensus of ['raft'] as const) {
-  for (let seed = 1; seed <= SEEDS; seed++) {
+for (const consensus of ['raft', 'paxos'] as const) {
+  for (let seed = 1; seed <= SEEDS[consensus]; seed++) {
     test(`seed ${seed} holds on ${consensus}`, { timeout: 60_000 }, async () => {
       const { violation } = await simulate({ seed, consensus });
       const replay = `npm run sim -- --seed ${seed} --consensus ${consensus}`;
