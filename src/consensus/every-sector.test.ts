@@ -216,12 +216,23 @@ test('a snapshot that turns bad while its node runs is replaced before it is sen
     c: new CrashDisk(),
   });
   await cluster.open('a', 'b', 'c');
-  await cluster.propose('0');
+  const command = (i: number): string => `${i}`.padEnd(500, '.');
+  await cluster.propose(command(0));
   await cluster.clock.advance(5 * ELECTION_MS);
   await cluster.nodes.get('c')!.replica.close();
   cluster.nodes.delete('c');
-  for (let i = 1; i < 21; i++) await cluster.propose(`${i}`);
-  await cluster.clock.advance(100);
+  let last = 0;
+  // Until the newest snapshot reaches to where the log in memory begins.
+  const isFresh = (): boolean => {
+    const { snapshotIndex, firstIndex } = cluster.leader!.replica.status();
+    return last > 20 && snapshotIndex >= firstIndex;
+  };
+  while (!isFresh()) {
+    last += 1;
+    assert.ok(last < 100, 'a snapshot is taken');
+    await cluster.propose(command(last));
+    await cluster.clock.advance(20);
+  }
   for (const name of ['a', 'b'] as const) {
     const disk = cluster.disks[name];
     const files = await disk.list('/data/member/snap');
@@ -230,8 +241,8 @@ test('a snapshot that turns bad while its node runs is replaced before it is sen
   }
   cluster.disks.c = new CrashDisk();
   await cluster.open('c');
-  await cluster.propose('21');
-  const expected = Array.from({ length: 22 }, (_, i) => `${i}`).join();
+  await cluster.propose(command(last + 1));
+  const expected = Array.from({ length: last + 2 }, (_, i) => command(i)).join();
   const isThere = (): boolean => cluster.journals().every((journal) => journal.join() === expected);
   assert.ok(await cluster.until(isThere), JSON.stringify(cluster.journals()));
   await cluster.close();
