@@ -161,6 +161,7 @@ function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
     leaderKnows: (term) => core.leaderKnows(term),
     caughtUp: () => replica.readBarrier(),
     term: () => core.status().term,
+    leader: () => core.status().leader,
     async pause() {
       await sleep(clock, heartbeatMs, signal).catch(() => undefined);
       return !signal.aborted;

@@ -108,22 +108,23 @@ test('at the end it gives its vote away durably, in this term and only there', (
 /** A probation whose peers answer as `standings` says; resolves with how it ended, or not. */
 async function serve(
   standings: Record<string, Standing | undefined>,
-  rounds = 20,
+  { rounds = 20, leader = '', known = Object.keys(standings) } = {},
 ): Promise<{ end: ProbationEnd; informed: number[] }> {
   let left = rounds;
   let term = 0;
   const informed: number[] = [];
   const end = await probation({
     id: 'c',
-    peers: () => Object.keys(standings),
+    peers: () => known,
     mayBeNew: true,
     ask: async (peer) => standings[peer] ?? Promise.reject(new Error('not there')),
-    leaderKnows(known) {
-      informed.push(known);
-      term = known;
+    leaderKnows(newest) {
+      informed.push(newest);
+      term = newest;
     },
     caughtUp: async () => undefined,
     term: () => term,
+    leader: () => leader,
     async pause() {
       for (let i = 0; i < 20; i++) await undefined;
       left -= 1;
@@ -168,6 +169,13 @@ test('of five, the one that is not heard may be a candidate with our vote', asyn
 test('who votes is what the leader says, where this node has forgotten it', async () => {
   const { end } = await serve({ a: led(2, true, 'abcde'), b: led(2, false, 'abcde') });
   assert.equal(end, 'closed', 'd and e were never heard');
+});
+
+test('the leader is asked also where the log here does not know it as a voter yet', async () => {
+  const standings = { a: led(2, true, 'ab'), b: led(2, false, 'ab'), old: undefined };
+  const known = ['b', 'old'];
+  assert.equal((await serve(standings, { known })).end, 'closed');
+  assert.equal((await serve(standings, { known, leader: 'a' })).end, 'caught-up');
 });
 
 test('once a quorum without it has confirmed the leader, it acknowledges, and still gives no vote', () => {

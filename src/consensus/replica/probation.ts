@@ -25,7 +25,14 @@
  */
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
-import type { Configuration, EntryType, HardState, NodeId, SnapshotMetadata } from '../types.ts';
+import {
+  type Configuration,
+  type EntryType,
+  type HardState,
+  NO_NODE,
+  type NodeId,
+  type SnapshotMetadata,
+} from '../types.ts';
 
 /** From so many voters on a majority of the others may leave one of them out. */
 const ALL_HEARD_FROM = 5;
@@ -238,6 +245,8 @@ export interface ProbationContext {
   /** Resolves when this node holds all that was committed before. */
   readonly caughtUp: () => Promise<void>;
   readonly term: () => number;
+  /** Whom it hears as leader: perhaps a voter of whom its own log knows nothing yet. `''`: nobody. */
+  readonly leader: () => NodeId;
   /** Resolves after a short while with whether the node still runs. */
   readonly pause: () => Promise<boolean>;
 }
@@ -265,9 +274,10 @@ class Probation {
 
   async run(): Promise<ProbationEnd> {
     for (;;) {
-      for (const peer of this.#voters()) {
-        if (!this.#asking.has(peer)) void this.#ask(peer);
-      }
+      const peers = this.#voters();
+      const leader = this.#context.leader();
+      if (leader !== NO_NODE && leader !== this.#context.id) peers.add(leader);
+      for (const peer of peers) if (!this.#asking.has(peer)) void this.#ask(peer);
       if (!(await this.#context.pause())) return 'closed';
       if (this.#end !== undefined) return this.#end;
     }
