@@ -119,7 +119,11 @@ export class Membership {
 
   async #endIfRemoved(seat: Seat): Promise<void> {
     const members = await this.#list();
-    if (members === undefined) return;
+    if (members === undefined) {
+      // Whoever was asked was removed itself, or has no leader now.
+      this.#context.world.after(LINGER_MS, () => void this.#endIfRemoved(seat));
+      return;
+    }
     if (!members.some(({ peerUrls }) => peerUrls[0] === seat.peerUrl)) this.#retire(seat);
   }
 
