@@ -320,7 +320,8 @@ export class LifeCheck implements CoreObserver {
     if (committed[0]!.term < term) this.#checks.world.reach('entry-of-old-term-chosen');
     const isDurable = isQuorum(this.#configuration, (voter) => {
       const peer = this.#checks.seat(voter);
-      return commit <= peer.snapshotIndex || peer.holds(commit, term);
+      // A later leader may have had the same value accepted again before this one hears of it.
+      return commit <= peer.snapshotIndex || peer.acceptedSince(commit, term);
     });
     if (isDurable) return;
     this.#violate('durable-quorum', `slot ${commit} counts as chosen without a durable quorum`);

@@ -119,7 +119,7 @@ export class Properties implements SharedChecks {
       slot <= index;
       slot++
     ) {
-      if (seat.durable[slot] === term) continue;
+      if (seat.acceptedSince(slot, term)) continue;
       this.violate(
         'durable-before-promise',
         `${seat.id} acknowledged slot ${slot} to ${to} in ballot ${term}, but what is durable is of ballot ${seat.durable[slot]}`,

@@ -62,6 +62,11 @@ export class SeatLog {
     return this.durable[index] === term || this.lost[index] === term;
   }
 
+  /** Whether the slot is, or was before its disk was damaged, durably accepted in `ballot` or a later one. */
+  acceptedSince(index: number, ballot: number): boolean {
+    return (this.durable[index] ?? 0) >= ballot || (this.lost[index] ?? 0) >= ballot;
+  }
+
   /** The core asks for a write. Returns what is wrong with it. */
   ask(write: Persist & { readonly sequence: number }): string | undefined {
     const { entries, hardState, sequence } = write;
