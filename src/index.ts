@@ -4,6 +4,7 @@
  */
 import './core/runtime.ts';
 
+export type { LeaseReads } from './consensus/lease-reads.ts';
 export type { MemberChange, MemberInfo, NewMember } from './consensus/replica/member-change.ts';
 export type { StateMachine } from './consensus/state-machine.ts';
 export { type ErrorCode, isQuorateError, type Outcome, QuorateError } from './core/errors.ts';

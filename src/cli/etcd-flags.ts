@@ -42,6 +42,7 @@ const KNOWN = {
   'peer-trusted-ca-file': text,
   'peer-client-cert-auth': flag,
   consensus: text,
+  'lease-reads-drift': text,
   'unsafe-no-fsync': flag,
   'log-level': text,
   'log-format': text,

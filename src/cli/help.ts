@@ -62,6 +62,8 @@ Flags with an effect:
   --auto-compaction-mode periodic|revision, --auto-compaction-retention 1h|1000   (off)
   --watch-progress-notify-interval DURATION                            (10m)
   --cert-file, --key-file, --trusted-ca-file, --client-cert-auth, and the same with --peer-…
+  --lease-reads-drift FRACTION         reads without a round of messages, if no node's clock drifts by
+                                       more, such as 0.01; the same on every node              (off)
   --consensus raft|paxos               the same on every node; paxos: the members are fixed (raft)
   --unsafe-no-fsync                    a power cut may lose acknowledged writes: tests only
   --log-level debug|info|warn|error, --log-format json|console, --log-outputs stderr|stdout

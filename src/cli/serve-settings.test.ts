@@ -126,3 +126,11 @@ test('a node joins a running cluster where --initial-cluster-state says so', () 
     /is one of new, existing, not 'old'/,
   );
 });
+
+test('lease reads are off until the drift of clocks is given', () => {
+  assert.equal(settings().node.leaseReads, undefined);
+  assert.deepEqual(settings('--lease-reads-drift=0.02').node.leaseReads, { maxClockDrift: 0.02 });
+  for (const wrong of ['2%', '-1', '0.9']) {
+    assert.throws(() => settings(`--lease-reads-drift=${wrong}`), /--lease-reads-drift: '.*0.01/);
+  }
+});

@@ -49,6 +49,7 @@ export function serveSettings({ values, warnings }: EtcdFlags): ServeSettings {
       peers,
       join,
       consensus: oneOf('consensus', text('consensus', 'raft'), ['raft', 'paxos']),
+      leaseReads: leaseReads(values),
       clusterToken: values.get('initial-cluster-token'),
       listenPeerUrls,
       clientUrls: advertisedClientUrls,
@@ -87,6 +88,14 @@ function timing(values: FlagValues): Partial<NodeOptions> {
     throw usage(inFlags((error as Error).message));
   }
   return Object.fromEntries(known);
+}
+
+function leaseReads(values: FlagValues): NodeOptions['leaseReads'] {
+  const text = values.get('lease-reads-drift');
+  if (text === undefined || text === '') return undefined;
+  const maxClockDrift = Number(text);
+  if (maxClockDrift >= 0 && maxClockDrift <= 0.5) return { maxClockDrift };
+  throw usage(`--lease-reads-drift: '${text}' is no fraction from 0 to 0.5, such as 0.01`);
 }
 
 /** The rules for times are the replica's; who runs `serve` knows them by their flags. */

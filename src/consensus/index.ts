@@ -1,6 +1,7 @@
 /** Consensus for your own state machine. */
 import '../core/runtime.ts';
 
+export type { LeaseReads } from './lease-reads.ts';
 export { type OpenedReplica, type OpenReplicaOptions, openReplica } from './open-replica.ts';
 export {
   type Accepted,

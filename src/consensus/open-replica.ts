@@ -5,8 +5,10 @@ import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { Core } from './core.ts';
 import { answeringStanding, joiningMarker, serveProbation } from './joining.ts';
+import { describeLeases, type LeaseTerms, leaseTerms, outlastOldLeases } from './lease-reads.ts';
 import { PaxosCore } from './paxos/paxos.ts';
 import { initialMembers, missing, ownMember, type ReplicaPlace, requirePlace } from './place.ts';
+import type { LeaseOptions } from './raft/lease.ts';
 import { RaftCore } from './raft/raft.ts';
 import type { RaftSettings } from './raft/settings.ts';
 import { Members } from './replica/members.ts';
@@ -88,6 +90,7 @@ export async function openReplica<Result>(
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
   const own = ownMember(options, members);
+  const leases = leaseTerms(options, settings.electionMs);
   const clock = options.clock ?? systemClock;
   const disk = options.disk ?? nodeDisk;
   const random = options.random ?? systemRandom;
@@ -99,10 +102,11 @@ export async function openReplica<Result>(
   let transport: Transport | undefined;
   try {
     const seat = await seatOfLog(taken, options, own, storage, surroundings);
+    await outlastOldLeases(disk, options.dataDir, leases, clock, options.log);
     const known = new Members();
     transport =
       options.transport ??
-      openTransport(options, seat.identity, settings.electionMs, () =>
+      openTransport(options, seat.identity, settings.electionMs, leases, () =>
         describeCluster(clusterId, known.list()),
       );
     if (options.wrapTransport !== undefined) transport = options.wrapTransport(transport);
@@ -113,7 +117,8 @@ export async function openReplica<Result>(
     const marker =
       peers.length > 0 ? await joiningMarker(disk, options.dataDir, storage, newLength) : undefined;
     const wrapCore = options.wrapCore ?? unchanged;
-    const fresh = newCore(taken.identity, storage, settings, random, options.coreLimits);
+    const lease = leases && leaseOptions(leases, clock, storage);
+    const fresh = newCore(taken.identity, storage, settings, random, options.coreLimits, lease);
     const raft = wrapCore(fresh, storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
     const replica = new Replica<Result>({
@@ -179,6 +184,7 @@ function openTransport(
   options: ReplicaPlace & ReplicaSurroundings,
   { nodeId, clusterId, consensus }: Identity,
   electionMs: number,
+  leases: LeaseTerms | undefined,
   describe: () => Uint8Array,
 ): Transport {
   const own = options.peers[options.name]!;
@@ -187,6 +193,7 @@ function openTransport(
     id: nodeId,
     clusterId,
     consensus,
+    leases: describeLeases(leases),
     listenUrls: options.listenPeerUrls ?? advertisedUrls,
     advertisedUrls,
     describeCluster: describe,
@@ -211,7 +218,8 @@ function newCore(
   storage: Storage,
   settings: ReplicaSettings,
   random: Random,
-  limits: CoreLimits = {},
+  limits: CoreLimits | undefined,
+  lease: LeaseOptions | undefined,
 ): Core {
   const { hardState, snapshot, entries } = storage.recovered;
   const options = {
@@ -227,8 +235,13 @@ function newCore(
     snapshot: { index: snapshot?.index ?? 0, term: snapshot?.term ?? 0 },
     entries,
     applied: snapshot?.index ?? 0,
+    lease,
   };
   return consensus === 'paxos' ? new PaxosCore(options) : new RaftCore(options);
+}
+
+function leaseOptions(terms: LeaseTerms, clock: Clock, storage: Storage): LeaseOptions {
+  return { ...terms, now: () => clock.now(), mayRenew: () => storage.space === 'ample' };
 }
 
 function requireMachine(machine: Partial<StateMachine<unknown>> | undefined | null): void {

@@ -1,5 +1,6 @@
 /** Where a node belongs, as its owner says it, and the first members of a cluster that follow from it. */
 import { QuorateError } from '../core/errors.ts';
+import type { LeaseReads } from './lease-reads.ts';
 import { type MemberInfo, memberId } from './replica/members.ts';
 import type { TlsFiles } from './transport/tcp.ts';
 import type { Consensus } from './types.ts';
@@ -32,6 +33,11 @@ export interface ReplicaPlace {
    * @defaultValue `'raft'`
    */
   readonly consensus?: Consensus | undefined;
+  /**
+   * Linearizable reads that need no round of messages, where the drift of all clocks stays within a bound: see
+   * the page about consensus. The same on every node; Raft only. @defaultValue none
+   */
+  readonly leaseReads?: LeaseReads | undefined;
   /** Keeps clusters with the same URLs apart. @defaultValue `'etcd-cluster'`, as etcd's */
   readonly clusterToken?: string | undefined;
   /** Where to listen for peers. @defaultValue this node's own URLs of `peers` */

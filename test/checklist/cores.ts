@@ -1,6 +1,7 @@
 /** The consensus cores that the checklist is run on: every test is written once, against `Core`. */
 import type { Core } from '../../src/consensus/core.ts';
 import { PaxosCore } from '../../src/consensus/paxos/paxos.ts';
+import type { ReplicaPlace } from '../../src/consensus/place.ts';
 import { RaftCore } from '../../src/consensus/raft/raft.ts';
 import type { Configuration, Entry, HardState, NodeId } from '../../src/consensus/types.ts';
 import type { Random } from '../../src/core/random.ts';
@@ -25,7 +26,7 @@ export interface CoreUnderTest {
   /** Whether a write takes the place of all that follows it in the log, or of its own slots only. */
   readonly cutsLog: boolean;
   /** What makes `openReplica` and `openNode` use it. */
-  readonly options: { readonly consensus?: 'raft' | 'paxos' };
+  readonly options: Pick<ReplicaPlace, 'consensus' | 'leaseReads'>;
 }
 
 export const cores: readonly CoreUnderTest[] = [

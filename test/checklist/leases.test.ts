@@ -8,7 +8,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RaftCore } from '../../src/consensus/raft/raft.ts';
 import { CoreCluster, type Seat } from './core-cluster.ts';
-import type { CoreUnderTest } from './cores.ts';
+import { type CoreUnderTest, cores } from './cores.ts';
+import { KvCluster } from './kv-cluster.ts';
 
 const DURATION_MS = 300;
 const DRIFT = 0.05;
@@ -175,3 +176,41 @@ test('without the wait of new leaders a stale read is found', () => {
   const all = storms(20, 400, { maxClockDrift: 0, drift: 0, believedMs: 1 });
   assert.ok(sum(all, (storm) => storm.stale) > 0);
 });
+
+const raft = cores.find((core) => core.consensus === 'raft')!;
+const nodesWithLeases: CoreUnderTest = {
+  ...raft,
+  options: { leaseReads: { maxClockDrift: 0.05 } },
+};
+
+test('a leader of real nodes reads by its lease while nobody answers it', async () => {
+  const cluster = new KvCluster(nodesWithLeases, { seed: 1, nodes: 3 });
+  await cluster.start(...cluster.seats);
+  const leader = await cluster.leader();
+  const { kv } = leader.node!;
+  await cluster.during(kv.put('key', 'value'));
+  cluster.disconnect(...cluster.seats.filter((seat) => seat !== leader));
+  const beganMs = cluster.clock.now();
+  const read = await cluster.during(kv.get('key'));
+  assert.equal(read?.value.toString(), 'value');
+  assert.ok(cluster.clock.now() - beganMs <= 1, 'no way takes less');
+  await cluster.finish();
+});
+
+for (const snapshotEntries of [20, 100_000]) {
+  test(`stores with leases are linearizable, a snapshot each ${snapshotEntries} entries`, async () => {
+    for (let seed = 1; seed <= 2 * TIMES; seed++) {
+      const options = { seed, nodes: 3, unreliable: seed % 2 === 0, snapshotEntries };
+      const cluster = new KvCluster(nodesWithLeases, options);
+      await cluster.start(...cluster.seats);
+      const asking = cluster.clients(6, 1000, 2);
+      await cluster.during(cluster.partitions(500));
+      cluster.crash(...cluster.seats);
+      await cluster.wait(20);
+      await cluster.start(...cluster.seats);
+      await cluster.during(cluster.partitions(300));
+      await cluster.during(asking);
+      await cluster.finish();
+    }
+  });
+}

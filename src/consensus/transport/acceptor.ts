@@ -218,7 +218,7 @@ export class Acceptor {
 
   /** Why `hello` cannot be accepted; empty where it can. */
   refusal(hello: Hello): string {
-    const { id, clusterId, consensus } = this.#context;
+    const { id, clusterId, consensus, leases } = this.#context;
     const { oldest, newest } = PROTOCOL_VERSION;
     if (hello.oldestVersion > newest || hello.newestVersion < oldest) {
       return `protocol versions ${hello.oldestVersion} to ${hello.newestVersion} do not meet ours, ${oldest} to ${newest}`;
@@ -229,6 +229,9 @@ export class Acceptor {
     const theirs = hello.consensus ?? 'raft';
     if (theirs !== consensus) {
       return `it runs ${theirs}, this node ${consensus}; start all nodes of a cluster with the same consensus`;
+    }
+    if ((hello.leases ?? '') !== leases) {
+      return `it has ${hello.leases || 'no lease reads'}, this node ${leases || 'none'}; give all nodes the same lease reads and election timeout`;
     }
     if (hello.to !== id) return `it looks for node ${hello.to}, this is ${id}`;
     if (hello.from === id) return 'it has the same node id as this node';

@@ -108,6 +108,7 @@ describe('the codec', () => {
       urls: ['http://10.0.0.1:2380', 'http://[::1]:2380'],
       channel: Channel.bulk,
       consensus: 'paxos' as const,
+      leases: 'leases of 9 ms, clocks within 0.1',
     };
     assert.deepEqual(decodeHello(encodeHello(hello), 0), hello);
     const welcome = { version: 1, clusterId: B, nodeId: A, refused: 'no, sorry: é' };
@@ -153,6 +154,7 @@ describe('the codec', () => {
           incarnation: A,
           urls: [],
           consensus: 'raft',
+          leases: 'leases of 1 ms',
           channel: Channel.control,
         }),
         (bytes) => decodeHello(bytes, 0),

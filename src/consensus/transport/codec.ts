@@ -24,6 +24,7 @@ const MAX_HIGH = 0x1f_ffff;
 const MAX_ERROR_TEXT_BYTES = 4096;
 /** The hello must stay below what is read of a stranger. */
 const MAX_HELLO_URLS_BYTES = 900;
+const MAX_HELLO_LEASES_BYTES = 80;
 
 /** The refusal that says it for good: everything else may be a passing state of one of the two. */
 export const REMOVED = 'it was removed from the cluster';
@@ -51,6 +52,8 @@ export interface Hello {
   readonly urls: readonly string[];
   /** The core that the sender runs: one does not understand the other. @defaultValue `'raft'` */
   readonly consensus?: Consensus | undefined;
+  /** What the sender's cluster agrees on about leases, in words. @defaultValue `''`: there are none */
+  readonly leases?: string | undefined;
 }
 
 /** The answer to a hello: `refused` says in words why not. */
@@ -184,7 +187,8 @@ export function encodeHello(hello: Hello): Buffer {
   const text = Buffer.from(hello.urls.join(' '), 'utf8');
   // Not cut: half a URL is none. Whoever has more is known to its peers by the log alone.
   const urls = text.length > MAX_HELLO_URLS_BYTES ? text.subarray(0, 0) : text;
-  const out = Buffer.alloc(40 + urls.length);
+  const leases = Buffer.from(hello.leases ?? '', 'utf8').subarray(0, MAX_HELLO_LEASES_BYTES);
+  const out = Buffer.alloc(41 + urls.length + leases.length);
   let at = out.writeUInt16LE(hello.oldestVersion, 0);
   at = out.writeUInt16LE(hello.newestVersion, at);
   at = writeId(out, at, hello.clusterId);
@@ -195,6 +199,8 @@ export function encodeHello(hello: Hello): Buffer {
   out.writeUInt16LE(urls.length, 37);
   urls.copy(out, 39);
   out[39 + urls.length] = hello.consensus === 'paxos' ? 1 : 0;
+  out[40 + urls.length] = leases.length;
+  leases.copy(out, 41 + urls.length);
   return out;
 }
 
@@ -222,13 +228,17 @@ function readAppended(
 ): {
   readonly urls: readonly string[];
   readonly consensus: Consensus;
+  readonly leases: string;
 } {
-  if (content.length < at + 2) return { urls: [], consensus: 'raft' };
+  if (content.length < at + 2) return { urls: [], consensus: 'raft', leases: '' };
   const end = at + 2 + content.readUInt16LE(at);
   if (end > content.length) throw malformed('URLs of the hello');
   const text = content.toString('utf8', at + 2, end);
   const urls = text.split(' ').filter((url) => url !== '');
-  return { urls, consensus: content[end] === 1 ? 'paxos' : 'raft' };
+  const leasesEnd = end + 2 + (content[end + 1] ?? 0);
+  if (leasesEnd > Math.max(content.length, end + 2)) throw malformed('leases of the hello');
+  const leases = content.toString('utf8', end + 2, leasesEnd);
+  return { urls, consensus: content[end] === 1 ? 'paxos' : 'raft', leases };
 }
 
 export function encodeWelcome(welcome: Welcome): Buffer {

@@ -31,6 +31,7 @@ export function createContext(
     id: options.id,
     clusterId: options.clusterId,
     consensus: options.consensus ?? 'raft',
+    leases: options.leases ?? '',
     incarnation: random.id63().toString(16).padStart(16, '0'),
     advertisedUrls: options.advertisedUrls ?? [],
     describeCluster: options.describeCluster,

@@ -58,6 +58,7 @@ export function dial(
     channel,
     urls: context.advertisedUrls,
     consensus: context.consensus,
+    leases: context.leases,
   });
   connection.send(new OutFrame(FrameKind.hello, undefined, hello, undefined));
   return connection;

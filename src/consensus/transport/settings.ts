@@ -102,6 +102,8 @@ export interface TcpTransportOptions {
   readonly clusterId: NodeId;
   /** The core of this node; peers with another are refused. @defaultValue `'raft'` */
   readonly consensus?: Consensus | undefined;
+  /** What its nodes agree on about leases; peers with anything else are refused. @defaultValue `''` */
+  readonly leases?: string | undefined;
   /** Where to listen: `http://host:port` or `https://host:port`, port 0 for any. */
   readonly listenUrls: readonly string[];
   /** Where peers reach this node: told to those that do not know it yet. @defaultValue nothing is told */
@@ -140,6 +142,7 @@ export interface TransportContext {
   readonly id: NodeId;
   readonly clusterId: NodeId;
   readonly consensus: Consensus;
+  readonly leases: string;
   /** Of this process life, so that peers recognise a restart. */
   readonly incarnation: NodeId;
   readonly advertisedUrls: readonly string[];

@@ -234,6 +234,13 @@ describe('a TCP transport', () => {
     assert.match(answer.toString('latin1'), /it runs paxos, this node raft; start all nodes/);
   });
 
+  it('refuses a peer with other lease reads, and says so', async () => {
+    const b = await open(B);
+    const leases = 'leases of 900 ms, clocks within 0.05';
+    const answer = await speak(b, helloBytes({ to: B, from: A, leases }));
+    assert.match(answer.toString('latin1'), /it has leases of 900 ms.*this node none; give all/);
+  });
+
   it('refuses a port that is taken', async () => {
     const b = await open(B);
     await assert.rejects(open(A, {}, { listenUrls: b.transport.listenUrls }), {
