@@ -5,6 +5,7 @@
 import type { StateMachine } from '../../../consensus/state-machine.ts';
 import type { Random } from '../../../core/random.ts';
 import { ClusterChecks } from '../checks/cluster-checks.ts';
+import type { Seat } from '../cluster.ts';
 import { defaultParts, playFault } from '../default-parts.ts';
 import { healMs } from '../liveness.ts';
 import { Nemesis } from '../nemesis.ts';
@@ -127,19 +128,28 @@ async function healed<Result, Machine extends StateMachine<Result>>(
   nemesis: Nemesis,
 ): Promise<void> {
   const pause = (): Promise<void> => new Promise((resolve) => void world.after(LOOK_MS, resolve));
-  const settled = await nemesis.membership.settled();
-  const members = settled.map(({ number }) => cluster.seats[number]!);
-  for (const seat of members) {
-    while (seat.life === undefined || !(await workload.propose(seat.life))) await pause();
+  // A change of members that was under way when the storm ended may still come into force.
+  let members: Seat<MachineNode<Result, Machine>>[] = [];
+  for (let isServing = false; !isServing; ) {
+    await pause();
+    const settled = await nemesis.membership.settled();
+    members = settled.map(({ number }) => cluster.seats[number]!);
+    isServing = true;
+    for (const { life } of members) {
+      if (life === undefined || !(await workload.propose(life))) isServing = false;
+    }
   }
   workload.stop();
   const isBehind = (): boolean => {
     const { lastIndex } = checks.properties.chosen;
-    return members.some(({ life }) => (life?.node?.replica.appliedIndex ?? 0) < lastIndex);
+    return members.some(({ life }) => {
+      return life !== undefined && (life.node?.replica.appliedIndex ?? 0) < lastIndex;
+    });
   };
   while (workload.pending > 0 || isBehind()) await pause();
   for (const { name, life } of members) {
-    if (checks.oracle.hashOf(life!.node!.machine) === checks.oracle.hash()) continue;
+    if (life?.node === undefined) continue;
+    if (checks.oracle.hashOf(life.node.machine) === checks.oracle.hash()) continue;
     world.violate(
       'machine-determinism',
       `at the end the state of ${name} is not that of the history`,
