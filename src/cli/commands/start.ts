@@ -59,16 +59,18 @@ export function planCluster(argv: readonly string[]): ClusterPlan {
   const dataDir = resolve(values['data-dir'] ?? 'quorate-data');
   const names = clients.map((_, index) => `n${index + 1}`);
   const cluster = names.map((name, index) => `${name}=http://${host}:${peers[index]!}`).join(',');
-  const nodes = names.map((name, index): NodePlan => ({
-    name,
-    host,
-    clientPort: clients[index]!,
-    peerPort: peers[index]!,
-    folder: join(dataDir, name),
-    logFile: join(dataDir, `${name}.log`),
-    cluster,
-    consensus,
-  }));
+  const nodes = names.map(
+    (name, index): NodePlan => ({
+      name,
+      host,
+      clientPort: clients[index]!,
+      peerPort: peers[index]!,
+      folder: join(dataDir, name),
+      logFile: join(dataDir, `${name}.log`),
+      cluster,
+      consensus,
+    }),
+  );
   return { dataDir, nodes };
 }
 
