@@ -100,7 +100,7 @@ test('one run prints its story, a summary and a hash that is the same every time
   const path = storyFile('calm.json', calm);
   const { status, stdout } = sim('--story', path, '--twice', '--trace');
   assert.equal(status, 0, stdout);
-  assert.match(stdout, /"kind":"kill","node":2/);
+  assert.match(stdout, /"kind": "kill", "node": 2/);
   assert.match(stdout, /last of the trace:\n.+/);
   assert.match(stdout, /1 run, no violation/);
   const hash = /trace hash ([0-9a-f]{16})/.exec(stdout)![1];

@@ -242,6 +242,27 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     changesMembers: true,
     play: (nemesis, _fault, seat) => nemesis.membership.swap(seat),
   },
+  /**
+   * A leader takes many writes that reach nobody; when it is back, with the longest log of all, the one
+   * that took its place dies (Raft figure 8).
+   */
+  'old-leader-returns': {
+    weight: 8,
+    needsPeers: true,
+    anyone: true,
+    lasts: [1, 4],
+    amount: [5, 60],
+    play: (nemesis, fault, _seat, forMs) => {
+      const old = nemesis.leader();
+      if (old === undefined) return;
+      nemesis.isolate(old, forMs);
+      nemesis.burst(fault.amount ?? 5, old);
+      nemesis.world.after(forMs, () => {
+        const successor = nemesis.leader();
+        if (successor !== undefined && successor !== old) nemesis.crash(successor, forMs);
+      });
+    },
+  },
   burst: {
     weight: 4,
     anyone: true,

@@ -4,7 +4,7 @@
  */
 import { QuorateError } from '../../core/errors.ts';
 import { FAULT_KINDS } from './faults.ts';
-import { SIMULATOR_VERSION, type Story, type Violation } from './types.ts';
+import { type PlannedFault, SIMULATOR_VERSION, type Story, type Violation } from './types.ts';
 import { WEATHER } from './weather.ts';
 
 /** The longest storm that is played: an hour of virtual time. */
@@ -18,8 +18,15 @@ export function storyText(story: Story, violation?: Violation): string {
   const { faults, ...rest } = story;
   const about = violation && `${violation.property}: ${violation.message}`;
   const head = JSON.stringify({ about, ...rest }, undefined, 2).slice(0, -2);
-  const lines = faults.map((fault) => `    ${JSON.stringify(fault)}`).join(',\n');
+  const lines = faults.map((fault) => `    ${lineOf(fault)}`).join(',\n');
   return `${head},\n  "faults": [${lines === '' ? '' : `\n${lines}\n  `}]\n}\n`;
+}
+
+function lineOf(fault: PlannedFault): string {
+  const fields = Object.entries(fault).map(
+    ([name, value]) => `"${name}": ${JSON.stringify(value)}`,
+  );
+  return `{ ${fields.join(', ')} }`;
 }
 
 /**
