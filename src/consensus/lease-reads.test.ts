@@ -7,13 +7,11 @@ import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { describeLeases, type LeaseTerms, leaseTerms, outlastOldLeases } from './lease-reads.ts';
 import { guardMs } from './raft/lease.ts';
 
-const PLACE = { name: 'a', dataDir: '/data', peers: { a: 'http://a:2380' } };
-
 /** Starts a node on `disk` with `terms`: how long it waits before it takes part. */
 async function waits(disk: CrashDisk, terms: LeaseTerms | undefined): Promise<number> {
   const clock = new VirtualClock();
   let endMs: number | undefined;
-  const waiting = outlastOldLeases(disk, '/data', terms, clock, undefined).finally(() => {
+  const waiting = outlastOldLeases(disk, '/data', terms, clock, () => undefined).finally(() => {
     endMs = clock.now();
   });
   await settled();
@@ -35,22 +33,22 @@ const SECOND: LeaseTerms = { durationMs: 30, maxClockDrift: 0.1 };
 describe('the terms of leases', () => {
   test('make a new leader wait no longer than an election takes', () => {
     for (const maxClockDrift of [0, 0.01, 0.5]) {
-      const terms = leaseTerms({ ...PLACE, leaseReads: { maxClockDrift } }, 1000)!;
+      const terms = leaseTerms({ maxClockDrift }, 'raft', 1000)!;
       assert.equal(Math.round(guardMs(terms.durationMs, maxClockDrift)), 1000);
     }
-    assert.equal(leaseTerms(PLACE, 1000), undefined);
+    assert.equal(leaseTerms(undefined, 'raft', 1000), undefined);
   });
 
   test('are refused where they make no sense, and with Paxos', () => {
     for (const maxClockDrift of [-0.1, 0.6, 5, Number.NaN]) {
       assert.throws(
-        () => leaseTerms({ ...PLACE, leaseReads: { maxClockDrift } }, 1000),
+        () => leaseTerms({ maxClockDrift }, 'raft', 1000),
         (error) =>
           isQuorateError(error, 'ERR_INVALID_ARGUMENT') && /leaseReads/.test(error.message),
       );
     }
     assert.throws(
-      () => leaseTerms({ ...PLACE, consensus: 'paxos', leaseReads: { maxClockDrift: 0 } }, 1000),
+      () => leaseTerms({ maxClockDrift: 0 }, 'paxos', 1000),
       (error) => isQuorateError(error, 'ERR_UNSUPPORTED'),
     );
   });
@@ -78,7 +76,7 @@ describe('a node that is started with other terms than before', () => {
       let disk = await newDisk();
       await waits(disk, FIRST);
       const clock = new VirtualClock();
-      void outlastOldLeases(disk, '/data', SECOND, clock, undefined);
+      void outlastOldLeases(disk, '/data', SECOND, clock, () => undefined);
       await clock.advance(50);
       disk = disk.afterCrash(seededRandom(seed));
       assert.equal(await waits(disk, SECOND), Math.ceil(guardMs(90, 0.05)));

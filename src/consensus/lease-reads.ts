@@ -12,8 +12,8 @@ import { sleep } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
 import { QuorateError } from '../core/errors.ts';
-import type { Log, ReplicaPlace } from './place.ts';
 import { guardMs } from './raft/lease.ts';
+import type { Consensus } from './types.ts';
 
 /** How lease reads are switched on. */
 export interface LeaseReads {
@@ -40,16 +40,20 @@ const MAX_DRIFT = 0.5;
  *
  * @throws QuorateError `ERR_INVALID_ARGUMENT`, or `ERR_UNSUPPORTED` with Paxos
  */
-export function leaseTerms(place: ReplicaPlace, electionMs: number): LeaseTerms | undefined {
-  if (place.leaseReads === undefined) return undefined;
-  const { maxClockDrift } = place.leaseReads;
+export function leaseTerms(
+  leaseReads: LeaseReads | undefined,
+  consensus: Consensus | undefined,
+  electionMs: number,
+): LeaseTerms | undefined {
+  if (leaseReads === undefined) return undefined;
+  const { maxClockDrift } = leaseReads;
   if (!(maxClockDrift >= 0 && maxClockDrift <= MAX_DRIFT)) {
     throw new QuorateError(
       'ERR_INVALID_ARGUMENT',
       `leaseReads: maxClockDrift must be a fraction from 0 to ${MAX_DRIFT}, such as 0.01, not ${maxClockDrift}`,
     );
   }
-  if (place.consensus === 'paxos') {
+  if (consensus === 'paxos') {
     throw new QuorateError(
       'ERR_UNSUPPORTED',
       "leaseReads: consensus 'paxos' has no lease reads; leave them out",
@@ -76,7 +80,7 @@ export async function outlastOldLeases(
   dataDir: string,
   terms: LeaseTerms | undefined,
   clock: Clock,
-  log: Log | undefined,
+  warn: (text: string) => void,
 ): Promise<void> {
   const folder = join(dataDir, 'member');
   const path = join(folder, 'leases');
@@ -85,7 +89,7 @@ export async function outlastOldLeases(
   if (before === text) return;
   if (before !== '') {
     const waitMs = longestLease(before);
-    log?.('warn', `lease reads were set differently before: waiting ${waitMs} ms for old leases`);
+    warn(`lease reads were set differently before: waiting ${waitMs} ms for old leases`);
     await sleep(clock, waitMs);
   }
   await replace(disk, folder, path, text);

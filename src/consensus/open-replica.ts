@@ -90,7 +90,7 @@ export async function openReplica<Result>(
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
   const own = ownMember(options, members);
-  const leases = leaseTerms(options, settings.electionMs);
+  const leases = leaseTerms(options.leaseReads, options.consensus, settings.electionMs);
   const clock = options.clock ?? systemClock;
   const disk = options.disk ?? nodeDisk;
   const random = options.random ?? systemRandom;
@@ -102,7 +102,9 @@ export async function openReplica<Result>(
   let transport: Transport | undefined;
   try {
     const seat = await seatOfLog(taken, options, own, storage, surroundings);
-    await outlastOldLeases(disk, options.dataDir, leases, clock, options.log);
+    await outlastOldLeases(disk, options.dataDir, leases, clock, (text) =>
+      options.log?.('warn', text),
+    );
     const known = new Members();
     transport =
       options.transport ??
