@@ -29,7 +29,7 @@ export class Nemesis {
   readonly context: SimulationContext;
   readonly world: World;
   readonly membership: Membership;
-  workload: { burst(count: number): void } | undefined;
+  workload: { burst(count: number, seat?: number): void } | undefined;
   readonly #checks: NemesisChecks;
   readonly #electionMs: number;
   /** Seats that are down on purpose. */
@@ -292,9 +292,10 @@ export class Nemesis {
       );
   }
 
-  burst(count: number): void {
+  /** So many calls at once from every client, to `seat` or where it is. */
+  burst(count: number, seat?: Seat): void {
     this.world.fault('burst');
-    this.workload?.burst(count);
+    this.workload?.burst(count, seat?.number);
   }
 
   /** Time after which a cluster without faults has a leader. */

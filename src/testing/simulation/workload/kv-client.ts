@@ -95,8 +95,8 @@ export class KvClient {
   }
 
   /** So many calls at once, without a thought between them. */
-  burst(count: number): void {
-    const host = this.#options.hosts.at(this.#seat);
+  burst(count: number, seat = this.#seat): void {
+    const host = this.#options.hosts.at(seat);
     if (host === undefined || this.#isStopped) return;
     for (let i = 0; i < count; i++) this.#put(host, () => undefined);
   }

@@ -82,8 +82,8 @@ export class ClientWorkload implements Workload {
     for (const watcher of this.#watchers) watcher.stop();
   }
 
-  burst(count: number): void {
-    for (const client of this.#clients) client.burst(count);
+  burst(count: number, seat?: number): void {
+    for (const client of this.#clients) client.burst(count, seat);
   }
 }
 
