@@ -120,7 +120,14 @@ const SEGMENT_BYTES = 64 * 1024;
 
 function nodeSettings({ weather, consensus }: Story): Partial<NodeOptions> {
   const settings = { segmentBytes: SEGMENT_BYTES, ...pick(weather, NODE_SETTINGS) };
-  return { consensus, ...settings, coreLimits: pick(weather, CORE_LIMITS) };
+  const leaseDrift = (weather['leaseDriftPpm'] ?? 0) / 1_000_000;
+  const hasLeases = leaseDrift > 0 && consensus === 'raft';
+  return {
+    consensus,
+    ...settings,
+    ...(hasLeases ? { leaseReads: { maxClockDrift: leaseDrift } } : {}),
+    coreLimits: pick(weather, CORE_LIMITS),
+  };
 }
 
 function pick(weather: Story['weather'], names: readonly string[]): Record<string, number> {

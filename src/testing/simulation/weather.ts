@@ -36,8 +36,12 @@ export const WEATHER = {
   syncMeanMs: 0.5,
   /** Clocks run up to so many millionths too fast or too slow. */
   driftPpm: 0,
+  /** Reads by lease, where the nodes are told that clocks drift up to so much. 0: no leases. */
+  leaseDriftPpm: 0,
   /** Clocks start up to this far apart. */
   offsetMs: 0,
+  /** Nodes answer reads by lease, and believe that clocks keep to so many millionths; 0: no lease reads. */
+  leaseDriftPpm: 0,
   /** Sizes and times of a node. */
   heartbeatMs: 100,
   electionMs: 1000,
@@ -81,6 +85,11 @@ export function drawWeather(random: Random): Record<string, number> {
     weather['syncMeanMs'] = between(1, 40);
   }
   if (isOn(2)) weather['driftPpm'] = between(1, 10) * 100;
+  // Leases rest on a bound of the drift: it is told as it is, and clocks may be as bad as that.
+  if (isOn(3)) {
+    weather['driftPpm'] = between(1, 100) * 1000;
+    weather['leaseDriftPpm'] = weather['driftPpm'];
+  }
   if (isOn(2)) weather['offsetMs'] = between(1, 100_000);
   weather['electionMs'] = isOn(2) ? 1000 : between(3, 8) * 100;
   weather['heartbeatMs'] = Math.floor(weather['electionMs'] / between(6, 10));
@@ -100,6 +109,13 @@ export function drawWeather(random: Random): Record<string, number> {
   drawClients(weather, isOn, between);
   weather['worstCaseMeanMs'] = between(1, 10) * 100;
   return weather;
+}
+
+/** Lease reads in half of the seeds, with clocks that keep to what is believed of them, at times just so. */
+export function drawLeases(random: Random, weather: Record<string, number>): void {
+  if (random.below(2) === 0) return;
+  const driftPpm = Math.max(100, weather['driftPpm'] ?? 0);
+  weather['leaseDriftPpm'] = driftPpm * [1, 1, 20, 200][random.below(4)]!;
 }
 
 function drawNetwork(
