@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { testAuthority } from '../../testing/certificates.ts';
+import { askMembers } from './ask-members.ts';
 import { type TlsFiles, tcpTransport } from './tcp.ts';
 import { A, B, CLUSTER, Recorder, turn } from './testing.ts';
 
@@ -42,6 +43,7 @@ describe('a transport with TLS', () => {
       listenUrls: [tls === undefined ? 'http://127.0.0.1:0' : 'https://127.0.0.1:0'],
       tls,
       log: (level, text) => level === 'warn' && lines.push(text),
+      describeCluster: () => Buffer.from('who we are'),
     });
     const recorder = new Recorder();
     await transport.start(recorder);
@@ -80,6 +82,18 @@ describe('a transport with TLS', () => {
     b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
     while (!lines.some((line) => /does not trust our certificate/.test(line))) await turn();
     await Promise.all([a.transport.close(), b.transport.close()]);
+  });
+
+  it('tells who the members are only to those whose certificate it trusts', async () => {
+    const a = await open(A, ours);
+    const [url] = a.transport.listenUrls;
+    const answer = await askMembers(url!, { tls: ours });
+    assert.equal(Buffer.from(answer).toString(), 'who we are');
+    const trustsUs = { ...stranger, trustedCaFile: ours.trustedCaFile };
+    for (const tls of [trustsUs, undefined]) {
+      await assert.rejects(askMembers(url!, { tls }), { code: 'ERR_UNAVAILABLE' });
+    }
+    await a.transport.close();
   });
 
   it('names the mistake when one side uses http and the other https', async () => {
