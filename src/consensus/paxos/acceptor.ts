@@ -14,7 +14,7 @@ import type { Outbox } from '../raft/outbox.ts';
 import type { Configuration, Entry, NodeId, SnapshotMetadata } from '../types.ts';
 import type { PaxosDurability } from './durability.ts';
 import type { PaxosLog } from './log.ts';
-import { isValue, toRecord } from './slot.ts';
+import { isValue, slotBytes, toRecord } from './slot.ts';
 
 export class Acceptor {
   readonly #id: NodeId;
@@ -91,17 +91,26 @@ export class Acceptor {
   // Phase one
 
   /**
-   * The promise, with one page of what was accepted. The candidate asks for the next page by preparing
-   * again from behind it. Nothing older than what is still in the log can be reported: a candidate that
-   * lacks it must catch up first.
+   * The promise, with what was accepted from the asked slot on, in pages of at most `pageBytes`. Beyond
+   * `maxBytes` the last page says `force`: the candidate asks for the rest, by preparing again from behind it.
+   * Nothing older than what is still in the log can be reported: a candidate that lacks it must catch up first.
    */
-  promise(prepare: PeerMessage, maxBytes: number): void {
-    const reply = draft(MessageType.promise, this.#id, prepare.from, prepare.term);
-    reply.index = prepare.index;
-    reply.hintIndex = this.#log.lastIndex;
-    reply.commit = this.#log.commit;
-    reply.entries = this.#log.slice(prepare.index, this.#log.lastIndex, maxBytes).map(toRecord);
-    this.#outbox.send(reply);
+  promise(prepare: PeerMessage, pageBytes: number, maxBytes: number): void {
+    let from = prepare.index;
+    for (let bytes = 0; ; ) {
+      const reply = draft(MessageType.promise, this.#id, prepare.from, prepare.term);
+      const slots = this.#log.slice(from, this.#log.lastIndex, pageBytes);
+      reply.index = from;
+      reply.hintIndex = this.#log.lastIndex;
+      reply.commit = this.#log.commit;
+      reply.entries = slots.map(toRecord);
+      for (const slot of slots) bytes += slotBytes(slot);
+      from = (slots.at(-1)?.value.index ?? this.#log.lastIndex) + 1;
+      const isLast = from > this.#log.lastIndex;
+      reply.force = !isLast && bytes >= maxBytes;
+      this.#outbox.send(reply);
+      if (isLast || reply.force) return;
+    }
   }
 
   /** Whether a candidate that knows all before `index` to be chosen can be told of all the rest. */

@@ -23,15 +23,14 @@ interface Answer {
   ticks: number;
 }
 
-/** An unanswered request is sent again after so many ticks. */
-const RETRY_TICKS = 2;
-
 /** No leader has as many slots open: what is reported beyond is not believed. */
 const MAX_OPEN_SLOTS = 1 << 24;
 
 export class Candidacy {
   readonly #id: NodeId;
   readonly #electionTicks: number;
+  /** An unanswered request is sent again after so many ticks. */
+  readonly #retryTicks: number;
   readonly #random: Random;
   readonly #log: PaxosLog;
   readonly #outbox: Outbox;
@@ -44,12 +43,15 @@ export class Candidacy {
   /** The first slot that is not known to be chosen, and the newest report of each from there on. */
   #first: number;
   #reported: (Slot | undefined)[];
+  /** Pages that came so far. */
+  progress: number;
   /** Ticks until the next attempt: drawn from `[electionTicks, 2 * electionTicks)`, so that duels end. */
   timeout: number;
 
   constructor(id: NodeId, electionTicks: number, random: Random, log: PaxosLog, outbox: Outbox) {
     this.#id = id;
     this.#electionTicks = electionTicks;
+    this.#retryTicks = Math.max(2, electionTicks >> 1);
     this.#random = random;
     this.#log = log;
     this.#outbox = outbox;
@@ -60,6 +62,7 @@ export class Candidacy {
     this.ballot = 0;
     this.#first = 0;
     this.#reported = [];
+    this.progress = 0;
     this.timeout = 0;
     this.end();
   }
@@ -98,7 +101,7 @@ export class Candidacy {
     for (const [voter, answer] of this.#answers) {
       if (answer.state !== 'asked' || voter === this.#id) continue;
       answer.ticks += 1;
-      if (answer.ticks >= RETRY_TICKS) this.#ask(voter, answer);
+      if (answer.ticks >= this.#retryTicks) this.#ask(voter, answer);
     }
   }
 
@@ -129,7 +132,9 @@ export class Candidacy {
     const last = slots.at(-1)?.value.index;
     if (last === undefined || last >= promise.hintIndex) return this.record(promise.from, true);
     answer.next = last + 1;
-    this.#ask(promise.from, answer);
+    answer.ticks = 0;
+    this.progress += 1;
+    if (promise.force) this.#ask(promise.from, answer);
     return this.#verdict();
   }
 

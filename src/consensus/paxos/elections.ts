@@ -190,9 +190,11 @@ export class Elections {
     if (term > this.#self.term) {
       this.#self.promise(term, from);
       this.becomeFollower(NO_NODE);
-      this.elapsed = 0;
     }
-    this.#acceptor.promise(prepare, this.#settings.maxAppendBytes);
+    // Also while it is still asking: no other candidate is needed.
+    this.elapsed = 0;
+    const { maxAppendBytes, maxInflightBytes } = this.#settings;
+    this.#acceptor.promise(prepare, maxAppendBytes, maxInflightBytes);
   }
 
   onPreVoteReply(reply: PeerMessage): void {
@@ -205,7 +207,11 @@ export class Elections {
 
   onPromise(promise: PeerMessage): void {
     if (this.#self.role !== 'candidate') return;
-    this.#onVerdict(this.#candidacy.onPromise(promise));
+    const { progress } = this.#candidacy;
+    const verdict = this.#candidacy.onPromise(promise);
+    // Large reports take their time.
+    if (this.#candidacy.progress > progress) this.elapsed = 0;
+    this.#onVerdict(verdict);
   }
 
   #onVerdict(verdict: Verdict): void {

@@ -190,6 +190,8 @@ test('a promise in several pages counts when the last one is here, and a page th
       index,
       entries: [value(index, 1)],
       hintIndex,
+      // The acceptor sends no more of itself.
+      force: index < hintIndex,
     });
   node.step(page(1, 2));
   const [next] = settle(node);
