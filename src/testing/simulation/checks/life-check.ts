@@ -38,8 +38,9 @@ export class LifeCheck implements CoreObserver {
   readonly seat: SeatLog;
   readonly #checks: SharedChecks;
   readonly #core: Core;
-  /** For each read asked: the newest entry that anyone had handed out by then. */
-  readonly #reads: Map<number, number>;
+  /** For each read asked: the newest entry that anyone had handed out by then, and which take it was before. */
+  readonly #reads: Map<number, { readonly least: number; readonly take: number }>;
+  #takes: number;
   /** The process is gone. */
   isOver: boolean;
   /** The term in which it leads now; 0 while it does not. */
@@ -60,6 +61,7 @@ export class LifeCheck implements CoreObserver {
     this.#checks = checks;
     this.#core = core;
     this.#reads = new Map();
+    this.#takes = 0;
     this.isOver = false;
     this.leaderTerm = 0;
     this.hash = undefined;
@@ -73,6 +75,7 @@ export class LifeCheck implements CoreObserver {
 
   took(effects: Effects): void {
     if (this.isOver) return;
+    this.#takes += 1;
     const { persist, committed, reads, droppedReads, stateChanged, install } = effects;
     if (install !== undefined) this.#installing = true;
     if (persist !== undefined) this.#checkWrite(persist);
@@ -96,7 +99,8 @@ export class LifeCheck implements CoreObserver {
   }
 
   readAsked(context: number): void {
-    if (!this.isOver) this.#reads.set(context, this.#checks.chosen.lastIndex);
+    if (this.isOver) return;
+    this.#reads.set(context, { least: this.#checks.chosen.lastIndex, take: this.#takes });
   }
 
   installed({ index, term }: SnapshotMetadata): void {
@@ -346,16 +350,19 @@ export class LifeCheck implements CoreObserver {
   }
 
   #checkRead(context: number, index: number): void {
-    const least = this.#reads.get(context);
+    const asked = this.#reads.get(context);
     this.#reads.delete(context);
-    if (least === undefined) {
+    if (asked === undefined) {
       this.#violate('stale-read', `answers a read (${context}) that nobody asked`);
-    } else if (index < least) {
-      this.#violate(
-        'stale-read',
-        `a read gets index ${index}, but ${least} was committed before it was asked`,
-      );
+      return;
     }
+    const isAlone = this.#configuration === undefined || this.#configuration.voters.length < 2;
+    if (asked.take === this.#takes - 1 && !isAlone) this.#checks.world.reach('read-by-lease');
+    if (index >= asked.least) return;
+    this.#violate(
+      'stale-read',
+      `a read gets index ${index}, but ${asked.least} was committed before it was asked`,
+    );
   }
 
   #violate(property: string, message: string): void {

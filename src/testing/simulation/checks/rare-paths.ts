@@ -33,6 +33,7 @@ export const RARE_PATHS = [
   'member-remove-done',
   'member-swap-done',
   'prevote-refused',
+  'read-by-lease',
   'read-dropped',
   'read-forwarded',
   'repaired-from-peers',
