@@ -40,8 +40,6 @@ export const WEATHER = {
   leaseDriftPpm: 0,
   /** Clocks start up to this far apart. */
   offsetMs: 0,
-  /** Nodes answer reads by lease, and believe that clocks keep to so many millionths; 0: no lease reads. */
-  leaseDriftPpm: 0,
   /** Sizes and times of a node. */
   heartbeatMs: 100,
   electionMs: 1000,
@@ -109,13 +107,6 @@ export function drawWeather(random: Random): Record<string, number> {
   drawClients(weather, isOn, between);
   weather['worstCaseMeanMs'] = between(1, 10) * 100;
   return weather;
-}
-
-/** Lease reads in half of the seeds, with clocks that keep to what is believed of them, at times just so. */
-export function drawLeases(random: Random, weather: Record<string, number>): void {
-  if (random.below(2) === 0) return;
-  const driftPpm = Math.max(100, weather['driftPpm'] ?? 0);
-  weather['leaseDriftPpm'] = driftPpm * [1, 1, 20, 200][random.below(4)]!;
 }
 
 function drawNetwork(
