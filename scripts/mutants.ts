@@ -9,15 +9,7 @@
  * was not found, 2 for a mistake.
  */
 import { spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -44,10 +36,8 @@ interface Run {
   readonly violation?: { readonly property: string; readonly message: string };
 }
 
-function mistake(text: string): never {
-  console.error(text);
-  process.exit(2);
-}
+/** Exit status 2. */
+class Mistake extends Error {}
 
 /** Plays seeds in `folder`; one object a run, and what was said besides. */
 function sim(folder: string, args: readonly string[]): { runs: Run[]; stderr: string } {
@@ -64,30 +54,39 @@ function sim(folder: string, args: readonly string[]): { runs: Run[]; stderr: st
   return { runs: runs.filter(({ seed }) => seed !== undefined), stderr };
 }
 
-/** A copy of what a simulation needs, with the bug in it. */
-function copyWith(mutant: Mutant): string {
+/** A copy of what a simulation needs. */
+function copyOf(from: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'quorate-mutant-'));
   for (const path of ['src', 'scripts/sim.ts', 'scripts/sim', 'package.json']) {
-    cpSync(join(ROOT, path), join(folder, path), { recursive: true });
+    cpSync(join(from, path), join(folder, path), { recursive: true });
   }
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  const path = join(folder, mutant.file);
+  return folder;
+}
+
+/** A copy with the bug in it. */
+function copyWith(mutant: Mutant, sound: string): string {
+  const path = join(sound, mutant.file);
   const source = readFileSync(path, 'utf8');
   const places = source.split(mutant.find).length - 1;
   if (places !== 1) {
-    rmSync(folder, { recursive: true });
-    mistake(`${mutant.id}: its text occurs ${places} times in ${mutant.file}, it must be once`);
+    throw new Mistake(`${mutant.id}: its text occurs ${places} times in ${mutant.file}, not once`);
   }
+  const folder = copyOf(sound);
   writeFileSync(
-    path,
+    join(folder, mutant.file),
     source.replace(mutant.find, () => mutant.replace),
   );
   return folder;
 }
 
 /** Seeds from 1 on, until one fails that holds without the bug. */
-function detect(mutant: Mutant, limits: readonly string[], seeds: number): Detection {
-  const folder = copyWith(mutant);
+function detect(
+  mutant: Mutant,
+  sound: string,
+  limits: readonly string[],
+  seeds: number,
+): Detection {
+  const folder = copyWith(mutant, sound);
   const consensus = ['--consensus', mutant.consensus];
   let runs = 0;
   let cpuMs = 0;
@@ -101,15 +100,8 @@ function detect(mutant: Mutant, limits: readonly string[], seeds: number): Detec
       const failed = played.runs.filter(({ violation }) => violation !== undefined);
       failed.sort((a, b) => a.seed - b.seed);
       const own = failed.find(({ seed, consensus }) => {
-        const sound = sim(ROOT, [
-          '--seed',
-          `${seed}`,
-          '--consensus',
-          consensus,
-          '--shrink-runs',
-          '0',
-        ]);
-        return sound.runs[0]?.violation === undefined;
+        const args = ['--seed', `${seed}`, '--consensus', consensus, '--shrink-runs', '0'];
+        return sim(sound, args).runs[0]?.violation === undefined;
       });
       if (own !== undefined) return { property: nameOf(own), seed: own.seed, runs, cpuMs };
       if (failed.length === 0) break;
@@ -159,33 +151,52 @@ ${present.join('\n')}
 
 function options() {
   try {
-    return parseArgs({
+    const { values } = parseArgs({
       options: {
-        only: { type: 'string' },
+        only: { type: 'string', default: '' },
         seeds: { type: 'string', default: '500' },
         for: { type: 'string', default: '10m' },
         jobs: { type: 'string', default: String(availableParallelism()) },
       },
-    }).values;
+    });
+    if (/^[1-9]\d{0,5}$/.test(values.seeds)) return values;
+    throw new Mistake(`--seeds ${values.seeds}: it must be a whole number from 1`);
   } catch (error) {
-    return mistake(error instanceof Error ? error.message : String(error));
+    throw new Mistake(error instanceof Error ? error.message : String(error));
   }
 }
 
-const { only = '', seeds, jobs, for: duration } = options();
-if (!/^[1-9]\d{0,5}$/.test(seeds)) mistake(`--seeds ${seeds}: it must be a whole number from 1`);
-const chosen = mutants.filter(({ id }) => id.includes(only));
-if (chosen.length === 0) mistake(`--only ${only}: no mutant has that in its name`);
-const rows = rowsOnPage();
-let missed = 0;
-for (const mutant of chosen) {
-  const detection = detect(mutant, ['--jobs', jobs, '--for', duration], Number(seeds));
-  const { property, seed, runs, cpuMs } = detection;
-  if (property === undefined) missed++;
-  const what = property === undefined ? 'NOT FOUND' : `seed ${seed}: ${property}`;
-  const cost = `${runs} runs, ${Math.ceil(cpuMs / 1000)} s`;
-  console.log(`${mutant.id.padEnd(45)} ${cost.padEnd(18)} ${what}`);
-  rows.set(mutant.id, row(mutant, detection));
-  writePage(rows);
+/** Tries the chosen ones. Returns how many were not found. */
+function main(): number {
+  const { only, seeds, jobs, for: duration } = options();
+  const chosen = mutants.filter(({ id }) => id.includes(only));
+  if (chosen.length === 0) throw new Mistake(`--only ${only}: no mutant has that in its name`);
+  const rows = rowsOnPage();
+  // All of them start from one state of the sources, whatever is edited meanwhile.
+  const sound = copyOf(ROOT);
+  let missed = 0;
+  try {
+    for (const mutant of chosen) {
+      const limits = ['--jobs', jobs, '--for', duration];
+      const detection = detect(mutant, sound, limits, Number(seeds));
+      const { property, seed, runs, cpuMs } = detection;
+      if (property === undefined) missed++;
+      const what = property === undefined ? 'NOT FOUND' : `seed ${seed}: ${property}`;
+      const cost = `${runs} runs, ${Math.ceil(cpuMs / 1000)} s`;
+      console.log(`${mutant.id.padEnd(45)} ${cost.padEnd(18)} ${what}`);
+      rows.set(mutant.id, row(mutant, detection));
+      writePage(rows);
+    }
+  } finally {
+    rmSync(sound, { recursive: true });
+  }
+  return missed;
 }
-process.exitCode = missed > 0 ? 1 : 0;
+
+try {
+  process.exitCode = main() > 0 ? 1 : 0;
+} catch (error) {
+  if (!(error instanceof Mistake)) throw error;
+  console.error(error.message);
+  process.exitCode = 2;
+}
