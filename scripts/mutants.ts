@@ -14,6 +14,8 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { durationMs } from '../src/core/duration.ts';
+import { isQuorateError } from '../src/core/errors.ts';
 import { type Mutant, mutants } from '../test/mutants/mutants.ts';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -83,16 +85,21 @@ function copyWith(mutant: Mutant, sound: string): string {
 function detect(
   mutant: Mutant,
   sound: string,
-  limits: readonly string[],
+  jobs: string,
   seeds: number,
+  forMs: number,
 ): Detection {
+  const started = Date.now();
   const folder = copyWith(mutant, sound);
   const consensus = ['--consensus', mutant.consensus];
   let runs = 0;
   let cpuMs = 0;
   try {
     for (let first = 1; first <= seeds; ) {
+      const leftMs = forMs - (Date.now() - started);
+      if (leftMs <= 0) break;
       const range = ['--first', String(first), '--seeds', String(seeds - first + 1)];
+      const limits = ['--jobs', jobs, '--for', `${leftMs}ms`];
       const keep = ['--shrink-runs', '0', '--keep', join(folder, 'kept')];
       const played = sim(folder, [...range, ...consensus, ...limits, ...keep]);
       runs += played.runs.length;
@@ -169,6 +176,7 @@ function options() {
 /** Tries the chosen ones. Returns how many were not found. */
 function main(): number {
   const { only, seeds, jobs, for: duration } = options();
+  const forMs = durationMs(duration, '--for');
   const chosen = mutants.filter(({ id }) => id.includes(only));
   if (chosen.length === 0) throw new Mistake(`--only ${only}: no mutant has that in its name`);
   const rows = rowsOnPage();
@@ -177,8 +185,7 @@ function main(): number {
   let missed = 0;
   try {
     for (const mutant of chosen) {
-      const limits = ['--jobs', jobs, '--for', duration];
-      const detection = detect(mutant, sound, limits, Number(seeds));
+      const detection = detect(mutant, sound, jobs, Number(seeds), forMs);
       const { property, seed, runs, cpuMs } = detection;
       if (property === undefined) missed++;
       const what = property === undefined ? 'NOT FOUND' : `seed ${seed}: ${property}`;
@@ -196,7 +203,8 @@ function main(): number {
 try {
   process.exitCode = main() > 0 ? 1 : 0;
 } catch (error) {
-  if (!(error instanceof Mistake)) throw error;
-  console.error(error.message);
+  const isMistake = error instanceof Mistake || isQuorateError(error, 'ERR_INVALID_ARGUMENT');
+  if (!isMistake) throw error;
+  console.error((error as Error).message);
   process.exitCode = 2;
 }
