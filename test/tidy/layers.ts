@@ -58,7 +58,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'replica',
     paths: ['src/consensus/replica/'],
-    imports: ['core', 'contracts', 'proto', 'raft'],
+    imports: ['core', 'contracts', 'proto', 'raft', 'paxos'],
   },
   {
     name: 'consensus',

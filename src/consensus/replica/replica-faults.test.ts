@@ -6,10 +6,12 @@ import { CALM, Storm } from './test-storm.ts';
 const seeds = Number(process.env['QUORATE_FAULT_SEEDS'] ?? 5);
 const first = Number(process.env['QUORATE_FAULT_FIRST_SEED'] ?? 1);
 
-for (let seed = first; seed < first + seeds; seed++) {
-  test(`in storm ${seed} nothing acknowledged is lost, nothing is applied twice, no read is stale`, async () => {
-    await new Storm(seed, 200).run();
-  });
+for (const consensus of ['raft', 'paxos'] as const) {
+  for (let seed = first; seed < first + seeds; seed++) {
+    test(`${consensus}: in storm ${seed} nothing acknowledged is lost, nothing is applied twice, no read is stale`, async () => {
+      await new Storm(seed, 200, 0, consensus).run();
+    });
+  }
 }
 
 for (let seed = first; seed < first + seeds; seed++) {

@@ -11,11 +11,12 @@ import { CrashDisk } from '../../testing/crash-disk.ts';
 import { type MemoryNetwork, memoryNetwork } from '../../testing/memory-network.ts';
 import { VirtualClock } from '../../testing/virtual-clock.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
+import { PaxosCore } from '../paxos/paxos.ts';
 import { RaftCore } from '../raft/raft.ts';
 import type { StateMachine } from '../state-machine.ts';
 import type { Storage } from '../storage.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
-import type { NodeId, SnapshotMetadata } from '../types.ts';
+import type { Consensus, NodeId, SnapshotMetadata } from '../types.ts';
 import { openDiskStorage } from '../wal/storage.ts';
 import type { MemberInfo } from './member-change.ts';
 import { bootstrapEntries, clusterIdOf, Members, memberId } from './members.ts';
@@ -282,6 +283,8 @@ export class FaultCluster {
   readonly #places = new Map<string, number>();
   readonly #background = new Set<Promise<void>>();
   readonly #keepEntries: number;
+  /** Which core the nodes run. Set before any starts. */
+  consensus: Consensus = 'raft';
   weather: Weather;
 
   /** `spares` nodes are no members at first: they start with an empty log, and wait. */
@@ -398,7 +401,7 @@ export class FaultCluster {
     return openDiskStorage({
       disk: new SlowDisk(seat.disk, () => this.#pause().then(() => process.runs()), onMisuse),
       folder: FOLDER,
-      identity: { clusterId, nodeId: seat.id },
+      identity: { clusterId, nodeId: seat.id, consensus: this.consensus },
       bootstrap: { entries, hardState: { term, vote: '', commit: entries.length } },
       settings: { segmentBytes: 16 * 1024 },
     });
@@ -416,7 +419,7 @@ export class FaultCluster {
     transport.setPeers(new Map(others.map((other) => [other.id, other.member.peerUrls])));
     const replica: Replica<number> = new Replica<number>({
       id,
-      core: new RaftCore({
+      core: new (this.consensus === 'paxos' ? PaxosCore : RaftCore)({
         id,
         settings: { electionTicks: 6 },
         random: this.random,

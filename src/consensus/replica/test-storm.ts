@@ -1,6 +1,7 @@
 /** Clients of a cluster in a storm, and what they must be able to rely on. */
 import assert from 'node:assert/strict';
 import { isQuorateError } from '../../core/errors.ts';
+import type { Consensus } from '../types.ts';
 import type { MemberChange } from './member-change.ts';
 import { FaultCluster, type Life, type Seat, type Weather } from './test-faults.ts';
 
@@ -42,10 +43,11 @@ export class Storm {
   changes = 0;
 
   /** With `spares`, nodes beside the first three, the members change all the time. */
-  constructor(seed: number, steps: number, spares = 0) {
+  constructor(seed: number, steps: number, spares = 0, consensus: Consensus = 'raft') {
     this.#seed = seed;
     this.#longest = steps;
     this.cluster = new FaultCluster(seed, STORM, 5, spares);
+    this.cluster.consensus = consensus;
   }
 
   async run(): Promise<void> {
