@@ -19,10 +19,15 @@ const story: Story = {
 };
 
 test('a story comes back from its text, and the text says what it is about', () => {
-  const violation = { property: 'log-matching', message: 'index 5 differs', atMs: 7, event: 12 };
+  const violation = {
+    property: 'log-matching',
+    message: 'index 5 differs\n    at there',
+    atMs: 7,
+    event: 12,
+  };
   const text = storyText(story, violation);
   assert.deepEqual(parseStory(text), story);
-  assert.match(text, /"about": "log-matching: index 5 differs"/);
+  assert.match(text, /"about": "log-matching: index 5 differs",/);
   assert.deepEqual(parseStory(storyText({ ...story, faults: [] })), { ...story, faults: [] });
 });
 

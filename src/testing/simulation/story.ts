@@ -16,7 +16,8 @@ const MAX_FAULTS = 10_000;
 /** A story with, for its reader, what did not hold when it was found. */
 export function storyText(story: Story, violation?: Violation): string {
   const { faults, ...rest } = story;
-  const about = violation && `${violation.property}: ${violation.message}`;
+  // Without the stack, which tells of the machine.
+  const about = violation && `${violation.property}: ${violation.message.split('\n')[0]}`;
   const head = JSON.stringify({ about, ...rest }, undefined, 2).slice(0, -2);
   const lines = faults.map((fault) => `    ${lineOf(fault)}`).join(',\n');
   return `${head},\n  "faults": [${lines === '' ? '' : `\n${lines}\n  `}]\n}\n`;
