@@ -171,3 +171,12 @@ test('ports may be chosen, one a node, and none twice', () => {
   assert.throws(() => planCluster(['--client-ports', '70000']), /is no port/);
   assert.throws(() => planCluster(['--nodes', '6']), /more than 5 nodes need --client-ports/);
 });
+
+test('all nodes of start run the same consensus', () => {
+  const { nodes } = planCluster(['--consensus', 'paxos']);
+  assert.deepEqual(
+    nodes.map((node) => node.consensus),
+    ['paxos', 'paxos', 'paxos'],
+  );
+  assert.throws(() => planCluster(['--consensus', 'zab']), /'zab' is not known; use raft or paxos/);
+});

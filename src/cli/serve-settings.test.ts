@@ -134,3 +134,9 @@ test('lease reads are off until the drift of clocks is given', () => {
     assert.throws(() => settings(`--lease-reads-drift=${wrong}`), /--lease-reads-drift: '.*0.01/);
   }
 });
+
+test('nodes run Raft unless --consensus says otherwise', () => {
+  assert.equal(settings().node.consensus, 'raft');
+  assert.equal(settings('--consensus=paxos').node.consensus, 'paxos');
+  assert.throws(() => settings('--consensus=zab'), /consensus.*raft.*paxos/);
+});
