@@ -95,6 +95,10 @@ test('several changes pass through a joint configuration, which a snapshot keeps
       },
     });
     assert.deepEqual([...each.peers().keys()].sort(), [1, 2, 3, 4].map(idOf));
+    const listed = (): string[] =>
+      each.list().map(({ id, learner }) => `${Number(id)}${learner ? ' learns' : ''}`);
+    // Those that leave are needed until they have left.
+    assert.deepEqual(listed(), ['1', '2', '3', '4']);
     const busy = each.apply(entryOf(5, { kind: 'remove', id: idOf(3) }));
     assert.ok(isQuorateError(busy, 'ERR_BUSY'));
     each.apply(LEAVE);
@@ -103,6 +107,7 @@ test('several changes pass through a joint configuration, which a snapshot keeps
       learners: [idOf(2)],
     });
     assert.deepEqual([...each.peers().keys()].sort(), [2, 3, 4].map(idOf));
+    assert.deepEqual(listed(), ['2 learns', '3', '4']);
     assert.deepEqual(each.removed(), [idOf(1)]);
   }
 });

@@ -56,12 +56,17 @@ export class Members {
   #roster: Roster = { members: new Map(), removed: new Set(), joint: undefined, former: [] };
 
   get(id: NodeId): MemberInfo | undefined {
-    return this.#roster.members.get(id);
+    return presentOf(this.#roster, id);
   }
 
-  /** Those that are members, or will be once a joint configuration ends; sorted by id. */
+  /**
+   * The members, sorted by id. As long as a joint configuration lasts, those that it is about to leave are
+   * members and voters still: whoever took one for gone and switched it off could stop the cluster.
+   */
   list(): MemberInfo[] {
-    return [...this.#roster.members.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    const ids = new Set(this.#roster.members.keys());
+    for (const id of this.#roster.joint?.outgoing.keys() ?? []) ids.add(id);
+    return [...ids].sort().map((id) => presentOf(this.#roster, id)!);
   }
 
   /** The members as they would be after `entries`, changes that are not applied yet. */
@@ -169,7 +174,7 @@ export class Members {
     const outgoing = joint === undefined ? undefined : [...joint.outgoing.values()];
     return Buffer.from(
       JSON.stringify({
-        members: this.list(),
+        members: sorted(this.#roster.members.values()),
         removed: removed.size === 0 ? undefined : [...removed],
         joint: joint === undefined ? undefined : { outgoing, autoLeave: joint.autoLeave },
         former,
@@ -191,6 +196,18 @@ export class Members {
       former,
     };
   }
+}
+
+/** A voter that is about to be left is one still, at the address that it has now. */
+function presentOf({ members, joint }: Roster, id: NodeId): MemberInfo | undefined {
+  const member = members.get(id);
+  const outgoing = joint?.outgoing.get(id);
+  if (outgoing === undefined || member?.learner === false) return member;
+  return member === undefined ? outgoing : { ...member, learner: false };
+}
+
+function sorted(members: Iterable<MemberInfo>): MemberInfo[] {
+  return [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 function byId(members: readonly MemberInfo[]): Map<NodeId, MemberInfo> {
