@@ -19,11 +19,14 @@ const RECOVERY_MS = 30_000;
 /** The longest lease, the scan for those that ran out, and a second attempt to end them. */
 const LEASES_MS = 12_000;
 
+/** A node that finds the note about its leases damaged waits for the longest that there may be. */
+const OLD_LEASES_MS = 50_000;
+
 /** How long healing may take in all. */
 export function healMs({ story }: SimulationContext): number {
   const electionMs = weatherValue(story.weather, 'electionMs');
   const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
-  return 2 * RECOVERY_MS + ELECTIONS * electionMs + LEASES_MS + 4 * requestMs;
+  return 2 * RECOVERY_MS + OLD_LEASES_MS + ELECTIONS * electionMs + LEASES_MS + 4 * requestMs;
 }
 
 export class Healing {
@@ -50,7 +53,7 @@ export class Healing {
     const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
     const electionMs = weatherValue(story.weather, 'electionMs');
     const { gone } = this.#nemesis.membership;
-    await this.#until('every node runs', RECOVERY_MS, () => {
+    await this.#until('every node runs', RECOVERY_MS + OLD_LEASES_MS, () => {
       return cluster.seats.every(({ life, lives, joins, number }) => {
         return life?.state === 'running' || lives === 0 || joins || gone.has(number);
       });

@@ -160,7 +160,11 @@ export class SeatLog {
     const snapshotIndex = found.snapshot?.index ?? 0;
     const terms: number[] = [0];
     const first = found.entries[0]?.index ?? snapshotIndex + 1;
-    for (let index = 1; index < first; index++) terms.push(chosen.terms[index] ?? 0);
+    for (let index = 1; index < first; index++) {
+      // Behind the snapshot a slot may be missing.
+      const isHeld = index <= snapshotIndex || !this.#bySlot;
+      terms.push(isHeld ? (chosen.terms[index] ?? 0) : 0);
+    }
     for (const entry of found.entries) {
       while (terms.length < entry.index) terms.push(0);
       terms.push(entry.term);
