@@ -80,14 +80,14 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
   /** Of all seats, those that joined later included. */
   readonly seats: Seat<Node>[] = [];
   readonly #options: ClusterOptions<Node>;
-  readonly #peers: Readonly<Record<string, string>>;
+  readonly #founders: Readonly<Record<string, string>>;
 
   constructor(options: ClusterOptions<Node>) {
     this.world = options.world;
     this.network = new SimulatedNetwork(options.world);
     this.#options = options;
     for (let i = 0; i < options.nodes; i++) this.#addSeat(false);
-    this.#peers = Object.fromEntries(this.seats.map(({ name, peerUrl }) => [name, peerUrl]));
+    this.#founders = peersOf(this.seats);
   }
 
   /** Lives that run, by seat. */
@@ -208,7 +208,8 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
     const { settings, observer, open } = this.#options;
     const options: NodeOptions = {
       name: seat.name,
-      peers: seat.joins ? { ...this.#peers, [seat.name]: seat.peerUrl } : this.#peers,
+      // Whoever joins names all that an operator may think of; some may be gone by now.
+      peers: seat.joins ? peersOf(this.seats) : this.#founders,
       join: seat.joins,
       ...settings,
       dataDir: DATA_FOLDER,
@@ -287,4 +288,8 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
     life.end();
     this.#options.observer?.onEnded?.(life, how);
   }
+}
+
+function peersOf(seats: readonly Pick<Seat, 'name' | 'peerUrl'>[]): Record<string, string> {
+  return Object.fromEntries(seats.map(({ name, peerUrl }) => [name, peerUrl]));
 }
