@@ -44,6 +44,11 @@ export class PaxosDurability {
     return !this.stateDirty && this.#stateSequence <= this.#durableSequence;
   }
 
+  /** A write is under way. */
+  get hasPending(): boolean {
+    return this.#durableSequence < this.#sequence;
+  }
+
   get durableSequence(): number {
     return this.#durableSequence;
   }

@@ -8,6 +8,7 @@ import { draft } from '../raft/draft.ts';
 import type { Outbox } from '../raft/outbox.ts';
 import type { Verdict } from '../raft/quorum.ts';
 import type { RaftSettings } from '../raft/settings.ts';
+import type { Stall } from '../raft/stall.ts';
 import { type Configuration, NO_NODE, type NodeId } from '../types.ts';
 import type { Acceptor } from './acceptor.ts';
 import { nextBallot, ordinals, ownerOf } from './ballot.ts';
@@ -26,6 +27,7 @@ export interface ElectionParts {
   readonly self: Standing;
   readonly candidacy: Candidacy;
   readonly leadership: Leadership;
+  readonly stall: Stall;
   readonly configuration: Configuration;
 }
 
@@ -38,6 +40,7 @@ export class Elections {
   readonly #self: Standing;
   readonly #candidacy: Candidacy;
   readonly #leadership: Leadership;
+  readonly #stall: Stall;
   #voters: readonly NodeId[];
   #ordinals: ReadonlyMap<NodeId, number>;
   isVoter: boolean;
@@ -53,6 +56,7 @@ export class Elections {
     this.#self = parts.self;
     this.#candidacy = parts.candidacy;
     this.#leadership = parts.leadership;
+    this.#stall = parts.stall;
     this.#voters = [];
     this.#ordinals = new Map();
     this.isVoter = false;
@@ -145,6 +149,7 @@ export class Elections {
 
   #mayCampaign(): boolean {
     if (!this.isVoter || this.#self.role === 'leader' || this.#acceptor.isInstalling) return false;
+    if (this.#stall.isStalled) return false;
     // A majority of the first few members, before the others are read from the log, is none.
     return !this.#acceptor.hasOpenChange;
   }

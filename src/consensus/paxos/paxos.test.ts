@@ -358,3 +358,31 @@ test('the members cannot be changed', () => {
   assert.equal(core(A).proposeChange(), 'changing');
   assert.equal(core(A).status().hasFixedMembers, true);
 });
+
+test('a leader whose disk stands still hands over, steps down, and does not campaign meanwhile', () => {
+  const leader = core(A, { settings: { electionTicks: 10 } });
+  promised(leader, A);
+  const { term } = leader.status();
+  leader.step(message({ type: MessageType.accepted, from: B, to: A, term, index: 1 }));
+  settle(leader);
+  leader.propose([new Uint8Array([1])]);
+  const { persist } = leader.take();
+  leader.step(message({ type: MessageType.accepted, from: B, to: A, term, index: 2 }));
+  const sent: PeerMessage[] = [];
+  for (let tick = 0; tick < 16; tick++) {
+    leader.tick();
+    leader.step(message({ type: MessageType.heartbeatReply, from: B, to: A, term }));
+    if (leader.hasEffects()) sent.push(...leader.take().messages);
+  }
+  assert.deepEqual(
+    ofType(sent, MessageType.timeoutNow).map(({ to }) => to),
+    [B],
+  );
+  assert.equal(leader.status().role, 'follower');
+  leader.campaign();
+  assert.equal(leader.status().role, 'follower');
+  leader.persisted(persist!.sequence);
+  leader.tick();
+  leader.campaign();
+  assert.equal(leader.status().role, 'candidate');
+});

@@ -16,6 +16,7 @@ import { MessageType, type PeerMessage } from '../messages.ts';
 import { Outbox } from '../raft/outbox.ts';
 import { Reads } from '../raft/reads.ts';
 import { type RaftOptions, type RaftSettings, validateSettings } from '../raft/settings.ts';
+import { Stall } from '../raft/stall.ts';
 import {
   type Configuration,
   type Entry,
@@ -56,6 +57,7 @@ export class PaxosCore implements Core {
   readonly #reads: Reads;
   readonly #self: Standing;
   readonly #elections: Elections;
+  readonly #stall: Stall;
   #configuration: Configuration;
   #heartbeatElapsed: number;
 
@@ -78,8 +80,10 @@ export class PaxosCore implements Core {
     this.#leadership = new Leadership(id, settings, log, durability, outbox, acceptor, replication);
     this.#reads = new Reads(id, settings, random, outbox, replication);
     this.#self = new Standing(hardState, log, durability, acceptor, this.#reads);
+    this.#stall = new Stall(durability, settings.electionTicks);
     this.#elections = new Elections({
       ...{ id, settings, durability, outbox, acceptor, configuration },
+      stall: this.#stall,
       self: this.#self,
       candidacy: new Candidacy(id, settings.electionTicks, random, log, outbox),
       leadership: this.#leadership,
@@ -94,6 +98,7 @@ export class PaxosCore implements Core {
 
   tick(): void {
     this.#elections.elapsed += 1;
+    this.#stall.tick();
     if (this.#self.role === 'leader') this.#tickLeader();
     else this.#tickFollower();
   }
@@ -113,10 +118,22 @@ export class PaxosCore implements Core {
         return;
       }
     }
+    if (!this.#giveWayIfStalled()) {
+      this.#elections.becomeFollower(NO_NODE);
+      return;
+    }
     if (this.#heartbeatElapsed >= this.#settings.heartbeatTicks) {
       this.#heartbeatElapsed = 0;
       this.#replication.sendHeartbeats(this.#self.term, this.#reads.round);
     }
+  }
+
+  /** `false` where the disk stands still and nobody took over. */
+  #giveWayIfStalled(): boolean {
+    if (!this.#stall.isStalled || this.#configuration.voters.length === 1) return true;
+    const successor = this.#stall.begins ? this.#replication.successor() : NO_NODE;
+    if (successor !== NO_NODE) this.#leadership.transfer(successor);
+    return !this.#stall.isOver;
   }
 
   // Messages

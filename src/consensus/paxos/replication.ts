@@ -10,7 +10,7 @@ import type { Outbox } from '../raft/outbox.ts';
 import { InflightWindow } from '../raft/progress.ts';
 import { majority, reachedByMajority } from '../raft/quorum.ts';
 import type { RaftSettings } from '../raft/settings.ts';
-import type { Configuration, Entry, NodeId } from '../types.ts';
+import { type Configuration, type Entry, NO_NODE, type NodeId } from '../types.ts';
 import type { PaxosLog } from './log.ts';
 import { PaxosProgress } from './progress.ts';
 import { type Slot, slotBytes } from './slot.ts';
@@ -127,6 +127,16 @@ export class PaxosReplication {
       peer.active = false;
     }
     return active >= majority(this.#voterCount);
+  }
+
+  /** The voter that is heard from and has most: to hand over to. */
+  successor(): NodeId {
+    let best: PaxosProgress | undefined;
+    for (const peer of this.#peers) {
+      if (!peer.isVoter || !peer.active) continue;
+      if (best === undefined || peer.match > best.match) best = peer;
+    }
+    return best?.id ?? NO_NODE;
   }
 
   // Sending

@@ -6,14 +6,17 @@
  */
 import type { Durability } from './durability.ts';
 
+/** What tells whether writes wait. */
+type WritesUnderWay = Pick<Durability, 'durableSequence' | 'hasPending'>;
+
 export class Stall {
-  readonly #durability: Durability;
+  readonly #durability: WritesUnderWay;
   readonly #electionTicks: number;
   /** The newest write that was durable when last looked at, and for how many ticks it has been that. */
   #seen: number;
   #ticks: number;
 
-  constructor(durability: Durability, electionTicks: number) {
+  constructor(durability: WritesUnderWay, electionTicks: number) {
     this.#durability = durability;
     this.#electionTicks = electionTicks;
     this.#seen = 0;
