@@ -161,6 +161,16 @@ test('a vote that is granted before it is durable is seen, and so is a second on
   scene.expect('durable-before-promise', 'one-vote');
 });
 
+test('a vote leaves with the write of a newer term, but not a second one', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  scene.write(a, 3, '');
+  scene.properties.sent('a', message('voteReply', { term: 2, to: 'b' }));
+  scene.expect();
+  scene.properties.sent('a', message('voteReply', { term: 2, to: 'c' }));
+  scene.expect('one-vote');
+});
+
 test('a message of a term that is not durable is seen, but for questions before an election', () => {
   const scene = new Scene();
   scene.start('a');

@@ -106,6 +106,11 @@ export class Properties implements SharedChecks {
   #checkVote(seat: SeatLog, { term, to }: PeerMessage): void {
     const vote = seat.votes.get(term);
     if (vote === to) return;
+    if (vote === undefined && (seat.hardState?.term ?? 0) > term) {
+      // It went on to a newer term in the same write, and that forbids any other vote in this one.
+      seat.votes.set(term, to);
+      return;
+    }
     this.violate(
       vote === undefined ? 'durable-before-promise' : 'one-vote',
       `${seat.id} granted ${to} its vote in term ${term}, but what is durable is ${vote ?? 'no vote'}`,
