@@ -1,6 +1,6 @@
 /** How nodes find their place: as founders, by joining, and after a restart, whatever they are started with. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -195,3 +195,29 @@ test('a peer that answers nonsense is told apart from one that is not there', {
   });
   await new Promise((resolve) => server.close(resolve));
 });
+
+test('a founder that was alone refuses a damaged log while it finds none of the others', {
+  timeout,
+}, async () => {
+  const a = await start('a', '');
+  await a.ready();
+  const b = await added(a, 'b', 'a');
+  // Until it has told its name it has not started, as far as the others know.
+  while (a.members().some(({ name }) => name === '')) await new Promise(setImmediate);
+  const c = await added(a, 'c', 'ab');
+  await b.kv.put('k', 'all');
+  await Promise.all([a, b, c].map(stop));
+  await damageLog('a');
+  await assert.rejects(start('a', ''), { code: 'ERR_CORRUPT' });
+  await assert.rejects(start('a', 'b', { join: true }), { code: 'ERR_CORRUPT' });
+});
+
+/** Flips a bit in the middle of what is written. */
+async function damageLog(name: string): Promise<void> {
+  const wal = join(folder, name, 'member', 'wal');
+  const file = (await readdir(wal)).filter((one) => one.endsWith('.wal')).sort()[0]!;
+  const bytes = await readFile(join(wal, file));
+  const end = bytes.findLastIndex((byte) => byte !== 0);
+  bytes[end >> 1]! ^= 1;
+  await writeFile(join(wal, file), bytes);
+}

@@ -1,6 +1,7 @@
 /** Puts a replica together: storage, transport, consensus core and the one loop that drives them. */
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
+import { QuorateError } from '../core/errors.ts';
 import { nodeDisk } from '../core/node-disk.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { Core } from './core.ts';
@@ -23,6 +24,7 @@ import type { PeerSockets } from './transport/sockets.ts';
 import { tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
 import type { NodeId } from './types.ts';
+import type { JoiningMarker } from './wal/joining.ts';
 import { openDiskStorage } from './wal/storage.ts';
 
 /** Replaces the surroundings: for the simulator and for tests. */
@@ -115,13 +117,10 @@ export async function openReplica<Result>(
     const others = seat.members.filter((member) => member.id !== nodeId);
     transport.setPeers(new Map(others.map((m) => [m.id, m.peerUrls] as const)), new Set());
     const peers = others.filter((member) => !member.learner).map((member) => member.id);
-    const newLength = seat.bootstrap?.entries.length ?? 0;
-    const marker =
-      peers.length > 0 ? await joiningMarker(disk, options.dataDir, storage, newLength) : undefined;
-    const wrapCore = options.wrapCore ?? unchanged;
+    const marker = await markerOf(options, disk, storage, seat);
     const lease = leases && leaseOptions(leases, clock, storage);
     const fresh = newCore(taken.identity, storage, settings, random, options.coreLimits, lease);
-    const raft = wrapCore(fresh, storage.recovered);
+    const raft = (options.wrapCore ?? unchanged)(fresh, storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
     const replica = new Replica<Result>({
       id: nodeId,
@@ -138,17 +137,15 @@ export async function openReplica<Result>(
         configuration: () => known.configuration(),
         wasAddedToUs: (id, changes) => known.with(changes).wasAddedTo(nodeId, id),
         neverVoted: (id, changes) => known.with(changes).neverVoted(id),
-        newLength: marker?.isDamaged === true || seat.bootstrap === undefined ? -1 : newLength,
+        newLength: marker?.isDamaged === true ? -1 : (seat.bootstrap?.entries.length ?? -1),
       }),
       onStop: () => stopping.abort(),
     });
     await replica.start();
     if (core instanceof ProbationCore && marker !== undefined) {
-      const { log } = options;
-      const { signal } = stopping;
       const isFounder = seat.bootstrap !== undefined;
       const parts = { core, replica, storage, transport, clock, marker, isFounder, peers };
-      serveProbation({ ...parts, signal, log });
+      serveProbation({ ...parts, signal: stopping.signal, log: options.log });
     }
     return { replica, nodeId, clusterId };
   } catch (error) {
@@ -162,14 +159,38 @@ function unchanged(core: Core): Core {
   return core;
 }
 
+/** Of a node that founded its cluster alone there is no other copy, unless it says that others came. */
+function isAlone({ join }: ReplicaPlace, { bootstrap }: Seat): boolean {
+  return bootstrap?.entries.length === 1 && join !== true;
+}
+
+/** Throws `ERR_CORRUPT` where nobody is left from whom a damaged log could be completed. */
+async function markerOf(
+  options: ReplicaPlace,
+  disk: Disk,
+  storage: Storage,
+  seat: Seat,
+): Promise<JoiningMarker | undefined> {
+  if (isAlone(options, seat)) return undefined;
+  const { dataDir } = options;
+  const newLength = seat.bootstrap?.entries.length ?? 0;
+  const marker = await joiningMarker(disk, dataDir, storage, newLength);
+  if (marker?.isDamaged !== true || seat.members.length > 1) return marker;
+  throw new QuorateError(
+    'ERR_CORRUPT',
+    `the log in ${dataDir} was damaged, and this node knows of no other member that has what is lost. ` +
+      'The damaged files are kept beside it, as *.damaged. Where there are others, start them, name them ' +
+      'in peers, and say join; else restore the folder from a backup',
+  );
+}
+
 function openStorage(
   options: ReplicaPlace & ReplicaSurroundings,
   disk: Disk,
-  { identity, bootstrap }: Seat,
+  seat: Seat,
 ): Promise<Storage> {
+  const { identity, bootstrap } = seat;
   const { dataDir, fsync = true, segmentBytes, log } = options;
-  // Of a node that founded its cluster alone there is no other copy.
-  const isAlone = bootstrap?.entries.length === 1;
   return openDiskStorage({
     disk,
     folder: dataDir,
@@ -177,7 +198,7 @@ function openStorage(
     fsync,
     ...(bootstrap === undefined ? {} : { bootstrap }),
     ...(segmentBytes === undefined ? {} : { settings: { segmentBytes } }),
-    onDamage: isAlone ? 'refuse' : 'keep-sound-part',
+    onDamage: isAlone(options, seat) ? 'refuse' : 'keep-sound-part',
     onWarning: (text) => log?.('warn', text),
   });
 }

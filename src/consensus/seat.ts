@@ -83,9 +83,13 @@ export async function seatOfLog(
   const { nodeId, clusterId } = seat.identity;
   const roster = await membersOf(storage);
   const members = roster.list();
-  if (members.length === 0) {
-    // It stopped before anything came from the leader.
-    const joined = await joinSeat(place, own, surroundings);
+  // It stopped before anything came from the leader, or its log is no longer whole.
+  const isBare = members.every(({ id }) => id === nodeId);
+  if (members.length === 0 || (isBare && place.join === true)) {
+    const joined = await joinSeat(place, own, surroundings).catch((error) => {
+      if (members.length === 0) throw error;
+    });
+    if (joined === undefined) return { ...seat, members };
     const isSame = joined.identity.clusterId === clusterId && joined.identity.nodeId === nodeId;
     if (isSame) return joined;
     throw mismatch(place, seat.identity, 'the cluster knows this node under other ids');
