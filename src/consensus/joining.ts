@@ -73,7 +73,7 @@ function standing(
   payload: Uint8Array,
 ): Uint8Array {
   const [id = '', informed = ''] = Buffer.from(payload).toString('latin1').split(' ');
-  const { role, term, lastIndex, changes = [] } = core.status();
+  const { role, term, lastIndex, handedOut, changes = [] } = core.status();
   const leads = role === 'leader';
   if (leads && Number(informed) !== term) core.lost(id);
   const { voters, joint } = configuration();
@@ -84,14 +84,17 @@ function standing(
     holdsAll: wasAddedToUs(id, changes),
     neverVoted: neverVoted(id, changes),
     voters: [...new Set([...voters, ...(joint?.outgoing ?? [])])],
+    applied: handedOut,
   };
   return Buffer.from(JSON.stringify(answer));
 }
 
 function decodeStanding(payload: Uint8Array): Standing {
   const parsed: unknown = JSON.parse(Buffer.from(payload).toString());
-  const { isNew, term, leads, holdsAll, neverVoted, voters } = (parsed ?? {}) as Partial<Standing>;
-  const isValid = Number.isSafeInteger(term) && Array.isArray(voters);
+  const { isNew, term, leads, holdsAll, neverVoted, voters, applied } = (parsed ??
+    {}) as Partial<Standing>;
+  const isValid =
+    Number.isSafeInteger(term) && Number.isSafeInteger(applied) && Array.isArray(voters);
   if (!isValid) throw new QuorateError('ERR_PROTOCOL', 'a peer said in no known way how it stands');
   return {
     isNew: isNew === true,
@@ -100,6 +103,7 @@ function decodeStanding(payload: Uint8Array): Standing {
     holdsAll: holdsAll === true,
     neverVoted: neverVoted === true,
     voters: voters!.map(String),
+    applied: applied!,
   };
 }
 
@@ -153,6 +157,7 @@ function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
       const { voters, joint } = replica.members.configuration();
       return voters.length === 0 ? peers : [...voters, ...(joint?.outgoing ?? [])];
     },
+    applied: () => replica.appliedIndex,
     mayBeNew: !marker.isDamaged && isFounder,
     async ask(peer, informedTerm) {
       const question = Buffer.from(`${replica.id} ${informedTerm}`, 'latin1');

@@ -108,7 +108,7 @@ test('at the end it gives its vote away durably, in this term and only there', (
 /** A probation whose peers answer as `standings` says; resolves with how it ended, or not. */
 async function serve(
   standings: Record<string, Standing | undefined>,
-  { rounds = 20, leader = '', known = Object.keys(standings) } = {},
+  { rounds = 20, leader = '', known = Object.keys(standings), applied = 10 } = {},
 ): Promise<{ end: ProbationEnd; informed: number[] }> {
   let left = rounds;
   let term = 0;
@@ -116,6 +116,7 @@ async function serve(
   const end = await probation({
     id: 'c',
     peers: () => known,
+    applied: () => applied,
     mayBeNew: true,
     ask: async (peer) => standings[peer] ?? Promise.reject(new Error('not there')),
     leaderKnows(newest) {
@@ -135,7 +136,8 @@ async function serve(
 }
 
 const led = (term: number, leads: boolean, voters: string): Standing => {
-  return { isNew: false, term, leads, holdsAll: false, neverVoted: false, voters: [...voters] };
+  const said = { isNew: false, holdsAll: false, neverVoted: false, applied: 9 };
+  return { ...said, term, leads, voters: [...voters] };
 };
 
 test('one that was added to a node that was alone takes part at once', async () => {
@@ -169,6 +171,17 @@ test('of five, the one that is not heard may be a candidate with our vote', asyn
 test('who votes is what the leader says, where this node has forgotten it', async () => {
   const { end } = await serve({ a: led(2, true, 'abcde'), b: led(2, false, 'abcde') });
   assert.equal(end, 'closed', 'd and e were never heard');
+});
+
+test('who was removed need not be heard, once the leader has applied as much as this node', async () => {
+  const others = {
+    b: led(2, false, 'abcde'),
+    d: led(2, false, 'abcde'),
+    e: led(2, false, 'abcde'),
+  };
+  const standings = { a: led(2, true, 'abcde'), ...others, gone: undefined };
+  assert.equal((await serve(standings)).end, 'closed', 'what this node has applied may be newer');
+  assert.equal((await serve(standings, { applied: 9 })).end, 'caught-up');
 });
 
 test('the leader is asked also where the log here does not know it as a voter yet', async () => {

@@ -230,12 +230,15 @@ export interface Standing {
   /** The one that asks has been nothing but a learner: nobody ever asked for its vote. */
   readonly neverVoted: boolean;
   readonly voters: readonly NodeId[];
+  /** Up to here the log was applied when those were the voters. */
+  readonly applied: number;
 }
 
 export interface ProbationContext {
   readonly id: NodeId;
-  /** The other voters, as far as this node knows them. */
+  /** The other voters, as far as this node knows them, and up to where it has applied its log. */
   readonly peers: () => readonly NodeId[];
+  readonly applied: () => number;
   /** Whether this node can be new: not where its log was damaged. */
   readonly mayBeNew: boolean;
   /** How `peer` stands. The leader of a term other than `informedTerm` forgets this node's acknowledgements. */
@@ -283,12 +286,20 @@ class Probation {
     }
   }
 
-  /** All that may vote, without this node: as we know them, and as the newest leader does. */
+  /**
+   * All that may vote, without this node: as the newest leader knows them, and as we do, unless the
+   * leader has applied as much. Whoever was removed by then lacks that entry, or knows of it: no majority
+   * elects it any more, with our forgotten vote or without; and it may be gone for good.
+   */
   #voters(): Set<NodeId> {
-    const voters = new Set(this.#context.peers());
-    for (const { leads, term, voters: known } of this.#answers.values()) {
-      if (leads && term >= this.#informedTerm) for (const id of known) voters.add(id);
+    const voters = new Set<NodeId>();
+    let isKnown = false;
+    for (const { leads, term, voters: known, applied } of this.#answers.values()) {
+      if (!leads || term < this.#informedTerm) continue;
+      for (const id of known) voters.add(id);
+      if (applied >= this.#context.applied()) isKnown = true;
     }
+    if (!isKnown) for (const id of this.#context.peers()) voters.add(id);
     voters.delete(this.#context.id);
     return voters;
   }
