@@ -41,7 +41,28 @@ export function refusalOf(
       `at most ${MAX_LEARNERS} learner at a time: promote or remove the one that is there`,
     );
   }
-  return quorumAtRisk(before, after, steps, view);
+  return quorumAtRisk(before, after, steps, view) ?? withoutQuorum(before, view);
+}
+
+/**
+ * Nothing commits now: a voter that was added does not run yet, or has not been confirmed. A change that
+ * waits in the log could keep it from that for ever, so none gets there.
+ */
+function withoutQuorum(
+  before: readonly MemberInfo[],
+  { status, isConnected }: ClusterView,
+): QuorateError | undefined {
+  const voters = before.filter(({ learner }) => !learner);
+  const following = voters.filter(({ id }) => {
+    if (id === status.id) return true;
+    return isConnected(id) && status.peers.some((peer) => peer.id === id && peer.match > 0);
+  });
+  if (following.length >= Math.floor(voters.length / 2) + 1) return undefined;
+  return new QuorateError(
+    'ERR_UNAVAILABLE',
+    `only ${following.length} of ${voters.length} voters follow the leader: start those that were added, or mend the cluster`,
+    { retryable: true },
+  );
 }
 
 function isNewLearner(step: MemberStep): boolean {

@@ -401,3 +401,25 @@ test('a change that a peer garbled is refused, and does not get into the log', a
     assert.equal(leader.replica.status().lastIndex, before);
   });
 });
+
+test('no change gets into the log while a voter that was added is missing for a majority', async () => {
+  await withCluster([1], async (cluster) => {
+    const leader = cluster.node(1);
+    await cluster.change(1, add(2, true));
+    await cluster.inSync(2);
+    await leader.replica.changeMembers([add(3)]);
+    await cluster.inSync(2);
+    const { lastIndex } = leader.replica.status();
+    for (const change of [promote(2), remove(2), remove(3)]) {
+      await assert.rejects(
+        leader.replica.changeMembers([change]),
+        (error) => isQuorateError(error, 'ERR_UNAVAILABLE') && error.outcome === 'not-applied',
+      );
+    }
+    assert.equal(leader.replica.status().lastIndex, lastIndex);
+    await cluster.open(3);
+    await cluster.inSync(3);
+    await leader.replica.changeMembers([promote(2)]);
+    assert.equal(votersOf(leader).length, 3);
+  });
+});
