@@ -13,7 +13,7 @@ import type { World } from '../types.ts';
 import type { Chosen } from './chosen.ts';
 import type { EntryNames } from './entry-names.ts';
 import type { CoreObserver } from './observed-core.ts';
-import { isQuorum, whyNotNext } from './quorum-rules.ts';
+import { isQuorum, whyNotNext, without } from './quorum-rules.ts';
 import type { RarePaths } from './rare-paths.ts';
 import type { SeatLog } from './seat-log.ts';
 
@@ -139,7 +139,10 @@ export class LifeCheck implements CoreObserver {
       return;
     }
     const why = whyNotNext(before, configuration);
-    if (why !== undefined) this.#violate('configuration', why);
+    // A node on probation leaves itself out, and counts itself in at the end of it.
+    const { id } = this.seat;
+    const isOwn = whyNotNext(without(id, before), without(id, configuration)) === undefined;
+    if (why !== undefined && !isOwn) this.#violate('configuration', why);
   }
 
   /** Somebody handed out `entry` first. A leader of a later term must have it (Raft §5.4.3). */

@@ -34,6 +34,17 @@ export function whyNotNext(before: Configuration, next: Configuration): string |
   return `${text(before)} became ${text(next)} in one step`;
 }
 
+/** The configuration as it is for the others. */
+export function without(id: NodeId, configuration: Configuration): Configuration {
+  const others = (ids: readonly NodeId[]): NodeId[] => ids.filter((each) => each !== id);
+  const { voters, learners, joint } = configuration;
+  return {
+    voters: others(voters),
+    learners: others(learners),
+    ...(joint === undefined ? {} : { joint: { ...joint, outgoing: others(joint.outgoing) } }),
+  };
+}
+
 function areSame(one: readonly NodeId[], other: readonly NodeId[]): boolean {
   return one.length === other.length && one.every((voter) => other.includes(voter));
 }
