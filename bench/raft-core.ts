@@ -1,24 +1,30 @@
 /**
- * The Raft core alone: three nodes in one thread, no disk, no network, a write is durable at once.
+ * A core alone, Raft's or Paxos': three nodes in one thread, no disk, no network, a write is durable at once.
  * What is left is the cost of deciding, per committed proposal.
  */
+
+import type { Core } from '../src/consensus/core.ts';
 import type { PeerMessage } from '../src/consensus/messages.ts';
+import { PaxosCore } from '../src/consensus/paxos/paxos.ts';
 import { RaftCore } from '../src/consensus/raft/raft.ts';
+import type { RaftOptions } from '../src/consensus/raft/settings.ts';
 import { seededRandom } from '../src/core/random.ts';
 import type { Report } from './report.ts';
 
 const IDS = ['1', '2', '3'].map((id) => id.padStart(16, '0'));
 const DATA = new Uint8Array(256);
 
+type CoreClass = new (options: RaftOptions) => Core;
+
 class LocalCluster {
-  readonly cores: RaftCore[];
+  readonly cores: Core[];
   readonly applied: number[];
 
-  constructor() {
+  constructor(Class: CoreClass) {
     this.applied = IDS.map(() => 0);
     this.cores = IDS.map(
       (id, at) =>
-        new RaftCore({
+        new Class({
           id,
           random: seededRandom(at),
           hardState: { term: 0, vote: '', commit: 0 },
@@ -64,8 +70,8 @@ class LocalCluster {
 }
 
 /** Committed proposals a second, `batch` of them proposed one by one for each turn. */
-function measure(batch: number, proposals: number): number {
-  const cluster = new LocalCluster();
+function measure(Class: CoreClass, batch: number, proposals: number): number {
+  const cluster = new LocalCluster(Class);
   const leader = cluster.cores[0]!;
   const one = [DATA];
   const target = cluster.applied[0]! + proposals;
@@ -89,8 +95,12 @@ export async function benchRaftCore(report: Report, quick: boolean): Promise<voi
   const most = quick ? 200_000 : 2_000_000;
   for (const batch of [1, 64, 1000]) {
     const proposals = batch === 1 ? most / 10 : most;
-    const samples = Array.from({ length: quick ? 3 : 5 }, () => measure(batch, proposals));
+    const samples: { quorate: number[]; paxos: number[] } = { quorate: [], paxos: [] };
+    for (let round = 0; round < (quick ? 3 : 5); round++) {
+      samples.quorate.push(measure(RaftCore, batch, proposals));
+      samples.paxos.push(measure(PaxosCore, batch, proposals));
+    }
     const name = `three nodes in one thread, ${batch} proposals a turn`;
-    report.add({ name, unit: 'proposals/s', better: 'higher' }, { quorate: samples });
+    report.add({ name, unit: 'proposals/s', better: 'higher' }, samples);
   }
 }

@@ -7,6 +7,10 @@ import { type Bench, Report } from './report.ts';
 
 /** Loaded when chosen: each has its own needs. */
 const BENCHES: Readonly<Record<string, readonly [about: string, load: () => Promise<Bench>]>> = {
+  consensus: [
+    'Raft beside Paxos: deciding, three processes, leaders killed, reads by lease',
+    async () => (await import('./consensus.ts')).benchConsensus,
+  ],
   kv: ['three nodes beside etcd and antietcd', async () => (await import('./kv.ts')).benchKv],
   'etcd-client': [
     "our etcd client beside npm's etcd3",
