@@ -61,6 +61,9 @@ export class Healing {
     await this.#until('there is a leader', ELECTIONS * electionMs, () => {
       return this.#nemesis.leader() !== undefined;
     });
+    await this.#until('every change of members is answered', 3 * requestMs, () => {
+      return this.#nemesis.membership.pending === 0;
+    });
     const members = await this.#nemesis.membership.settled();
     await this.#until('every member runs', RECOVERY_MS, () => {
       return members.every(({ life }) => life?.state === 'running');

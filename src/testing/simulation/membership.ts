@@ -26,12 +26,15 @@ export class Membership {
   readonly #waiting: Set<number>;
   /** Seats that are members no more, and never will be again. */
   readonly gone: Set<number>;
+  /** Requests that wait for their answers. */
+  pending: number;
 
   constructor(context: SimulationContext, atlas: Atlas) {
     this.#context = context;
     this.#atlas = atlas;
     this.#waiting = new Set();
     this.gone = new Set();
+    this.pending = 0;
   }
 
   /** Adds a node on a new seat, and starts it unless that was surely refused. */
@@ -153,14 +156,17 @@ export class Membership {
     if (life === undefined || changes === undefined) return;
     for (const change of changes) this.#expectEnd(life.node!.members(), change);
     world.fault(kind);
+    this.pending += 1;
     life
       .call((node) => node.changeMembers(changes))
       .then(
         () => {
+          this.pending -= 1;
           world.reach(`${kind}-done`);
           done(true);
         },
         (error) => {
+          this.pending -= 1;
           const isOrderly = isQuorateError(error) && error.code !== 'ERR_INTERNAL';
           if (isQuorateError(error, 'ERR_LEARNER_NOT_READY')) world.reach('learner-refused');
           if (!isOrderly) world.violate('unexpected-error', `${kind}: ${String(error)}`);
