@@ -103,7 +103,7 @@ export interface Core {
   transferLeadership(to: NodeId): boolean;
   /** Starts an election now (leadership transfer, tests). */
   campaign(): void;
-  /** A message to `peer` was dropped. */
+  /** A message to `peer` was dropped, or the connection to it broke. */
   unreachable(peer: NodeId): void;
   /** `peer` lost its log: what it acknowledged before counts no more. */
   lost(peer: NodeId): void;

@@ -15,6 +15,8 @@ export class Ballot {
   readonly #log: RaftLog;
   readonly #outbox: Outbox;
   readonly #answers: Map<NodeId, boolean>;
+  /** The leader seems to be gone: the next attempts come sooner, `0` for as usual. */
+  #hasteTicks: number;
   /** Ticks until the next attempt: drawn from `[electionTicks, 2 * electionTicks)`, so that ties end. */
   timeout: number;
 
@@ -25,6 +27,7 @@ export class Ballot {
     this.#log = log;
     this.#outbox = outbox;
     this.#answers = new Map();
+    this.#hasteTicks = 0;
     this.timeout = 0;
     this.begin();
   }
@@ -32,7 +35,24 @@ export class Ballot {
   /** Forgets the answers and draws a new timeout. */
   begin(): void {
     this.#answers.clear();
-    this.timeout = this.#electionTicks + this.#random.below(this.#electionTicks);
+    const least = this.#hasteTicks > 0 ? this.#hasteTicks : this.#electionTicks;
+    const spread = this.#hasteTicks > 0 ? Math.ceil(this.#electionTicks / 2) : this.#electionTicks;
+    this.timeout = least + this.#random.below(spread);
+  }
+
+  get isHasty(): boolean {
+    return this.#hasteTicks > 0;
+  }
+
+  /** Attempts come after `leastTicks` and up to half an election timeout more, until there is a leader. */
+  hurry(leastTicks: number): void {
+    this.#hasteTicks = leastTicks;
+    this.begin();
+  }
+
+  calm(): void {
+    this.#hasteTicks = 0;
+    this.begin();
   }
 
   request(type: MessageType, voters: readonly NodeId[], term: number, force: boolean): void {

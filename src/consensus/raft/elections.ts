@@ -163,6 +163,24 @@ export class Elections {
     else if (this.#durability.stateDurable) this.#roles.becomeLeader();
   }
 
+  /**
+   * The connection to the leader broke: nearly always its process has ended, and there is no need to wait for a
+   * whole election timeout. A leader that lives has time for two heartbeats, and who hears it grants nothing: so only
+   * with the vote before the vote, and where it is refused to those who disturb.
+   */
+  doubtLeader(peer: NodeId): void {
+    const { preVote, checkQuorum, heartbeatTicks } = this.#settings;
+    if (!preVote || !checkQuorum || peer !== this.#self.leader || this.#ballot.isHasty) return;
+    const usual = this.#ballot.timeout;
+    this.#ballot.hurry(2 * heartbeatTicks);
+    this.#ballot.timeout = Math.min(usual, this.#ballot.timeout + this.#roles.electionElapsed);
+  }
+
+  /** A leader was heard. */
+  trustLeader(): void {
+    if (this.#ballot.isHasty) this.#ballot.calm();
+  }
+
   // As voter
 
   /**
@@ -174,6 +192,7 @@ export class Elections {
       this.#settings.checkQuorum &&
       !request.force &&
       this.#self.leader !== NO_NODE &&
+      !this.#ballot.isHasty &&
       this.#roles.electionElapsed < this.#settings.electionTicks
     );
   }

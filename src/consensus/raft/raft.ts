@@ -254,6 +254,7 @@ export class RaftCore implements Core {
     );
     if (this.#self.leader === NO_NODE) this.#roles.becomeFollower(this.#self.term, message.from);
     this.#roles.electionElapsed = 0;
+    this.#elections.trustLeader();
   }
 
   snapshotInstalled(metadata: SnapshotMetadata): void {
@@ -364,6 +365,7 @@ export class RaftCore implements Core {
 
   unreachable(peer: NodeId): void {
     if (this.#self.role === 'leader') this.#replication.onUnreachable(peer);
+    else this.#elections.doubtLeader(peer);
   }
 
   lost(peer: NodeId): void {
