@@ -67,17 +67,20 @@ function copyOf(from: string): string {
 
 /** A copy with the bug in it. */
 function copyWith(mutant: Mutant, sound: string): string {
-  const path = join(sound, mutant.file);
-  const source = readFileSync(path, 'utf8');
-  const places = source.split(mutant.find).length - 1;
-  if (places !== 1) {
-    throw new Mistake(`${mutant.id}: its text occurs ${places} times in ${mutant.file}, not once`);
-  }
   const folder = copyOf(sound);
-  writeFileSync(
-    join(folder, mutant.file),
-    source.replace(mutant.find, () => mutant.replace),
-  );
+  for (const { file, find, replace } of [mutant, ...(mutant.also ?? [])]) {
+    const path = join(folder, file);
+    const source = readFileSync(path, 'utf8');
+    const places = source.split(find).length - 1;
+    if (places !== 1) {
+      rmSync(folder, { recursive: true });
+      throw new Mistake(`${mutant.id}: its text occurs ${places} times in ${file}, not once`);
+    }
+    writeFileSync(
+      path,
+      source.replace(find, () => replace),
+    );
+  }
   return folder;
 }
 
@@ -179,7 +182,6 @@ function main(): number {
   const forMs = durationMs(duration, '--for');
   const chosen = mutants.filter(({ id }) => id.includes(only));
   if (chosen.length === 0) throw new Mistake(`--only ${only}: no mutant has that in its name`);
-  const rows = rowsOnPage();
   // All of them start from one state of the sources, whatever is edited meanwhile.
   const sound = copyOf(ROOT);
   let missed = 0;
@@ -191,6 +193,8 @@ function main(): number {
       const what = property === undefined ? 'NOT FOUND' : `seed ${seed}: ${property}`;
       const cost = `${runs} runs, ${Math.ceil(cpuMs / 1000)} s`;
       console.log(`${mutant.id.padEnd(45)} ${cost.padEnd(18)} ${what}`);
+      // Read anew: another run may have written to it meanwhile.
+      const rows = rowsOnPage();
       rows.set(mutant.id, row(mutant, detection));
       writePage(rows);
     }
