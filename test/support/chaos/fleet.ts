@@ -1,0 +1,221 @@
+/**
+ * Real nodes for chaos: `quorate serve` processes whose peers and clients reach them through a
+ * `FaultyNetwork`, the first of them on a small file system of its own where one can be mounted.
+ */
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { etcdService } from 'quorate/drivers/etcd';
+import { decodeHello } from '../../../src/consensus/transport/codec.ts';
+import { FrameKind, HEADER_BYTES, MAGIC } from '../../../src/consensus/transport/frame.ts';
+import { freePorts, Member, until } from '../cluster.ts';
+import { FaultyNetwork, type Identify } from '../faulty-network.ts';
+
+/** What clients are called on the network. */
+export const CLIENTS = 'clients';
+
+/** A place for a node: its addresses stay, its process comes and goes. */
+export interface Seat {
+  readonly name: string;
+  /** Where clients reach it, through the network. */
+  readonly endpoint: string;
+  /** The same without the network: for those who watch over the test. */
+  readonly directEndpoint: string;
+  /** As its peers know it. */
+  readonly peerUrl: string;
+  readonly dataDir: string;
+  member: Member;
+  /** It is being removed: it may end whenever it hears of it. */
+  isLeaving: boolean;
+  /** A fault keeps it dead or stopped: no other fault touches the process meanwhile. */
+  isHeld: boolean;
+}
+
+export interface FleetOptions {
+  readonly size: number;
+  /** Further flags of `serve`. */
+  readonly flags: readonly string[];
+}
+
+interface Addresses {
+  readonly client: number;
+  readonly peer: number;
+  readonly clientProxy: number;
+  readonly peerProxy: number;
+}
+
+const url = (port: number): string => `http://127.0.0.1:${port}`;
+
+export class Fleet implements AsyncDisposable {
+  readonly seats: readonly Seat[];
+  readonly network: FaultyNetwork;
+  /** The first seat's folder lies on it; `undefined` where nothing can be mounted. */
+  readonly smallDisk: string | undefined;
+  /** Why there is no small disk. */
+  readonly noSmallDisk: string;
+  readonly #folder: string;
+  readonly #flags: ReadonlyMap<string, readonly string[]>;
+
+  private constructor(
+    folder: string,
+    network: FaultyNetwork,
+    disk: { readonly path: string | undefined; readonly why: string },
+    seats: readonly (readonly [Omit<Seat, 'member' | 'isLeaving' | 'isHeld'>, readonly string[]])[],
+  ) {
+    this.#folder = folder;
+    this.network = network;
+    this.smallDisk = disk.path;
+    this.noSmallDisk = disk.why;
+    this.#flags = new Map(seats.map(([{ name }, flags]) => [name, flags]));
+    const initial = seats.map(([{ name, peerUrl }]) => `${name}=${peerUrl}`);
+    this.seats = seats.map(([seat, flags]) => {
+      const all = [...flags, `--initial-cluster=${initial.join()}`];
+      const member = new Member(seat.name, seat.directEndpoint, all);
+      return { ...seat, member, isLeaving: false, isHeld: false };
+    });
+  }
+
+  /** Starts all nodes and waits for a leader. */
+  static async start({ size, flags }: FleetOptions): Promise<Fleet> {
+    const folder = await mkdtemp(join(tmpdir(), 'quorate-chaos-'));
+    const network = new FaultyNetwork();
+    const names = Array.from({ length: size }, (_, i) => `n${i + 1}`);
+    const ports = await freePorts(size * 2);
+    const addresses: Addresses[] = [];
+    const nameOf = new Map<string, string>();
+    const identify: Identify = (first) => dialerOf(first, nameOf);
+    for (const [i, name] of names.entries()) {
+      const [client, peer] = [ports[2 * i]!, ports[2 * i + 1]!];
+      const clientProxy = await network.listen(name, client, () => CLIENTS);
+      const peerProxy = await network.listen(name, peer, identify);
+      nameOf.set(url(peerProxy), name);
+      addresses.push({ client, peer, clientProxy, peerProxy });
+    }
+    const disk = await mountSmallDisk(join(folder, 'small'));
+    const seats = addresses.map((at, i) => {
+      const name = names[i]!;
+      const dataDir = join(i === 0 ? (disk.path ?? folder) : folder, name);
+      const seat = {
+        name,
+        dataDir,
+        endpoint: `127.0.0.1:${at.clientProxy}`,
+        directEndpoint: `127.0.0.1:${at.client}`,
+        peerUrl: url(at.peerProxy),
+      };
+      return [seat, [...flagsOf(name, dataDir, at), ...flags]] as const;
+    });
+    const fleet = new Fleet(folder, network, disk, seats);
+    for (const { member } of fleet.seats) member.start();
+    try {
+      await until('the fleet has a leader', () => fleet.leader());
+    } catch (error) {
+      const outputs = fleet.outputs();
+      await fleet[Symbol.asyncDispose]();
+      throw new Error(`the fleet did not start\n${outputs}`, { cause: error });
+    }
+    return fleet;
+  }
+
+  get endpoints(): string[] {
+    return this.seats.map(({ endpoint }) => endpoint);
+  }
+
+  get directEndpoints(): string[] {
+    return this.seats.map(({ directEndpoint }) => directEndpoint);
+  }
+
+  outputs(): string {
+    return this.seats.map(({ name, member }) => `--- ${name}\n${member.output}`).join('\n');
+  }
+
+  /** Who says of itself that it leads, in the newest term; it may be the last to learn that it does not. */
+  async leader(): Promise<Seat | undefined> {
+    const found: { readonly seat: Seat; readonly term: number }[] = [];
+    await Promise.all(
+      this.seats.map(async (seat) => {
+        if (!seat.member.running || seat.isHeld) return;
+        const service = etcdService({ endpoints: [seat.directEndpoint], timeoutMs: 500 });
+        try {
+          const { leader, raftTerm, header } = await service.status(seat.directEndpoint);
+          if (leader !== 0n && leader === header?.memberId) found.push({ seat, term: raftTerm });
+        } catch {
+          // Dead or stopped: it does not lead.
+        } finally {
+          await service.close();
+        }
+      }),
+    );
+    return found.toSorted((a, b) => b.term - a.term)[0]?.seat;
+  }
+
+  /** The seat starts over with an empty folder, as a member that was added to those that run. */
+  async renew(seat: Seat): Promise<void> {
+    await seat.member.kill('SIGKILL');
+    await rm(seat.dataDir, { recursive: true, force: true });
+    const initial = this.seats.map(({ name, peerUrl }) => `${name}=${peerUrl}`);
+    seat.member = new Member(seat.name, seat.directEndpoint, [
+      ...this.#flags.get(seat.name)!,
+      `--initial-cluster=${initial.join()}`,
+      '--initial-cluster-state=existing',
+    ]);
+  }
+
+  /** Writes until the small disk is full; returns what makes room again. */
+  fillSmallDisk(): () => Promise<void> {
+    const ballast = join(this.smallDisk!, 'ballast');
+    const file = openSync(ballast, 'w');
+    const zeros = Buffer.alloc(1 << 20);
+    try {
+      while (writeSync(file, zeros) > 0);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    } finally {
+      closeSync(file);
+    }
+    return () => rm(ballast, { force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.seats.map(({ member }) => member.kill('SIGKILL')));
+    await this.network.close();
+    if (this.smallDisk !== undefined) execFileSync('umount', [this.smallDisk]);
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function flagsOf(name: string, dataDir: string, at: Addresses): string[] {
+  return [
+    `--name=${name}`,
+    `--data-dir=${dataDir}`,
+    `--listen-client-urls=${url(at.client)}`,
+    `--advertise-client-urls=${url(at.clientProxy)}`,
+    `--listen-peer-urls=${url(at.peer)}`,
+    `--initial-advertise-peer-urls=${url(at.peerProxy)}`,
+  ];
+}
+
+/** A node's hello names the URLs that it advertises; one that only asks for the members has no name yet. */
+function dialerOf(first: Buffer, nameOf: ReadonlyMap<string, string>): string | undefined {
+  const start = MAGIC.length + HEADER_BYTES;
+  if (first.length <= start) return undefined;
+  if (first[start] !== FrameKind.hello) return 'a stranger';
+  if (first.length < start + first.readUInt32LE(MAGIC.length)) return undefined;
+  const { urls } = decodeHello(first, start + 1);
+  return urls.map((one) => nameOf.get(one)).find((name) => name !== undefined) ?? 'a stranger';
+}
+
+async function mountSmallDisk(
+  path: string,
+): Promise<{ readonly path: string | undefined; readonly why: string }> {
+  await mkdir(path);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=200m', 'quorate-chaos', path], {
+      stdio: 'pipe',
+    });
+    return { path, why: '' };
+  } catch (error) {
+    return { path: undefined, why: (error as Error).message.trim() };
+  }
+}
