@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StateMachine } from '../../../consensus/state-machine.ts';
+import { storyOf } from '../simulation.ts';
 import type { SimulationResult } from '../types.ts';
 import { type MachineSimulationOptions, simulateMachine } from './simulate-machine.ts';
 
@@ -32,6 +33,19 @@ function play(seed: number, machine: () => Words): Promise<SimulationResult> {
   return simulateMachine(options(seed, machine));
 }
 
+/** The faults of the seed, with busy clients on a quiet network, slow disks, and snapshots all the time. */
+function playWithSnapshots(seed: number, machine: () => Words): Promise<SimulationResult> {
+  const story = storyOf({ seed });
+  const weather = {
+    ...{ electionMs: 500, heartbeatMs: 50, thinkMeanMs: 5, writeMeanMs: 5 },
+    ...{ snapshotEntries: 5, keepEntries: 0 },
+  };
+  return simulateMachine({
+    ...options(seed, machine),
+    story: { ...story, nodes: 3, clients: 8, weather },
+  });
+}
+
 function options(seed: number, machine: () => Words): MachineSimulationOptions<number, Words> {
   return {
     seed,
@@ -44,14 +58,14 @@ function options(seed: number, machine: () => Words): MachineSimulationOptions<n
 /** The first violation within some seeds. */
 async function firstViolation(machine: () => Words): Promise<string | undefined> {
   for (let seed = 1; seed <= 20; seed++) {
-    const { violation } = await play(seed, machine);
+    const { violation } = await playWithSnapshots(seed, machine);
     if (violation !== undefined) return `${violation.property}: ${violation.message}`;
   }
   return undefined;
 }
 
 test('a machine that keeps the contract goes through storms, equally for equal seeds', async () => {
-  for (let seed = 1; seed <= 5; seed++) {
+  for (let seed = 1; seed <= 3; seed++) {
     const result = await play(seed, () => new Words());
     assert.equal(result.violation, undefined, `seed ${seed}`);
     assert.ok(result.operations['propose ok']! > 10);
@@ -88,7 +102,7 @@ test('a machine that shows later commands in its snapshot is found out', async (
   class Unpinned extends Words {
     override *snapshot(): Iterable<Uint8Array> {
       yield Buffer.from(JSON.stringify(['pulled at once', 0]));
-      for (const [word, count] of this.counts) yield Buffer.from(JSON.stringify([word, count]));
+      for (const each of this.counts) yield Buffer.from(JSON.stringify(each));
     }
     override async restore(chunks: AsyncIterable<Uint8Array>): Promise<void> {
       await super.restore(chunks);
