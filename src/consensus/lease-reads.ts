@@ -35,15 +35,15 @@ export interface LeaseTerms {
 const MAX_DRIFT = 0.5;
 
 /**
- * The terms that follow from a node's options; `undefined` without lease reads. A lease is as long as it can
- * be without making a new leader wait for longer than an election takes anyway.
+ * The terms that follow from a node's options; `undefined` without lease reads. A lease is as long as it can be
+ * without making a new leader wait for longer than `guardedMs`: the election timeout, for which it waited anyway.
  *
  * @throws QuorateError `ERR_INVALID_ARGUMENT`, or `ERR_UNSUPPORTED` with Paxos
  */
 export function leaseTerms(
   leaseReads: LeaseReads | undefined,
   consensus: Consensus | undefined,
-  electionMs: number,
+  guardedMs: number,
 ): LeaseTerms | undefined {
   if (leaseReads === undefined) return undefined;
   const { maxClockDrift } = leaseReads;
@@ -59,7 +59,7 @@ export function leaseTerms(
       "leaseReads: consensus 'paxos' has no lease reads; leave them out",
     );
   }
-  return { durationMs: electionMs / guardMs(1, maxClockDrift), maxClockDrift };
+  return { durationMs: guardedMs / guardMs(1, maxClockDrift), maxClockDrift };
 }
 
 /** In words, the same on all nodes that may talk to each other; empty without lease reads. */

@@ -44,6 +44,8 @@ export interface ReplicaSurroundings {
   readonly segmentBytes?: number;
   /** Small limits of the consensus core, so that they are met. */
   readonly coreLimits?: CoreLimits;
+  /** Leases that last longer than an election takes, so that they are waited for. */
+  readonly leaseMs?: number;
 }
 
 /** What bounds the work of a core at one time. */
@@ -92,7 +94,11 @@ export async function openReplica<Result>(
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
   const own = ownMember(options, members);
-  const leases = leaseTerms(options.leaseReads, options.consensus, settings.electionMs);
+  const leases = leaseTerms(
+    options.leaseReads,
+    options.consensus,
+    options.leaseMs ?? settings.electionMs,
+  );
   const clock = options.clock ?? systemClock;
   const disk = options.disk ?? nodeDisk;
   const random = options.random ?? systemRandom;

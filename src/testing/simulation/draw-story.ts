@@ -10,6 +10,11 @@ export function drawStory(seed: number, consensus: Story['consensus']): Story {
   const stormMs = 1000 * (5 + random.below(16));
   const weather = drawWeather(random);
   const electionMs = weatherValue(weather, 'electionMs');
+  // Half of the leases outlast elections. Of a stream of its own, so that all else stays as it is without.
+  const lease = seededRandom(seed ^ 0x1ea5e);
+  if ('leaseDriftPpm' in weather && lease.below(2) === 0) {
+    weather['leaseMs'] = electionMs * (2 + lease.below(3));
+  }
   return {
     version: SIMULATOR_VERSION,
     seed,

@@ -105,6 +105,7 @@ const NODE_SETTINGS = [
   'segmentBytes',
   'snapshotEntries',
   'keepEntries',
+  'leaseMs',
 ] as const satisfies readonly (keyof NodeOptions)[];
 
 /** The names of a weather that limit a core. */

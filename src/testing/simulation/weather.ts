@@ -38,6 +38,8 @@ export const WEATHER = {
   driftPpm: 0,
   /** Reads by lease, where the nodes are told that clocks drift up to so much. 0: no leases. */
   leaseDriftPpm: 0,
+  /** How long a new leader waits for leases; absent: an election timeout. */
+  leaseMs: 0,
   /** Clocks start up to this far apart. */
   offsetMs: 0,
   /** Sizes and times of a node. */
