@@ -15,8 +15,12 @@ interface Node {
 
 class Scene {
   readonly world = new NotedWorld();
-  readonly properties = new Properties(this.world, 'raft', new Oracle(2));
+  readonly properties: Properties;
   #sequence = 0;
+
+  constructor(consensus: 'raft' | 'paxos' = 'raft') {
+    this.properties = new Properties(this.world, consensus, new Oracle(2));
+  }
 
   start(id: string, term = 1, entries: readonly Entry[] = [], vote = ''): Node {
     const { core, set } = scriptedCore(id);
@@ -288,4 +292,21 @@ test('what a process that is gone still does is not held against its successor',
   scene.start('a');
   old.take({ role: 'leader', term: 7 });
   scene.expect();
+});
+
+test('a promise that leaves out what was accepted in an older ballot is seen', () => {
+  const scene = new Scene('paxos');
+  scene.start('a', 5, [entry(1, 2), entry(2, 3), entry(3, 4)]);
+  const promise = (entries: readonly Entry[], index = 1): void =>
+    scene.properties.sent(
+      'a',
+      message('promise', { term: 5, index, hintIndex: 3, entries: [...entries] }),
+    );
+  promise([entry(1, 2), entry(2, 3)]);
+  promise([entry(3, 4)], 3);
+  scene.expect();
+  promise([entry(1, 2)].concat(entry(3, 4)));
+  promise([entry(2, 2), entry(3, 4)], 2);
+  promise([entry(1, 2), entry(2, 3), entry(3, 3)]);
+  scene.expect('promise-complete', 'promise-complete', 'promise-complete');
 });

@@ -101,6 +101,7 @@ export class Properties implements SharedChecks {
     if (type === MessageType.voteReply && !reject) this.#checkVote(seat, message);
     if (type === MessageType.appendReply && !reject) this.#checkAcknowledgement(seat, message);
     if (type === MessageType.accepted && !reject) this.#checkAccepted(seat, message);
+    if (type === MessageType.promise) this.#checkPromise(seat, message);
   }
 
   #checkVote(seat: SeatLog, { term, to }: PeerMessage): void {
@@ -128,6 +129,24 @@ export class Properties implements SharedChecks {
       this.violate(
         'durable-before-promise',
         `${seat.id} acknowledged slot ${slot} to ${to} in ballot ${term}, but what is durable is of ballot ${seat.durable[slot]}`,
+      );
+      return;
+    }
+  }
+
+  /** Multi-Paxos: a promise tells of all that was durably accepted in older ballots, page by page (P1b). */
+  #checkPromise({ id, durable }: SeatLog, promise: PeerMessage): void {
+    const { index, hintIndex, entries, term, to } = promise;
+    const reported = new Map(entries.map((entry) => [entry.index, entry.term]));
+    const last = entries.at(-1)?.index ?? hintIndex;
+    const end = last >= hintIndex ? durable.length - 1 : last;
+    for (let slot = index; slot <= end; slot++) {
+      const ballot = durable[slot] ?? 0;
+      if (ballot >= term || (reported.get(slot) ?? 0) >= ballot) continue;
+      this.violate(
+        'promise-complete',
+        `${id} promised ballot ${term} to ${to} and told it of ballot ${reported.get(slot) ?? 0} in slot ${slot}, ` +
+          `where it has accepted in ballot ${ballot}`,
       );
       return;
     }
