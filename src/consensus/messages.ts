@@ -58,6 +58,9 @@ export interface PeerMessage {
    * the read's number at the asking node. Never used twice by one node in one process life.
    */
   readonly context: number;
-  /** vote, prepare: the candidate was told to campaign by the leader (leadership transfer): skip the lease check. */
+  /**
+   * vote, prepare: the candidate was told to campaign by the leader (leadership transfer): skip the lease check.
+   * readIndex: not by a lease, the leader has to hear from a majority.
+   */
   readonly force: boolean;
 }

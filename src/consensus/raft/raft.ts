@@ -184,7 +184,7 @@ export class RaftCore implements Core {
         if (this.#self.role === 'leader') this.#onFollowerReply(message);
         return;
       case MessageType.readIndex:
-        if (this.#self.role === 'leader') this.#lead(message.context, message.from);
+        if (this.#self.role === 'leader') this.#lead(message.context, message.from, message.force);
         return;
       case MessageType.readIndexReply:
         this.#reads.onReply(message);
@@ -312,14 +312,14 @@ export class RaftCore implements Core {
   // Reads
 
   readIndex(context: number): void {
-    if (this.#self.role === 'leader') this.#lead(context, NO_NODE);
+    if (this.#self.role === 'leader') this.#lead(context, NO_NODE, false);
     else if (this.#self.leader !== NO_NODE) this.#reads.follow(context);
     else this.#reads.drop(context);
   }
 
-  /** A read as leader: answered by the lease, or by the next round. */
-  #lead(context: number, origin: NodeId): void {
-    if (this.#leadership.mayReadByLease) {
+  /** A read as leader: answered by the lease, or by the next round, which proves that it leads still. */
+  #lead(context: number, origin: NodeId, needsRound: boolean): void {
+    if (!needsRound && this.#leadership.mayReadByLease) {
       this.#reads.answer(context, origin, this.#log.commit, this.#self.term);
     } else {
       this.#reads.lead(context, origin);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '../../core/random.ts';
+import type { Core } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
 import { RaftCore } from '../raft/raft.ts';
@@ -30,7 +31,7 @@ function onProbation(): ProbationCore {
 }
 
 /** All that leaves, with every write durable at once. */
-function run(core: ProbationCore): PeerMessage[] {
+function run(core: Core): PeerMessage[] {
   const sent: PeerMessage[] = [];
   while (core.hasEffects()) {
     const effects = core.take();
@@ -102,6 +103,45 @@ test('at the end it gives its vote away durably, in this term and only there', (
   assert.deepEqual(
     promises(run(core)).map(({ type, term, reject }) => [type, term, reject]),
     [[MessageType.voteReply, 3, false]],
+  );
+});
+
+test('a leader on a lease, which may be deposed already, confirms itself with the others first', () => {
+  const leader = new RaftCore({
+    id: 'a',
+    random: seededRandom(1),
+    settings: { preVote: false },
+    hardState: { term: 1, vote: '', commit: 0 },
+    configuration,
+    snapshot: { index: 0, term: 0 },
+    entries: [],
+    applied: 0,
+    lease: { now: () => 1000, durationMs: 90, maxClockDrift: 0 },
+  });
+  const answered = (type: MessageType, fields: Partial<PeerMessage> = {}): PeerMessage[] => {
+    leader.step({ ...draft(type, 'b', 'a', 2), ...fields });
+    return run(leader);
+  };
+  leader.campaign();
+  run(leader);
+  answered(MessageType.voteReply);
+  answered(MessageType.appendReply, { index: 1 });
+  const core = onProbation();
+  core.leaderKnows(2);
+  core.step(from('a', 2, MessageType.heartbeat));
+  core.readIndex(7);
+  const [asked] = run(core);
+  assert.equal(asked?.type, MessageType.readIndex);
+  leader.step(asked);
+  const toAll = run(leader);
+  assert.deepEqual(
+    toAll.map(({ type }) => type),
+    [MessageType.heartbeat, MessageType.heartbeat],
+  );
+  const sent = answered(MessageType.heartbeatReply, { context: toAll[0]!.context });
+  assert.deepEqual(
+    sent.map(({ type, to }) => [type, to]),
+    [[MessageType.readIndexReply, 'c']],
   );
 });
 

@@ -53,6 +53,11 @@ function withoutCounted(messages: readonly PeerMessage[]): readonly PeerMessage[
   return messages.filter((message) => !isCounted(message));
 }
 
+/** By its lease a leader may answer reads that is deposed already: here it has to prove that it leads. */
+function withoutLease(message: PeerMessage): PeerMessage {
+  return message.type === MessageType.readIndex ? { ...message, force: true } : message;
+}
+
 /** A core whose node answers nothing that counts until a leader is confirmed, and gives no vote until `end`. */
 export class ProbationCore implements Core {
   readonly #core: Core;
@@ -189,8 +194,13 @@ export class ProbationCore implements Core {
     return this.#core.hasEffects();
   }
   take(): Effects {
-    const effects = this.#core.take();
-    if (this.#isOver) return this.#withAbstention(effects);
+    const taken = this.#core.take();
+    if (this.#isOver) return this.#withAbstention(taken);
+    const effects = {
+      ...taken,
+      messages: taken.messages.map(withoutLease),
+      messagesAfterPersist: taken.messagesAfterPersist.map(withoutLease),
+    };
     if (this.#isConfirmed) return effects;
     // What this node said so far had no part in it: nothing of it was sent.
     const { term } = this.#core.status();
