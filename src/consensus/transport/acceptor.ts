@@ -279,6 +279,11 @@ export class Acceptor {
   }
 
   #accept(socket: PeerSocket): void {
+    if (this.#closed) {
+      // Its TLS handshake ended behind the end of ours: the peer would keep it alive, and close would wait for ever.
+      socket.destroy();
+      return;
+    }
     const inbound = new Inbound(this, this.#context, socket);
     this.#strangers.add(inbound);
     if (this.#strangers.size <= this.#context.settings.maxStrangers) return;
