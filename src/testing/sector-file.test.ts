@@ -47,6 +47,28 @@ test('a sync that failed, or has not ended, has made nothing durable', () => {
   assert.deepEqual(outcomes(file), ['X', 'a']);
 });
 
+test('what a failed sync gave up no later sync makes durable, unless it is written anew', () => {
+  const file = new SectorFile(sectors('a', 'b'));
+  file.write(sectors('X', 'Y'), 0);
+  file.endSync(file.beginSync(), false);
+  file.endSync(file.beginSync(), true);
+  assert.equal(letters(file.durableOnly()), 'ab');
+  assert.equal(letters(file.copy().durableOnly()), 'ab');
+  file.write(sectors('X'), 0);
+  file.endSync(file.beginSync(), true);
+  assert.equal(letters(file.durableOnly()), 'Xb');
+});
+
+test('a sync that failed gives up nothing that was written while it was under way', () => {
+  const file = new SectorFile(sectors('a'));
+  file.write(sectors('X'), 0);
+  const token = file.beginSync();
+  file.write(sectors('Y'), 0);
+  file.endSync(token, false);
+  file.endSync(file.beginSync(), true);
+  assert.equal(letters(file.durableOnly()), 'Y');
+});
+
 test('a sync promises the writes before it, not those that came while it was under way', () => {
   const file = new SectorFile(sectors('a'));
   file.write(sectors('X'), 0);

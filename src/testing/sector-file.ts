@@ -32,6 +32,8 @@ export class SectorFile {
   #syncing = 0;
   /** What sectors with data that is not durable held before, oldest first. */
   readonly #dirty = new Map<number, Version[]>();
+  /** Of these, what a sync gave up when it failed: taken for written until they are written anew. */
+  readonly #givenUp = new Set<number>();
 
   /** A file that holds `data`, durably. */
   constructor(data: Buffer = Buffer.alloc(0)) {
@@ -66,6 +68,7 @@ export class SectorFile {
     const last = Math.floor((end - 1) / SECTOR_BYTES);
     for (let sector = Math.floor(offset / SECTOR_BYTES); sector <= last; sector++) {
       this.#noteBefore(sector);
+      this.#givenUp.delete(sector);
     }
     this.#data.set(data, offset);
     this.#size = Math.max(this.#size, end);
@@ -84,13 +87,17 @@ export class SectorFile {
     return { upTo: this.#writes, size: this.#size, first, last };
   }
 
-  /** It ended; `done`: with success. */
+  /**
+   * It ended; `done`: with success. What one could not write, the system takes for written all the same,
+   * and a later sync, which has nothing to do, succeeds (fsyncgate).
+   */
   endSync({ upTo, size, first, last }: SyncToken, done: boolean): void {
     this.#syncing -= 1;
-    if (!done) return;
-    this.#durableSize = Math.max(this.#durableSize, size);
+    if (done) this.#durableSize = Math.max(this.#durableSize, size);
     for (const [sector, versions] of this.#dirty) {
       if (sector < first || sector > last) continue;
+      if (!done && versions.at(-1)!.write <= upTo) this.#givenUp.add(sector);
+      if (!done || this.#givenUp.has(sector)) continue;
       const later = versions.findIndex((version) => version.write > upTo);
       if (later < 0) this.#dirty.delete(sector);
       else versions.splice(0, later);
@@ -103,6 +110,7 @@ export class SectorFile {
     copy.#durableSize = this.#durableSize;
     copy.#writes = this.#writes;
     for (const [sector, versions] of this.#dirty) copy.#dirty.set(sector, [...versions]);
+    for (const sector of this.#givenUp) copy.#givenUp.add(sector);
     return copy;
   }
 

@@ -65,11 +65,11 @@ export const storageMutants: readonly Mutant[] = [
   },
   {
     id: 'sync-error-tried-again',
-    bug: 'after a failed sync the same write is tried again, and its success believed',
+    bug: 'after a failed sync another one is tried, and its success believed',
     source: 'fsyncgate; cockroach#37102, rostam#94',
     file: `${WAL}/log-writer.ts`,
-    find: 'if (!isNoSpace(error) || this.#closed) {',
-    replace: 'if (this.#closed) {',
+    find: 'return file.writeDurably(data, offset);',
+    replace: 'return file.writeDurably(data, offset).catch(() => file.sync());',
     consensus: 'both',
   },
   {

@@ -47,6 +47,8 @@ export function calmDisk(): DiskWeather {
 export class SimulatedDisk {
   readonly name: string;
   readonly weather: DiskWeather;
+  /** Told when a file has got a new name, before that is durable. */
+  onRename: (() => void) | undefined;
   readonly #world: World;
   readonly #random: Random;
   #image = new DiskImage();
@@ -57,6 +59,7 @@ export class SimulatedDisk {
   constructor(world: World, name: string, weather: DiskWeather = calmDisk()) {
     this.name = name;
     this.weather = weather;
+    this.onRename = undefined;
     this.#world = world;
     this.#random = world.random(`disk/${name}`);
   }
@@ -229,6 +232,7 @@ export class MountedDisk implements Disk {
   async rename(from: string, to: string): Promise<void> {
     await this.#io();
     this.#disk.image.rename(from, to);
+    this.#disk.onRename?.();
   }
 
   async remove(path: string): Promise<void> {

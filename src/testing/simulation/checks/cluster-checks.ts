@@ -46,6 +46,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
       wrapCore: (life, core, recovered) => {
         const { id } = core.status();
         this.#ids.set(life.seat, id);
+        this.#lookAtRenames(life.seat);
         return this.properties.started(id, core, recovered);
       },
       onSend: (life, message) => this.properties.sent(this.#ids.get(life.seat)!, message),
@@ -123,6 +124,14 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
       world.after(exponential(random, meanMs), look);
     };
     world.after(exponential(random, meanMs), look);
+  }
+
+  /** A new name is where an order of writes goes wrong, and no time at all in which to be seen by chance. */
+  #lookAtRenames(number: number): void {
+    const seat = this.#context!.cluster.seats[number]!;
+    seat.disk.onRename = () => {
+      if (seat.life?.state === 'running') void this.#openWorstCase(seat);
+    };
   }
 
   async #openWorstCase(seat: Seat<Node>): Promise<void> {
