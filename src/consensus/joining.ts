@@ -10,7 +10,7 @@ import type { Core } from './core.ts';
 import type { ReplicaEvents } from './replica/options.ts';
 import {
   type ProbationContext,
-  type ProbationCore,
+  ProbationCore,
   probation,
   type Standing,
 } from './replica/probation.ts';
@@ -76,12 +76,14 @@ function standing(
   const { role, term, lastIndex, handedOut, changes = [] } = core.status();
   const leads = role === 'leader';
   if (leads && Number(informed) !== term) core.lost(id);
+  // The log of one on probation may end before the change that made it untrue.
+  const isWhole = !(core instanceof ProbationCore) || core.isOver;
   const { voters, joint } = configuration();
   const answer: Standing = {
     isNew: lastIndex === newLength,
     term,
     leads,
-    holdsAll: wasAddedToUs(id, changes),
+    holdsAll: isWhole && wasAddedToUs(id, changes),
     neverVoted: neverVoted(id, changes),
     voters: [...new Set([...voters, ...(joint?.outgoing ?? [])])],
     applied: handedOut,
@@ -115,7 +117,7 @@ export interface ProbationParts<Result> {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly marker: JoiningMarker;
-  /** Its cluster may be new: it was not added to one that ran. */
+  /** Its cluster may be new: it was not added to one that ran, and its log holds nothing but the first members. */
   readonly isFounder: boolean;
   /** The other nodes, until the log says who they are. */
   readonly peers: readonly NodeId[];
@@ -133,15 +135,17 @@ async function endProbation<Result>(parts: ProbationParts<Result>): Promise<void
   const { core, replica, storage, marker, log } = parts;
   const reason = await probation(contextOf(parts));
   if (reason === 'closed' || parts.signal.aborted) return;
-  // In this order: a crash before the last step begins a probation again, one after it leaves a member
-  // that gave no vote it does not remember.
-  const abstention = core.end();
+  // In this order: a crash before the marker is gone begins a probation again, one after it leaves a member
+  // that gave no vote it does not remember. And nobody is elected by nodes whose probation begins again: were
+  // that all of them, none could confirm a leader to any.
+  const abstention = core.abstain();
   await new Promise<void>((resolve, reject) => {
     storage.persist({ hardState: abstention, entries: [] }, (error) =>
       error === undefined ? resolve() : reject(error),
     );
   });
   await marker.remove();
+  core.end();
   if (reason === 'new' || reason === 'one-of-two') return;
   const how = marker.isDamaged ? 'lost a part of its log' : 'came with an empty folder';
   const now = replica.members.neverVoted(replica.id) ? '' : ', votes from now on';

@@ -149,7 +149,7 @@ export async function openReplica<Result>(
     });
     await replica.start();
     if (core instanceof ProbationCore && marker !== undefined) {
-      const isFounder = seat.bootstrap !== undefined;
+      const isFounder = core.status().lastIndex === seat.bootstrap?.entries.length;
       const parts = { core, replica, storage, transport, clock, marker, isFounder, peers };
       serveProbation({ ...parts, signal: stopping.signal, log: options.log });
     }

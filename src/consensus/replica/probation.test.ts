@@ -5,7 +5,13 @@ import type { Core } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
 import { RaftCore } from '../raft/raft.ts';
-import { ProbationCore, type ProbationEnd, probation, type Standing } from './probation.ts';
+import {
+  type ProbationContext,
+  ProbationCore,
+  type ProbationEnd,
+  probation,
+  type Standing,
+} from './probation.ts';
 
 const configuration = { voters: ['a', 'b', 'c'], learners: [] };
 const REPLIES: readonly number[] = [
@@ -96,7 +102,14 @@ test('at the end it gives its vote away durably, in this term and only there', (
   const core = onProbation();
   core.step(from('a', 2, MessageType.heartbeat));
   run(core);
-  assert.deepEqual(core.end(), { term: 2, vote: 'c', commit: 0 });
+  assert.deepEqual(core.abstain(), { term: 2, vote: 'c', commit: 0 });
+  core.step({ ...from('b', 3, MessageType.vote), force: true });
+  assert.deepEqual(
+    promises(run(core)),
+    [],
+    'not before that is durable, and the probation forgotten',
+  );
+  core.end();
   core.step({ ...from('b', 2, MessageType.vote), force: true });
   assert.deepEqual(promises(run(core)), []);
   core.step({ ...from('b', 3, MessageType.vote), force: true });
@@ -149,6 +162,7 @@ test('a leader on a lease, which may be deposed already, confirms itself with th
 async function serve(
   standings: Record<string, Standing | undefined>,
   { rounds = 20, leader = '', known = Object.keys(standings), applied = 10 } = {},
+  other: Partial<ProbationContext> = {},
 ): Promise<{ end: ProbationEnd; informed: number[] }> {
   let left = rounds;
   let term = 0;
@@ -171,6 +185,7 @@ async function serve(
       left -= 1;
       return left > 0;
     },
+    ...other,
   });
   return { end, informed };
 }
@@ -179,6 +194,39 @@ const led = (term: number, leads: boolean, voters: string): Standing => {
   const said = { isNew: false, holdsAll: false, neverVoted: false, applied: 9 };
   return { ...said, term, leads, voters: [...voters] };
 };
+
+const fresh: Standing = { ...led(1, false, 'abc'), isNew: true, applied: 3 };
+
+test('of three, one other that is new is enough where the third is not there', async () => {
+  assert.equal((await serve({ a: fresh, b: undefined })).end, 'new');
+});
+
+test('a cluster is not new where one has more in its log, however late that one answers', async () => {
+  let hasAnswered = false;
+  const late = {
+    ask: async (peer: string): Promise<Standing> => {
+      if (peer === 'b') return fresh;
+      for (let i = 0; i < 50; i++) await undefined;
+      hasAnswered = true;
+      return led(2, false, 'abc');
+    },
+  };
+  assert.equal((await serve({ a: fresh, b: fresh }, {}, late)).end, 'closed');
+  assert.ok(hasAnswered);
+});
+
+test('a cluster is not new where one that is gone now had more in its log', async () => {
+  let isUp = false;
+  const leaving = {
+    ask: async (peer: string): Promise<Standing> => {
+      if (peer === 'b') return isUp ? fresh : Promise.reject(new Error('not there yet'));
+      if (isUp) throw new Error('not there any more');
+      isUp = true;
+      return led(2, false, 'abc');
+    },
+  };
+  assert.equal((await serve({ a: fresh, b: fresh }, {}, leaving)).end, 'closed');
+});
 
 test('one that was added to a node that was alone takes part at once', async () => {
   const alone = { ...led(2, false, 'ax'), holdsAll: true };

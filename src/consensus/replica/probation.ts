@@ -4,7 +4,8 @@
  * it acknowledged (Raft §5: both are durable, or nothing holds). So it takes no part until one of two
  * things is certain:
  *
- * - the cluster is new: a majority, itself included, has nothing in its log but the first members;
+ * - the cluster is new: a majority, itself included, has nothing in its log but the first members, and of
+ *   the others none that answers has more;
  * - it has caught up with a leader that the others confirmed without it.
  *
  * The second goes in steps. *Silent*: it hears the leader and answers nothing that counts, since it may
@@ -79,20 +80,29 @@ export class ProbationCore implements Core {
     this.#id = id;
   }
 
+  /** It takes part like any other node. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   /** The leader of `term` counts on nothing that is lost: once it is confirmed this node may acknowledge. */
   leaderKnows(term: number): void {
     this.#informedTerm = term;
   }
 
   /**
-   * From now on this node votes, in terms that begin later.
-   * @returns what must be durable before the probation is forgotten: a vote that was given to nobody else.
+   * The probation is about to end.
+   * @returns what must be durable before it is forgotten: a vote that was given to nobody else.
    */
-  end(): HardState {
-    this.#isOver = true;
+  abstain(): HardState {
     this.#silentUpTo = this.#core.status().term;
-    if (this.#configuration !== undefined) this.#core.configure(this.#configuration);
     return { term: this.#silentUpTo, vote: this.#id, commit: 0 };
+  }
+
+  /** From now on this node votes, in terms later than that in which it abstained. */
+  end(): void {
+    this.#isOver = true;
+    if (this.#configuration !== undefined) this.#core.configure(this.#configuration);
   }
 
   step(message: PeerMessage): void {
@@ -194,8 +204,8 @@ export class ProbationCore implements Core {
     return this.#core.hasEffects();
   }
   take(): Effects {
-    const taken = this.#core.take();
-    if (this.#isOver) return this.#withAbstention(taken);
+    const taken = this.#withAbstention(this.#core.take());
+    if (this.#isOver) return taken;
     const effects = {
       ...taken,
       messages: taken.messages.map(withoutLease),
@@ -212,10 +222,10 @@ export class ProbationCore implements Core {
     };
   }
 
-  /** The core knows nothing of the vote that `end` gave away. */
+  /** The core knows nothing of the vote that `abstain` gave away. */
   #withAbstention(effects: Effects): Effects {
     const { persist } = effects;
-    if (persist?.hardState?.term !== this.#silentUpTo) return effects;
+    if (this.#silentUpTo === 0 || persist?.hardState?.term !== this.#silentUpTo) return effects;
     const hardState = { ...persist.hardState, vote: this.#id };
     return { ...effects, persist: { ...persist, hardState } };
   }
@@ -249,7 +259,7 @@ export interface ProbationContext {
   /** The other voters, as far as this node knows them, and up to where it has applied its log. */
   readonly peers: () => readonly NodeId[];
   readonly applied: () => number;
-  /** Whether this node can be new: not where its log was damaged. */
+  /** Whether this node can be new: not where its log was damaged, or holds more than the first members. */
   readonly mayBeNew: boolean;
   /** How `peer` stands. The leader of a term other than `informedTerm` forgets this node's acknowledgements. */
   readonly ask: (peer: NodeId, informedTerm: number) => Promise<Standing>;
@@ -277,6 +287,10 @@ class Probation {
   /** The last answer of each peer. */
   readonly #answers = new Map<NodeId, Standing>();
   readonly #asking = new Set<NodeId>();
+  /** Who answered, or was not there, at least once. */
+  readonly #tried = new Set<NodeId>();
+  /** Some log holds more than the first members: this cluster has run before, whatever others say. */
+  #hasRun = false;
   #informedTerm = 0;
   #isCatchingUp = false;
   #end: ProbationEnd | undefined;
@@ -317,21 +331,23 @@ class Probation {
   async #ask(peer: NodeId): Promise<void> {
     this.#asking.add(peer);
     try {
-      this.#answers.set(peer, await this.#context.ask(peer, this.#informedTerm));
+      const standing = await this.#context.ask(peer, this.#informedTerm);
+      this.#hasRun ||= !standing.isNew;
+      this.#answers.set(peer, standing);
     } catch {
       // Not there. What it said before still holds of its term, and no longer of its log.
       const before = this.#answers.get(peer);
       if (before !== undefined) this.#answers.set(peer, { ...before, isNew: false, leads: false });
     }
     this.#asking.delete(peer);
+    this.#tried.add(peer);
     this.#consider();
   }
 
   #consider(): void {
     const voters = this.#voters();
     const answers = [...this.#answers].filter(([peer]) => voters.has(peer)).map(([, said]) => said);
-    const fresh = answers.filter(({ isNew }) => isNew).length;
-    if (this.#context.mayBeNew && 2 * (fresh + 1) > voters.size + 1) this.#end ??= 'new';
+    if (this.#isNewCluster(voters, answers)) this.#end ??= 'new';
     if (answers.some(({ holdsAll }) => holdsAll)) this.#end ??= 'one-of-two';
     const newest = Math.max(0, ...answers.map(({ term }) => term));
     const leader = answers.find(({ leads, term }) => leads && term === newest);
@@ -344,6 +360,14 @@ class Probation {
     this.#informedTerm = newest;
     this.#context.leaderKnows(newest);
     if (!this.#isCatchingUp) void this.#catchUp(newest);
+  }
+
+  /** All had the chance to say otherwise: a majority may have heard nothing yet of what the rest decided with us. */
+  #isNewCluster(voters: ReadonlySet<NodeId>, answers: readonly Standing[]): boolean {
+    if (!this.#context.mayBeNew || this.#hasRun) return false;
+    for (const voter of voters) if (!this.#tried.has(voter)) return false;
+    const fresh = answers.filter(({ isNew }) => isNew).length;
+    return 2 * (fresh + 1) > voters.size + 1;
   }
 
   async #catchUp(term: number): Promise<void> {

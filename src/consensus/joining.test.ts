@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { seededRandom } from '../core/random.ts';
+import { answeringStanding } from './joining.ts';
+import { RaftCore } from './raft/raft.ts';
+import { ProbationCore, type Standing } from './replica/probation.ts';
+
+test('of two, one whose own log is damaged does not vouch for the other', async () => {
+  // Its log ends when the voters were a and b; the damage took that c, d and e came, and what a and b acknowledged.
+  const configuration = { voters: ['a', 'b'], learners: [] };
+  const raft = new RaftCore({
+    id: 'a',
+    random: seededRandom(1),
+    hardState: { term: 1, vote: '', commit: 0 },
+    configuration,
+    snapshot: { index: 0, term: 0 },
+    entries: [],
+    applied: 0,
+  });
+  const core = new ProbationCore(raft, 'a');
+  const { onCall } = answeringStanding(
+    {},
+    {
+      core,
+      configuration: () => configuration,
+      wasAddedToUs: () => true,
+      neverVoted: () => false,
+      newLength: -1,
+    },
+  );
+  const asked = async (): Promise<Standing> => {
+    const answer = await onCall!('standing', Buffer.from('b 0'));
+    return JSON.parse(Buffer.from(answer).toString()) as Standing;
+  };
+  assert.equal((await asked()).holdsAll, false);
+  core.abstain();
+  core.end();
+  assert.equal((await asked()).holdsAll, true);
+});
