@@ -13,6 +13,13 @@ const proposalMutants: readonly Mutant[] = [
     find: 'if (proposal.term === term) this.#settle(proposal, result);',
     replace: 'if (proposal.term > 0) this.#settle(proposal, result);',
     consensus: 'both',
+    also: [
+      {
+        file: `${REPLICA}/proposals.ts`,
+        find: 'if (index <= this.#appliedIndex) continue;',
+        replace: 'if (index > 0) continue;',
+      },
+    ],
   },
   {
     id: 'forwarded-again-without-an-answer',
@@ -164,12 +171,12 @@ const stateMutants: readonly Mutant[] = [
 
 const lossMutants: readonly Mutant[] = [
   {
-    id: 'votes-with-an-empty-disk',
-    bug: 'a node whose disk was lost takes part as before, and has forgotten its votes and entries',
+    id: 'empty-disk-taken-for-a-new-cluster',
+    bug: 'a node whose disk was lost takes part at once, as one of a cluster that begins',
     source: 'etcd#20269; Viewstamped Replication Revisited §4.3',
-    file: 'src/consensus/open-replica.ts',
-    find: '  if (isAlone(options, seat)) return undefined;\n',
-    replace: '  if (isAlone(options, seat) || disk !== undefined) return undefined;\n',
+    file: `${REPLICA}/probation.ts`,
+    find: "if (this.#context.mayBeNew && 2 * (fresh + 1) > voters.size + 1) this.#end ??= 'new';",
+    replace: "if (this.#context.mayBeNew && fresh >= 0) this.#end ??= 'new';",
     consensus: 'both',
   },
   {

@@ -98,6 +98,13 @@ export const storageMutants: readonly Mutant[] = [
     find: 'if (promises && entries.length > 0) encoder.state({ term, vote, commit: before.commit });',
     replace: '',
     consensus: 'raft',
+    also: [
+      {
+        file: 'src/consensus/raft/standing.ts',
+        find: 'if (this.term < log.lastTerm) this.setTerm(log.lastTerm, NO_NODE);',
+        replace: '',
+      },
+    ],
   },
   {
     id: 'replaced-entry-keeps-what-followed',
