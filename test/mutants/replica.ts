@@ -175,8 +175,8 @@ const lossMutants: readonly Mutant[] = [
     bug: 'a node whose disk was lost takes part at once, as one of a cluster that begins',
     source: 'etcd#20269; Viewstamped Replication Revisited §4.3',
     file: `${REPLICA}/probation.ts`,
-    find: "if (this.#context.mayBeNew && 2 * (fresh + 1) > voters.size + 1) this.#end ??= 'new';",
-    replace: "if (this.#context.mayBeNew && fresh >= 0) this.#end ??= 'new';",
+    find: 'if (!this.#context.mayBeNew || this.#hasRun) return false;',
+    replace: 'if (!this.#context.mayBeNew) return false;\n    if (voters.size > 0) return true;',
     consensus: 'both',
   },
   {
