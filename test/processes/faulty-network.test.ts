@@ -160,6 +160,8 @@ test('a reset in the middle of a frame delivers a part of it', { timeout }, asyn
   const { a, b } = await pair.connected();
   assert.equal(pair.network.resetMidFrame(aToB), 1);
   a.socket.write('0123456789');
+  await new Promise((resolve) => setImmediate(resolve));
+  a.socket.write('never');
   await until('both are told', () => a.error === 'ECONNRESET' && b.error === 'ECONNRESET');
   assert.ok('hello01234'.startsWith(b.text), b.text);
 });

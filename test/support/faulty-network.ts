@@ -38,6 +38,12 @@ const MAX_QUEUED_BYTES = 256 * 1024;
 /** A dialer that does not say who it is within this many bytes is a stranger. */
 const MAX_FIRST_BYTES = 4096;
 
+/** What waits to be passed on. `end`: the source has ended; `reset`: it broke here. */
+interface Item {
+  readonly what: Buffer | 'end' | 'reset';
+  readonly dueMs: number;
+}
+
 /** One direction of a connection. */
 class Pipe {
   readonly from: string;
@@ -46,10 +52,12 @@ class Pipe {
   /** The next chunk is cut in two, and the connection ends after its first half. */
   isArmed = false;
   hasSwallowed = false;
+  /** Its last chunk has come: nothing that follows is let through. */
+  #isOver = false;
   readonly #source: Socket;
   readonly #sink: Socket;
   readonly #breakOff: () => void;
-  #queue: { readonly chunk: Buffer | undefined; readonly dueMs: number }[] = [];
+  #queue: Item[] = [];
   #queuedBytes = 0;
   #freeMs = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -68,7 +76,7 @@ class Pipe {
     this.#sink = sockets.sink;
     this.#breakOff = breakOff;
     this.#source.on('data', (chunk: Buffer) => this.take(chunk));
-    this.#source.on('end', () => this.take(undefined));
+    this.#source.on('end', () => this.#end());
     this.#sink.on('drain', () => {
       this.#isBlocked = false;
       this.#pump();
@@ -79,21 +87,28 @@ class Pipe {
     return this.state.hold || this.state.swallow;
   }
 
-  /** `undefined`: the source has ended. */
-  take(chunk: Buffer | undefined): void {
-    if (this.state.swallow) {
-      this.hasSwallowed = true;
-      return;
-    }
-    if (this.isArmed && chunk !== undefined && chunk.length > 1) {
-      this.#sink.write(chunk.subarray(0, chunk.length >> 1), () => this.#breakOff());
-      return;
-    }
+  take(chunk: Buffer): void {
+    if (this.state.swallow) this.hasSwallowed = true;
+    else if (this.#isOver) return;
+    else if (this.isArmed && chunk.length > 1) {
+      this.#isOver = true;
+      this.#push(chunk.subarray(0, chunk.length >> 1));
+      this.#push('reset');
+    } else this.#push(chunk);
+  }
+
+  #end(): void {
+    if (this.state.swallow) this.hasSwallowed = true;
+    else if (!this.#isOver) this.#push('end');
+  }
+
+  #push(what: Buffer | 'end' | 'reset'): void {
     const { latencyMs, bytesPerSecond } = this.state;
+    const bytes = bytesOf(what);
     const dueMs = Math.max(performance.now() + latencyMs, this.#freeMs);
-    this.#freeMs = dueMs + ((chunk?.length ?? 0) / bytesPerSecond) * 1000;
-    this.#queue.push({ chunk, dueMs });
-    this.#queuedBytes += chunk?.length ?? 0;
+    this.#freeMs = dueMs + (bytes / bytesPerSecond) * 1000;
+    this.#queue.push({ what, dueMs });
+    this.#queuedBytes += bytes;
     if (this.#queuedBytes > MAX_QUEUED_BYTES) this.#source.pause();
     this.#pump();
   }
@@ -102,7 +117,7 @@ class Pipe {
   restate(state: State): void {
     this.state = state;
     this.#freeMs = 0;
-    this.#queue = this.#queue.map(({ chunk }) => ({ chunk, dueMs: 0 }));
+    this.#queue = this.#queue.map(({ what }) => ({ what, dueMs: 0 }));
     this.#pump();
   }
 
@@ -122,12 +137,21 @@ class Pipe {
         return;
       }
       this.#queue.shift();
-      this.#queuedBytes -= head.chunk?.length ?? 0;
-      if (head.chunk === undefined) this.#sink.end();
-      else this.#isBlocked = !this.#sink.write(head.chunk);
+      this.#queuedBytes -= bytesOf(head.what);
+      if (head.what === 'end') this.#sink.end();
+      else if (head.what === 'reset') this.#breakOff();
+      else this.#isBlocked = !this.#sink.write(head.what);
     }
     if (this.#queuedBytes <= MAX_QUEUED_BYTES && this.#source.isPaused()) this.#source.resume();
   }
+}
+
+const bytesOf = (what: Item['what']): number => (typeof what === 'string' ? 0 : what.length);
+
+/** Not where a connection is still to come or has been half closed: there Node loses hold of the handle. */
+function reset(socket: Socket): void {
+  if (socket.connecting || socket.writableEnded || socket.destroyed) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** A connection that was let through: both its directions. */
@@ -174,7 +198,7 @@ class Connection {
   }
 
   reset(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) reset(socket);
     this.#closed();
   }
 
@@ -293,7 +317,7 @@ export class FaultyNetwork implements AsyncDisposable {
     port: number,
   ): void {
     if (this.stateOf(ends.from, ends.to).cut || this.stateOf(ends.to, ends.from).cut) {
-      near.resetAndDestroy();
+      reset(near);
       return;
     }
     const far = dial({ host: '127.0.0.1', port, allowHalfOpen: true });

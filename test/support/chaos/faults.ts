@@ -20,6 +20,9 @@ export interface Fault {
   readonly way: number;
 }
 
+/** More than an election and more than a lease: the one who sleeps is replaced, and does not know. */
+const PAUSE_MS = 1500;
+
 /** Ends the fault. */
 type Undo = () => Promise<void> | void;
 /** `undefined`: there was nothing to do it to. */
@@ -64,7 +67,6 @@ const KINDS = {
     };
   },
 
-  /** As long as a leader with a lease must not be: longer than an election. */
   pause: (_fleet, seat) =>
     holding(seat, async () => {
       await seat.member.kill('SIGSTOP');
@@ -198,10 +200,11 @@ export class Deck {
       }
     }
     const random = this.#random;
+    const kind = this.#cards.pop()!;
     return {
-      kind: this.#cards.pop()!,
+      kind,
       afterMs: random.below(800),
-      forMs: 300 + random.below(2500),
+      forMs: (kind === 'pause' ? PAUSE_MS : 300) + random.below(2500),
       seat: random.below(2) === 0 ? -1 : random.below(this.#size),
       side: 1 + random.below(2 ** this.#size - 2),
       way: random.below(1000),

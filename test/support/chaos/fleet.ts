@@ -3,7 +3,7 @@
  * `FaultyNetwork`, the first of them on a small file system of its own where one can be mounted.
  */
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,8 @@ interface Addresses {
   readonly peerProxy: number;
 }
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
 const url = (port: number): string => `http://127.0.0.1:${port}`;
 
 export class Fleet implements AsyncDisposable {
@@ -57,6 +59,10 @@ export class Fleet implements AsyncDisposable {
   readonly noSmallDisk: string;
   readonly #folder: string;
   readonly #flags: ReadonlyMap<string, readonly string[]>;
+
+  readonly #onExit = (): void => this.#cleanUp();
+  /** An interrupted test cleans up as well. */
+  readonly #onSignal = (): void => process.exit(1);
 
   private constructor(
     folder: string,
@@ -75,6 +81,8 @@ export class Fleet implements AsyncDisposable {
       const member = new Member(seat.name, seat.directEndpoint, all);
       return { ...seat, member, isLeaving: false, isHeld: false };
     });
+    process.once('exit', this.#onExit);
+    for (const signal of SIGNALS) process.once(signal, this.#onSignal);
   }
 
   /** Starts all nodes and waits for a leader. */
@@ -180,8 +188,16 @@ export class Fleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.seats.map(({ member }) => member.kill('SIGKILL')));
     await this.network.close();
-    if (this.smallDisk !== undefined) execFileSync('umount', [this.smallDisk]);
-    await rm(this.#folder, { recursive: true, force: true });
+    this.#cleanUp();
+    process.off('exit', this.#onExit);
+    for (const signal of SIGNALS) process.off(signal, this.#onSignal);
+  }
+
+  #cleanUp(): void {
+    for (const { member } of this.seats) if (member.running) process.kill(member.pid!, 'SIGKILL');
+    // A process that was killed just now may still have files open on it.
+    if (this.smallDisk !== undefined) execFileSync('umount', ['--lazy', this.smallDisk]);
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 

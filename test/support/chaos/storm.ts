@@ -27,6 +27,8 @@ export interface StormOptions {
 
 /** Some elections and the start of processes on a machine that does other things too; most take one or two seconds. */
 const RECOVERY_MS = 30_000;
+/** Answers between two rounds. */
+const CALM_ANSWERS = 50;
 /** Elections in half a second, so that many fit into a storm; small logs, so that snapshots are sent. */
 const FLAGS = [
   '--heartbeat-interval=50',
@@ -103,10 +105,21 @@ export class Storm {
   async #recover(): Promise<void> {
     const startedAt = performance.now();
     await until('writes are taken again', () => this.#kv.put('probe', 'x'), RECOVERY_MS);
-    this.#recoveriesMs.push(performance.now() - startedAt);
+    const tookMs = performance.now() - startedAt;
+    this.#recoveriesMs.push(tookMs);
+    if (process.env['QUORATE_CHAOS_VERBOSE'] !== undefined) {
+      const faults = this.#round.map(textOf).join('; ');
+      this.#options.say(
+        `${faults}: back after ${Math.round(tookMs)} ms, ${this.#history.counts.ok} answers so far`,
+      );
+    }
     for (const { name, member, isLeaving } of this.#fleet.seats) {
       assert.ok(member.running || isLeaving, `${name} has ended by itself`);
     }
+    // In good weather as well there is something to see, on a slow machine too.
+    const { ok } = this.#history.counts;
+    const enough = (): boolean => this.#history.counts.ok >= ok + CALM_ANSWERS;
+    await until('clients are answered again', enough, RECOVERY_MS);
   }
 
   async #judge(): Promise<void> {
@@ -116,7 +129,6 @@ export class Storm {
     await this.#awaitEqual(revision);
     const { steps } = await this.#clients.verify(this.#kv);
     this.#options.say(`linearizable, in ${steps} steps of the checker`);
-    assert.ok(this.#history.counts.ok > 100, 'most of the time somebody serves');
   }
 
   async #awaitEqual(revision: number): Promise<void> {
