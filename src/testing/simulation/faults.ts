@@ -222,6 +222,11 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     anyone: true,
     play: (nemesis) => nemesis.membership.promote(),
   },
+  'member-update': {
+    weight: 6,
+    changesMembers: true,
+    play: (nemesis, _fault, seat) => nemesis.membership.update(seat),
+  },
   'member-remove': {
     weight: 8,
     changesMembers: true,
@@ -241,6 +246,11 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     weight: 10,
     changesMembers: true,
     play: (nemesis, _fault, seat) => nemesis.membership.swap(seat),
+  },
+  'member-replace': {
+    weight: 8,
+    changesMembers: true,
+    play: (nemesis, _fault, seat) => nemesis.membership.replace(seat),
   },
   /**
    * A leader takes many writes that reach nobody; when it is back, with the longest log of all, the one

@@ -58,6 +58,7 @@ export class Healing {
         return life?.state === 'running' || lives === 0 || joins || gone.has(number);
       });
     });
+    if (await this.#isStuck(ELECTIONS * electionMs)) return this.#endWithoutMajority(requestMs);
     await this.#until('there is a leader', ELECTIONS * electionMs, () => {
       return this.#nemesis.leader() !== undefined;
     });
@@ -70,6 +71,7 @@ export class Healing {
     });
     this.#workload.calmDown();
     for (const seat of members) await this.#write(seat.number, requestMs);
+    await this.#handOver(requestMs);
     await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
     await this.#until('every lease has run out', LEASES_MS + electionMs, () => {
       return this.#checks.oracle.leases().length === 0;
@@ -79,6 +81,25 @@ export class Healing {
       return this.#workload.isCaughtUp;
     });
     await this.#compareStates();
+    this.#checkLinearizability();
+    this.#nemesis.retire();
+  }
+
+  /** Whether too many nodes still give no vote when `withinMs` are over; most that do not are about to. */
+  async #isStuck(withinMs: number): Promise<boolean> {
+    const { world } = this.#context;
+    const untilMs = world.nowMs + withinMs;
+    while (this.#checks.atlas.isStuck && world.nowMs <= untilMs) await this.#pause();
+    return this.#checks.atlas.isStuck;
+  }
+
+  /** Nobody serves any more, as it must be: every call is told so, and what was answered before holds. */
+  async #endWithoutMajority(requestMs: number): Promise<void> {
+    this.#context.world.reach('no-majority-off-probation');
+    const leader = this.#nemesis.leader();
+    if (leader !== undefined) throw new Error(`${leader.name} leads without a majority that votes`);
+    this.#workload.calmDown();
+    await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
     this.#checkLinearizability();
     this.#nemesis.retire();
   }
@@ -107,6 +128,29 @@ export class Healing {
       } catch (error) {
         if (!isQuorateError(error) || world.nowMs > untilMs) throw error;
       }
+      await this.#pause();
+    }
+  }
+
+  /** Leadership goes where it is asked to. */
+  async #handOver(requestMs: number): Promise<void> {
+    const { world } = this.#context;
+    const untilMs = world.nowMs + 2 * requestMs + ELECTIONS * this.#nemesis.electionMs;
+    for (;;) {
+      const leader = this.#nemesis.leader()?.life;
+      const own = leader?.node?.status().id;
+      const voters = leader?.node?.members().filter(({ learner }) => !learner) ?? [];
+      const target = voters.find(({ id }) => id !== own)?.id;
+      if (leader !== undefined && target === undefined) return;
+      try {
+        await leader?.call(({ backend }) =>
+          backend.moveLeader({ targetId: BigInt(`0x${target}`) }),
+        );
+        if (leader !== undefined) return;
+      } catch (error) {
+        if (!isQuorateError(error)) throw error;
+      }
+      if (world.nowMs > untilMs) throw new Error(`leadership did not go to ${target}`);
       await this.#pause();
     }
   }

@@ -39,12 +39,8 @@ export class Membership {
 
   /** Adds a node on a new seat, and starts it unless that was surely refused. */
   add(learner: boolean): void {
-    const { cluster } = this.#context;
-    const waiting = [...this.#waiting][0];
-    if (waiting === undefined && cluster.seats.length >= MAX_SEATS) return;
-    const seat = waiting === undefined ? cluster.join() : cluster.seats[waiting]!;
-    this.#waiting.add(seat.number);
-    this.#atlas.mayStop.add(seat.number);
+    const seat = this.#newSeat();
+    if (seat === undefined) return;
     const change: MemberChange = { kind: 'add', member: { peerUrls: [seat.peerUrl], learner } };
     this.#change(
       'member-add',
@@ -55,10 +51,52 @@ export class Membership {
     );
   }
 
+  /** A seat whose node is to join; `undefined` where there are too many. */
+  #newSeat(): Seat | undefined {
+    const { cluster } = this.#context;
+    const waiting = [...this.#waiting][0];
+    if (waiting === undefined && cluster.seats.length >= MAX_SEATS) return undefined;
+    const seat = waiting === undefined ? cluster.join() : cluster.seats[waiting]!;
+    this.#waiting.add(seat.number);
+    this.#atlas.mayStop.add(seat.number);
+    return seat;
+  }
+
+  /** In one step, by joint consensus: the member on this seat goes, and a new one that still has to join votes. */
+  replace(seat: Seat): void {
+    const added = this.#newSeat();
+    if (added === undefined) return;
+    this.#change(
+      'member-replace',
+      (members) => {
+        const member = members.find(({ peerUrls }) => peerUrls[0] === seat.peerUrl);
+        if (member === undefined) return undefined;
+        return [
+          { kind: 'add', member: { peerUrls: [added.peerUrl] } },
+          { kind: 'remove', id: member.id },
+        ];
+      },
+      (isDone) => {
+        if (isDone) this.#join(added);
+        this.#removed(seat, isDone);
+      },
+    );
+  }
+
   promote(): void {
     this.#change('member-promote', (members) => {
       const learner = members.find((member) => member.learner);
       return learner === undefined ? undefined : [{ kind: 'promote', id: learner.id }];
+    });
+  }
+
+  /** Says again where the member on this seat is, a learner if there is one: nothing else may change. */
+  update(seat: Seat): void {
+    this.#change('member-update', (members) => {
+      const isThere = ({ peerUrls }: MemberInfo): boolean => peerUrls[0] === seat.peerUrl;
+      const member = members.find(({ learner }) => learner) ?? members.find(isThere);
+      if (member === undefined) return undefined;
+      return [{ kind: 'update', id: member.id, peerUrls: member.peerUrls }];
     });
   }
 

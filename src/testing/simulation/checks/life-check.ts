@@ -1,5 +1,6 @@
 /** The checks of one life of one node: what its core takes in and puts out, in order. */
 import type { Core, CoreStatus, Effects } from '../../../consensus/core.ts';
+import { decodeChange } from '../../../consensus/replica/member-change.ts';
 import {
   type Configuration,
   type Entry,
@@ -13,7 +14,7 @@ import type { World } from '../types.ts';
 import type { Chosen } from './chosen.ts';
 import type { EntryNames } from './entry-names.ts';
 import type { CoreObserver } from './observed-core.ts';
-import { isQuorum, whyNotNext, without } from './quorum-rules.ts';
+import { follows, isQuorum, text, whyNotNext, without } from './quorum-rules.ts';
 import type { RarePaths } from './rare-paths.ts';
 import type { SeatLog } from './seat-log.ts';
 
@@ -54,6 +55,10 @@ export class LifeCheck implements CoreObserver {
   #configuration: Configuration | undefined;
   /** The next configuration need not follow from the last one: a start, or a snapshot. */
   #isFirstConfiguration: boolean;
+  /** Changes of the members that were handed out and are not in force yet. */
+  #changes: Entry[];
+  /** Where the log ended when the node that leads this term was no voter any more. */
+  #left: { readonly term: number; readonly lastIndex: number };
 
   constructor(checks: SharedChecks, seat: SeatLog, core: Core, handedOut: number) {
     const { term, commit } = core.status();
@@ -71,6 +76,8 @@ export class LifeCheck implements CoreObserver {
     this.#installing = false;
     this.#configuration = undefined;
     this.#isFirstConfiguration = true;
+    this.#changes = [];
+    this.#left = { term: 0, lastIndex: 0 };
   }
 
   took(effects: Effects): void {
@@ -123,6 +130,7 @@ export class LifeCheck implements CoreObserver {
     this.#commit = Math.max(this.#commit, index);
     this.#installing = false;
     this.#isFirstConfiguration = true;
+    this.#changes = [];
   }
 
   snapshotSent(ok: boolean): void {
@@ -132,8 +140,10 @@ export class LifeCheck implements CoreObserver {
   configured(configuration: Configuration): void {
     if (this.isOver) return;
     const before = this.#configuration;
+    const change = this.#changes.shift();
     this.#configuration = configuration;
     this.#checks.paths.configured(before, configuration);
+    this.#noteLeaving(configuration);
     if (before === undefined || this.#isFirstConfiguration) {
       this.#isFirstConfiguration = false;
       return;
@@ -143,6 +153,28 @@ export class LifeCheck implements CoreObserver {
     const { id } = this.seat;
     const isOwn = whyNotNext(without(id, before), without(id, configuration)) === undefined;
     if (why !== undefined && !isOwn) this.#violate('configuration', why);
+    else if (change !== undefined) this.#checkOutcome(change, before, configuration);
+  }
+
+  /** A change does what it says, or nothing. */
+  #checkOutcome(entry: Entry, before: Configuration, next: Configuration): void {
+    const { id } = this.seat;
+    const change = decodeChange(entry);
+    if (follows(change, before, next, id)) return;
+    const kinds = change.steps.map(({ kind }) => kind);
+    this.#violate(
+      'configuration',
+      `entry ${entry.index} (${change.transition}: ${kinds}) made ${text(next)} of ${text(before)}`,
+    );
+  }
+
+  /** A leader that is no voter any more takes nothing new (thesis §4.2.2). */
+  #noteLeaving({ voters, joint }: Configuration): void {
+    const { id } = this.seat;
+    const isVoter = voters.includes(id) || joint?.outgoing.includes(id) === true;
+    const { lastIndex } = this.#core.status();
+    if (isVoter) this.#left = { term: 0, lastIndex: 0 };
+    else if (this.leaderTerm !== this.#left.term) this.#left = { term: this.leaderTerm, lastIndex };
   }
 
   /** Somebody handed out `entry` first. A leader of a later term must have it (Raft §5.4.3). */
@@ -182,6 +214,12 @@ export class LifeCheck implements CoreObserver {
     const first = entries[0]?.index;
     if (first !== undefined) this.#checkCut(first);
     if (this.#checks.consensus === 'raft') this.#checkNames(entries);
+    const { term, lastIndex } = this.#left;
+    const newest = entries.at(-1);
+    // An entry of that term can be of no other leader.
+    if (newest !== undefined && newest.term === term && newest.index > lastIndex) {
+      this.#violate('removed-leader', `leads in term ${term}, is no voter, and takes new entries`);
+    }
     const wrong = seat.ask(write);
     if (wrong !== undefined) this.#violate('log-matching', wrong);
   }
@@ -275,6 +313,12 @@ export class LifeCheck implements CoreObserver {
         `leads in term ${term}, but its own vote is not durable`,
       );
     }
+    const configuration = this.#configuration;
+    const votedFor = (voter: NodeId): boolean =>
+      voter === seat.id || this.#checks.seat(voter).votes.get(term) === seat.id;
+    if (configuration !== undefined && !isQuorum(configuration, votedFor)) {
+      this.#violate('election-quorum', `leads in term ${term} without the votes of a majority`);
+    }
     const last = chosen.lastBefore(term);
     if (seat.terms[last] === chosen.terms[last]) return;
     this.#violate(
@@ -343,6 +387,7 @@ export class LifeCheck implements CoreObserver {
       );
     }
     this.#handedOut = index;
+    if (entry.type !== EntryType.normal) this.#changes.push(entry);
     if (this.#checks.consensus === 'raft' && this.seat.terms[index] !== term) {
       this.#violate(
         'state-machine-safety',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Core, CoreStatus, Effects } from '../../../consensus/core.ts';
+import { encodeChange } from '../../../consensus/replica/member-change.ts';
 import { type Configuration, type Entry, EntryType } from '../../../consensus/types.ts';
 import { Oracle } from './oracle.ts';
 import { Properties } from './properties.ts';
@@ -47,6 +48,8 @@ class Scene {
 
   lead(node: Node, id: string, term: number): void {
     this.write(node, term, id);
+    // Who is not looked at voted for it as well.
+    this.properties.seat(id === 'c' ? 'b' : 'c').votes.set(term, id);
     node.take({ role: 'leader', term });
   }
 
@@ -77,7 +80,7 @@ test('two leaders of one term are seen', () => {
 test('a leader whose own vote is not durable is seen', () => {
   const scene = new Scene();
   scene.start('a').take({ role: 'leader', term: 2 });
-  scene.expect('durable-before-promise');
+  scene.expect('durable-before-promise', 'election-quorum');
 });
 
 test('a leader without an entry that was chosen before its term is seen', () => {
@@ -309,4 +312,45 @@ test('a promise that leaves out what was accepted in an older ballot is seen', (
   promise([entry(2, 2), entry(3, 4)], 2);
   promise([entry(1, 2), entry(2, 3), entry(3, 3)]);
   scene.expect('promise-complete', 'promise-complete', 'promise-complete');
+});
+
+test('a leader without the votes of a majority is seen', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.start('a'), scene.start('b')];
+  scene.write(b, 2, 'a');
+  scene.write(a, 2, 'a');
+  a.take({ role: 'leader', term: 2 });
+  scene.expect();
+  a.take({ role: 'candidate' });
+  scene.write(a, 3, 'a');
+  a.take({ role: 'leader', term: 3 });
+  scene.expect('election-quorum');
+});
+
+/** Replaces where b is, and nothing else. */
+const UPDATE: Entry = {
+  ...entry(1, 1),
+  ...encodeChange([{ kind: 'update', id: '000000000000000b', peerUrls: ['http://b:1'] }]),
+};
+
+test('a change that does something else than it says is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a', 1, [UPDATE]);
+  a.core.configure({ voters: ['a'], learners: ['000000000000000b'] });
+  scene.world.violated.length = 0;
+  a.take({ commit: 1, handedOut: 1 }, { committed: [UPDATE] });
+  a.core.configure({ voters: ['a', '000000000000000b'], learners: [] });
+  scene.expect('configuration');
+});
+
+test('a leader that takes new entries when it is no voter any more is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a');
+  scene.lead(a, 'a', 2);
+  scene.world.violated.length = 0;
+  scene.write(a, 2, 'a', [entry(1, 2)]);
+  a.core.configure({ voters: ['b', 'c'], learners: [] });
+  scene.world.violated.length = 0;
+  scene.write(a, 2, 'a', [entry(2, 2)]);
+  scene.expect('removed-leader');
 });

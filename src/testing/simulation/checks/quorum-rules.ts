@@ -1,4 +1,5 @@
 /** What must hold of configurations: who is a majority, and which may follow which (Raft §6). */
+import type { LoggedChange } from '../../../consensus/replica/member-change.ts';
 import type { Configuration, NodeId } from '../../../consensus/types.ts';
 
 /** Whether those for whom `has` is true are a majority of the configuration, of both halves of a joint one. */
@@ -38,17 +39,76 @@ export function whyNotNext(before: Configuration, next: Configuration): string |
 export function without(id: NodeId, configuration: Configuration): Configuration {
   const others = (ids: readonly NodeId[]): NodeId[] => ids.filter((each) => each !== id);
   const { voters, learners, joint } = configuration;
+  const halves = joint && {
+    ...joint,
+    outgoing: others(joint.outgoing),
+    learnersNext: others(joint.learnersNext),
+  };
   return {
     voters: others(voters),
     learners: others(learners),
-    ...(joint === undefined ? {} : { joint: { ...joint, outgoing: others(joint.outgoing) } }),
+    ...(halves === undefined ? {} : { joint: halves }),
   };
+}
+
+/**
+ * Whether `next` is what `change` makes of `before`, or `before` where the change was refused, but for
+ * `id`: a node on probation leaves itself out.
+ */
+export function follows(
+  change: LoggedChange,
+  before: Configuration,
+  next: Configuration,
+  id: NodeId,
+): boolean {
+  const [was, is] = [without(id, before), without(id, next)];
+  return isEqual(is, was) || isEqual(is, without(id, outcomeOf(change, before)));
+}
+
+function outcomeOf(change: LoggedChange, before: Configuration): Configuration {
+  const { voters, learners, joint } = before;
+  if (change.transition === 'leave') {
+    return { voters, learners: [...learners, ...(joint?.learnersNext ?? [])] };
+  }
+  if (joint !== undefined) return before;
+  const [voting, learning] = [new Set(voters), new Set(learners)];
+  for (const step of change.steps) {
+    if (step.kind === 'update') continue;
+    const id = step.kind === 'add' ? step.member.id : step.id;
+    voting.delete(id);
+    learning.delete(id);
+    if (step.kind === 'remove') continue;
+    const isLearner = step.kind === 'add' ? step.member.learner : step.kind === 'demote';
+    (isLearner ? learning : voting).add(id);
+  }
+  const after = { voters: [...voting], learners: [...learning] };
+  if (change.transition === 'simple') return after;
+  const isOutgoing = (id: NodeId): boolean => voters.includes(id);
+  return {
+    voters: after.voters,
+    learners: after.learners.filter((id) => !isOutgoing(id)),
+    joint: {
+      outgoing: voters,
+      learnersNext: after.learners.filter(isOutgoing),
+      autoLeave: change.autoLeave,
+    },
+  };
+}
+
+function isEqual(one: Configuration, other: Configuration): boolean {
+  return (
+    areSame(one.voters, other.voters) &&
+    areSame(one.learners, other.learners) &&
+    areSame(one.joint?.outgoing ?? [], other.joint?.outgoing ?? []) &&
+    areSame(one.joint?.learnersNext ?? [], other.joint?.learnersNext ?? [])
+  );
 }
 
 function areSame(one: readonly NodeId[], other: readonly NodeId[]): boolean {
   return one.length === other.length && one.every((voter) => other.includes(voter));
 }
 
-function text({ voters, joint }: Configuration): string {
+/** For messages. */
+export function text({ voters, joint }: Configuration): string {
   return joint === undefined ? `{${voters}}` : `{${voters}} and {${joint.outgoing}}`;
 }

@@ -185,7 +185,8 @@ export class SeatLog {
     if (this.#pending.some((write) => isSame(write.hardState))) return undefined;
     const { term, vote } = this.hardState!;
     // After a probation a node gives itself the vote of the term in which it may have voted before.
-    if (found.term === term && vote === '' && found.vote === this.id) return undefined;
+    const isLost = vote === '' || this.hasLostVotes;
+    if (found.term === term && isLost && found.vote === this.id) return undefined;
     return (
       `term ${term} with vote '${vote}' was durable, ` +
       `but term ${found.term} with vote '${found.vote}' was found`
