@@ -9,7 +9,7 @@ function view(reached: { index: number; running: boolean }): (seat: number) => S
   return () => {
     const log = new SeatLog('a', 'raft');
     log.durable.push(...Array.from({ length: reached.index }, () => 1));
-    return { log, isRunning: reached.running, chosen: reached.index };
+    return { log, isRunning: reached.running, chosen: reached.index, isOnProbation: false };
   };
 }
 
@@ -50,7 +50,12 @@ test('a node that never held the log counts as one that lost it', () => {
 
 test('a pause is remembered until long after its end', () => {
   const world = new NotedWorld();
-  const atlas = new Atlas(world, 3, () => ({ log: undefined, isRunning: false, chosen: 0 }));
+  const atlas = new Atlas(world, 3, () => ({
+    log: undefined,
+    isRunning: false,
+    chosen: 0,
+    isOnProbation: false,
+  }));
   assert.equal(atlas.wasPausedSince(0, 0), false);
   world.nowMs = 10;
   atlas.paused(0);

@@ -19,6 +19,8 @@ export interface SeatView {
   readonly isRunning: boolean;
   /** Newest entry that was chosen. */
   readonly chosen: number;
+  /** Its disk says that its node gives no vote yet, since it lost what it promised, or may have. */
+  readonly isOnProbation: boolean;
 }
 
 export class Atlas {
@@ -30,6 +32,7 @@ export class Atlas {
   readonly mayFail: Set<number>;
   /** Seats whose node joins, or was removed: it may find nobody who knows it, and stop. */
   readonly mayStop: Set<number>;
+  #mayBeStuck: boolean;
   /** By seat: until when its process is, or was, paused. */
   readonly #pausedUntilMs: Map<number, number>;
 
@@ -44,6 +47,7 @@ export class Atlas {
     for (let seat = 0; seat < seats; seat++) this.#hurt.set(seat, { chosen: seats + 1 });
     this.mayFail = new Set();
     this.mayStop = new Set();
+    this.#mayBeStuck = false;
     this.#pausedUntilMs = new Map();
   }
 
@@ -58,7 +62,26 @@ export class Atlas {
     if (2 * (others + 1) >= this.#seats) return false;
     this.#hurt.set(seat, { chosen: this.#view(seat).chosen });
     this.mayFail.add(seat);
+    let voting = 0;
+    for (let each = 0; each < this.#seats; each++) {
+      if (!this.#hurt.has(each) && !this.#view(each).isOnProbation) voting += 1;
+    }
+    if (2 * voting <= this.#seats) this.#mayBeStuck = true;
     return true;
+  }
+
+  /**
+   * No leader can be expected: a disk was hurt while a node that had caught up with the log was still on
+   * probation, and so many are now that the others are no majority (decision 7: no answer rather than a
+   * wrong one). Nothing is lost, and what must be safe is checked all the same.
+   */
+  get isStuck(): boolean {
+    if (!this.#mayBeStuck) return false;
+    let voting = 0;
+    for (let seat = 0; seat < this.#seats; seat++) {
+      if (!this.#view(seat).isOnProbation) voting += 1;
+    }
+    return 2 * voting <= this.#seats;
   }
 
   paused(seat: number): void {

@@ -14,6 +14,8 @@ import type { HistoryOracle } from './oracle.ts';
 import { Properties } from './properties.ts';
 
 const DATA_FOLDER = '/data';
+/** See `consensus/wal/joining.ts`. */
+const PROBATION_FILE = `${DATA_FOLDER}/member/joining`;
 
 /** A node that says to which cluster it belongs. */
 export interface CheckedNode extends SimulatedNode {
@@ -76,6 +78,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
         log: id === undefined ? undefined : this.properties.seat(id),
         isRunning: cluster.seats[seat]?.life?.state === 'running',
         chosen: this.properties.chosen.lastIndex,
+        isOnProbation: cluster.seats[seat]?.disk.image.exists(PROBATION_FILE) === true,
       };
     });
     this.#lookAtWorstCase();

@@ -32,6 +32,7 @@ export const RARE_PATHS = [
   'member-promote-done',
   'member-remove-done',
   'member-swap-done',
+  'no-majority-off-probation',
   'prevote-refused',
   'read-by-lease',
   'read-dropped',
