@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Lock } from '../../../locks/locks.ts';
-import { NotedWorld } from '../checks/testing.ts';
-import { FencedResource } from './locker.ts';
+import { DeleteRangeRequest, InternalRaftRequest, PutRequest } from '../../../proto/etcd.ts';
+import { Oracle } from '../checks/oracle.ts';
+import { entry, NotedWorld } from '../checks/testing.ts';
+import { FencedResource, watchLock } from './locker.ts';
 
 /** A lock that may be trusted for so long. */
 function lock(fencingToken: bigint, remainingMs: number): Lock {
@@ -85,4 +87,28 @@ test('a token that is granted twice, or that falls, is seen', () => {
     resource.granted(lock(1n, 1000));
   });
   assert.deepEqual(fallen, ['lock-token']);
+});
+
+test('a holder that may trust its lock when the history has lost its key is seen', () => {
+  const world = new NotedWorld();
+  const oracle = new Oracle(1);
+  const resource = new FencedResource(world, 0);
+  watchLock(oracle, resource);
+  const key = 'lock/1';
+  const apply = (index: number, request: Parameters<typeof InternalRaftRequest.create>[0]): void =>
+    oracle.apply({
+      ...entry(index, 1),
+      data: InternalRaftRequest.encode(InternalRaftRequest.create(request)),
+    });
+  const take = (index: number): void => apply(index, { put: PutRequest.create({ key }) });
+  const lose = (index: number): void =>
+    apply(index, { deleteRange: DeleteRangeRequest.create({ key }) });
+  take(1);
+  resource.granted(lock(BigInt(oracle.revision), 0));
+  lose(2);
+  assert.deepEqual(world.violated, []);
+  take(3);
+  resource.granted(lock(BigInt(oracle.revision), 1000));
+  lose(4);
+  assert.deepEqual(world.violated, ['lock-exclusion']);
 });

@@ -7,10 +7,12 @@ import { isQuorateError } from '../../../core/errors.ts';
 import type { Random } from '../../../core/random.ts';
 import type { Lock, Locks } from '../../../locks/locks.ts';
 import { kvLocks } from '../../../locks/over-kv.ts';
+import type { Oracle } from '../checks/oracle.ts';
 import { exponential } from '../draw.ts';
 import type { World } from '../types.ts';
 import type { Host, Hosts } from './hosts.ts';
 
+const LOCK_NAME = 'lock';
 const TTL_MS = 2000;
 const PAUSE_MEAN_MS = 300;
 const HOLD_MEAN_MS = 600;
@@ -60,6 +62,17 @@ export class FencedResource {
     if (this.#holder === lock) this.#holder = undefined;
   }
 
+  /** The history has lost the key that stood for this token: from now on anyone may get the lock. */
+  freed(fencingToken: bigint): void {
+    if (this.#holder?.fencingToken !== fencingToken) return;
+    const { remainingMs } = this.#trust(this.#holder);
+    if (remainingMs <= this.#marginMs) return;
+    this.#world.violate(
+      'lock-exclusion',
+      `the key of ${fencingToken} is gone, and its holder may trust it for ${Math.round(remainingMs)} ms`,
+    );
+  }
+
   /** A holder that believes in its lock changes the resource. */
   write(lock: Lock): void {
     const { fencingToken } = lock;
@@ -77,6 +90,17 @@ export class FencedResource {
   #trust(lock: Lock | undefined): { readonly remainingMs: number } {
     return { remainingMs: lock === undefined ? 0 : lock.remainingMs() };
   }
+}
+
+/** Tells `resource` when the history loses a key of the lock, by the end of its lease or otherwise. */
+export function watchLock(oracle: Oracle, resource: FencedResource): void {
+  oracle.listen({
+    event: ({ type, key, revision }) => {
+      if (type !== 'delete' || !key.startsWith(`${LOCK_NAME}/`)) return;
+      const held = oracle.valueAt(key, revision - 1);
+      if (held !== undefined) resource.freed(BigInt(held.createRevision));
+    },
+  });
 }
 
 export class Locker {
@@ -136,7 +160,7 @@ export class Locker {
 
   async #work(host: Host, locks: Locks, stay: number): Promise<void> {
     try {
-      const lock = await locks.acquire('lock', { wait: 10_000 });
+      const lock = await locks.acquire(LOCK_NAME, { wait: 10_000 });
       if (stay !== this.#stay) return;
       this.#resource.granted(lock);
       this.#hold(host, locks, lock, stay);

@@ -8,7 +8,7 @@ import { History } from './history.ts';
 import type { Host, Hosts } from './hosts.ts';
 import { KvClient } from './kv-client.ts';
 import { Lessee } from './lessee.ts';
-import { FencedResource, Locker } from './locker.ts';
+import { FencedResource, Locker, watchLock } from './locker.ts';
 import { Watcher } from './watcher.ts';
 
 /** Beyond the request timeout of a node: by then it has answered, one way or the other. */
@@ -53,6 +53,7 @@ export class ClientWorkload implements Workload {
       this.#watchers.push(new Watcher(world, hosts, oracle, number, prefix));
     }
     const resource = new FencedResource(world, maxDrift);
+    watchLock(oracle, resource);
     for (let number = 0; number < value('lockers'); number++) {
       this.#others.push(new Locker(world, hosts, number, resource));
     }
