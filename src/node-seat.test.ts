@@ -210,6 +210,8 @@ test('a founder that was alone refuses a damaged log while it finds none of the 
   await damageLog('a');
   await assert.rejects(start('a', ''), { code: 'ERR_CORRUPT' });
   await assert.rejects(start('a', 'b', { join: true }), { code: 'ERR_CORRUPT' });
+  // Its log begins and ends whole now, and is too short all the same.
+  await assert.rejects(start('a', ''), { code: 'ERR_CORRUPT' });
 });
 
 /** Flips a bit in the middle of what is written. */

@@ -24,7 +24,7 @@ import type { PeerSockets } from './transport/sockets.ts';
 import { tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
 import type { NodeId } from './types.ts';
-import type { JoiningMarker } from './wal/joining.ts';
+import { type JoiningMarker, readJoiningMarker } from './wal/joining.ts';
 import { openDiskStorage } from './wal/storage.ts';
 
 /** Replaces the surroundings: for the simulator and for tests. */
@@ -149,7 +149,8 @@ export async function openReplica<Result>(
     });
     await replica.start();
     if (core instanceof ProbationCore && marker !== undefined) {
-      const isFounder = core.status().lastIndex === seat.bootstrap?.entries.length;
+      const firstLength = seat.bootstrap?.entries.length ?? 0;
+      const isFounder = firstLength > 1 && core.status().lastIndex === firstLength;
       const parts = { core, replica, storage, transport, clock, marker, isFounder, peers };
       serveProbation({ ...parts, signal: stopping.signal, log: options.log });
     }
@@ -177,8 +178,10 @@ async function markerOf(
   storage: Storage,
   seat: Seat,
 ): Promise<JoiningMarker | undefined> {
-  if (isAlone(options, seat)) return undefined;
   const { dataDir } = options;
+  const isOnProbation = (await readJoiningMarker(disk, dataDir)) !== undefined;
+  // One that said `join` before goes on with its probation, whatever it says now: its log is not all there was.
+  if (!isOnProbation && isAlone(options, seat)) return undefined;
   const newLength = seat.bootstrap?.entries.length ?? 0;
   const marker = await joiningMarker(disk, dataDir, storage, newLength);
   if (marker?.isDamaged !== true || seat.members.length > 1) return marker;
