@@ -10,19 +10,20 @@ import { textHash } from '../trace.ts';
 import type { World } from '../types.ts';
 
 /** How often a command was proposed, and how it went. */
-interface Tally {
+interface Tally<Result> {
   proposed: number;
   acknowledged: number;
   refused: number;
-  applied: number;
+  /** The machine's answer each time it was applied. */
+  readonly applied: Result[];
 }
 
 export class MachineHistory<Result, Machine extends StateMachine<Result>> implements HistoryOracle {
   readonly #machine: Machine;
   readonly #digest: (machine: Machine) => string;
-  /** Answers by index: those of entries that some node may still apply. */
+  /** Answers by index. */
   readonly #results: Map<number, Result>;
-  readonly #tallies: Map<string, Tally>;
+  readonly #tallies: Map<string, Tally<Result>>;
   #world: World | undefined;
 
   constructor(machine: Machine, digest: (machine: Machine) => string) {
@@ -39,8 +40,9 @@ export class MachineHistory<Result, Machine extends StateMachine<Result>> implem
 
   apply(entry: Entry): void {
     if (entry.type !== EntryType.normal || entry.data.length === 0) return;
-    this.#results.set(entry.index, this.#machine.apply(Buffer.from(entry.data), entry.index));
-    this.#tally(entry.data).applied += 1;
+    const result = this.#machine.apply(Buffer.from(entry.data), entry.index);
+    this.#results.set(entry.index, result);
+    this.#tally(entry.data).applied.push(result);
   }
 
   hash(): number {
@@ -65,8 +67,15 @@ export class MachineHistory<Result, Machine extends StateMachine<Result>> implem
     this.#tally(command).proposed += 1;
   }
 
-  acknowledged(command: Uint8Array): void {
-    this.#tally(command).acknowledged += 1;
+  /** Whoever proposed it was answered: with what the machine said to this very command. */
+  acknowledged(command: Uint8Array, result: Result): void {
+    const tally = this.#tally(command);
+    tally.acknowledged += 1;
+    if (tally.applied.findLastIndex((each) => isDeepStrictEqual(each, result)) >= 0) return;
+    this.#world!.violate(
+      'own-answer',
+      `the command ${text(keyOf(command))} was answered ${text(result)}, which the machine never said to it`,
+    );
   }
 
   refused(command: Uint8Array): void {
@@ -75,7 +84,9 @@ export class MachineHistory<Result, Machine extends StateMachine<Result>> implem
 
   /** Everything is closed: what was acknowledged is in the history, what was refused is not. */
   judge(): void {
-    for (const [command, { proposed, acknowledged, refused, applied }] of this.#tallies) {
+    for (const [command, tally] of this.#tallies) {
+      const { proposed, acknowledged, refused } = tally;
+      const applied = tally.applied.length;
       if (applied >= acknowledged && applied <= proposed - refused) continue;
       const said = `proposed ${proposed} times, acknowledged ${acknowledged}, refused ${refused}`;
       this.#world!.violate(
@@ -85,15 +96,19 @@ export class MachineHistory<Result, Machine extends StateMachine<Result>> implem
     }
   }
 
-  #tally(command: Uint8Array): Tally {
-    const key = Buffer.from(command).toString('latin1');
+  #tally(command: Uint8Array): Tally<Result> {
+    const key = keyOf(command);
     let tally = this.#tallies.get(key);
     if (tally === undefined) {
-      tally = { proposed: 0, acknowledged: 0, refused: 0, applied: 0 };
+      tally = { proposed: 0, acknowledged: 0, refused: 0, applied: [] };
       this.#tallies.set(key, tally);
     }
     return tally;
   }
+}
+
+function keyOf(command: Uint8Array): string {
+  return Buffer.from(command).toString('latin1');
 }
 
 function text(value: unknown): string {

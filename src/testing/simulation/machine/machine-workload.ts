@@ -61,8 +61,8 @@ export class MachineWorkload<Result, Machine extends StateMachine<Result>> imple
     this.pending += 1;
     try {
       // Copied: a replica keeps what it is given, and a user's memory may be used again.
-      await life.call(({ replica }) => replica.propose(Buffer.from(command)));
-      this.#history.acknowledged(command);
+      const result = await life.call(({ replica }) => replica.propose(Buffer.from(command)));
+      this.#history.acknowledged(command, result);
       this.#saw(life);
       this.#count('propose ok');
       return true;
