@@ -13,8 +13,13 @@ class Places implements StateMachine<number> {
     return this.#count;
   }
 
-  *snapshot(): Iterable<Uint8Array> {}
-  async restore(): Promise<void> {}
+  snapshot(): Iterable<Uint8Array> {
+    return [];
+  }
+
+  restore(): Promise<void> {
+    return Promise.resolve();
+  }
 }
 
 const ONE = Buffer.from('one');
