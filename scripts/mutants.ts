@@ -94,7 +94,9 @@ function detect(
 ): Detection {
   const started = Date.now();
   const folder = copyWith(mutant, sound);
-  const consensus = ['--consensus', mutant.consensus];
+  const { having } = mutant;
+  const about = having === undefined ? [] : ['--having', having];
+  const consensus = ['--consensus', mutant.consensus, ...about];
   let runs = 0;
   let cpuMs = 0;
   try {
@@ -148,7 +150,8 @@ function writePage(rows: ReadonlyMap<string, string>): void {
   const text = `# Mutants
 
 Bugs that others had, or that the papers warn of, put into our sources one at a time (\`test/mutants/mutants.ts\`). The
-simulator plays seeds 1, 2, … until one fails that holds without the bug. Written by \`npm run mutants\`.
+simulator plays seeds 1, 2, … until one fails that holds without the bug: of all seeds, or where a bug can only
+show in some, of those with such faults or weather (\`having\`). Written by \`npm run mutants\`.
 
 Found: ${found} of ${present.length}.${missing.length === 0 ? '' : ` Not tried yet: ${missing.join(', ')}.`}
 

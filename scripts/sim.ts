@@ -5,6 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { isQuorateError } from '../src/core/errors.ts';
+import { drawStory } from '../src/testing/simulation/draw-story.ts';
 import { shrinkStory } from '../src/testing/simulation/shrink.ts';
 import { parseStory, storyText } from '../src/testing/simulation/story.ts';
 import type { SimulationResult, Story } from '../src/testing/simulation/types.ts';
@@ -120,13 +121,22 @@ async function runOne(options: SimOptions, task: Task): Promise<number> {
 }
 
 /** The seeds to run, on each core; ends when the time is up. */
-function* tasksOf({ first, seeds, cores, forMs }: SimOptions, started: number): Generator<Task> {
+function* tasksOf(options: SimOptions, started: number): Generator<Task> {
+  const { first, seeds, cores, forMs, having } = options;
   for (let i = 0; i < seeds; i++) {
     for (const consensus of cores) {
       if (Date.now() - started >= forMs) return;
-      yield { seed: (first + i) % 2 ** 32, consensus };
+      const seed = (first + i) % 2 ** 32;
+      if (having.length > 0 && !hasAll(drawStory(seed, consensus), having)) continue;
+      yield { seed, consensus };
     }
   }
+}
+
+/** Whether the story has, for each of `names`, a fault or a part of the weather that begins so. */
+function hasAll({ weather, faults }: Story, names: readonly string[]): boolean {
+  const own = new Set([...Object.keys(weather), ...faults.map(({ kind }) => kind)]);
+  return names.every((name) => [...own].some((each) => each.startsWith(name)));
 }
 
 async function runMany(options: SimOptions): Promise<number> {

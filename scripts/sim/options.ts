@@ -13,6 +13,7 @@ Plays clusters of real nodes on simulated clocks, disks and networks, and checks
   --seeds COUNT        so many runs with different seeds (default 100)
   --for DURATION       runs until the time is up: 30s, 10m, 2h
   --first N            the first of the seeds (default: drawn from the clock, and printed)
+  --having NAMES       of those seeds only the ones with such faults and weather: member-,pause
   --consensus NAME     raft (default), paxos, or both
   --twice              every run twice, in two processes, and the hashes compared
   --jobs COUNT         processes that run at the same time (default: one a core)
@@ -37,6 +38,8 @@ export interface SimOptions {
   readonly seeds: number;
   readonly forMs: number;
   readonly first: number;
+  /** Beginnings of names of faults or weather that a story must have. */
+  readonly having: readonly string[];
   readonly cores: readonly Consensus[];
   readonly twice: boolean;
   readonly jobs: number;
@@ -56,7 +59,7 @@ export function readOptions(args: readonly string[], nowMs: number): SimOptions 
   if (values.seed !== undefined && values.story !== undefined) {
     throw new UsageError('--seed and --story: a story has its seed in it; give one of them');
   }
-  for (const name of ['seeds', 'for', 'first'] as const) {
+  for (const name of ['seeds', 'for', 'first', 'having'] as const) {
     if (!single || values[name] === undefined) continue;
     throw new UsageError(`--${name} is for many runs, and --seed or --story asks for one`);
   }
@@ -71,6 +74,7 @@ export function readOptions(args: readonly string[], nowMs: number): SimOptions 
     seeds: countOf(values.seeds, timed),
     forMs: timed ? duration(values.for!) : Infinity,
     first: values.first === undefined ? drawn(nowMs) : number('first', values.first, 0, MAX_SEED),
+    having: values.having?.split(',') ?? [],
     cores: coresOf(values.consensus ?? 'raft', values.story),
     twice: values.twice ?? false,
     jobs: number('jobs', values.jobs ?? String(availableParallelism()), 1, 1024),
@@ -92,6 +96,7 @@ function parse(args: readonly string[]) {
         for: { type: 'string' },
         story: { type: 'string' },
         trace: { type: 'boolean' },
+        having: { type: 'string' },
         consensus: { type: 'string' },
         twice: { type: 'boolean' },
         jobs: { type: 'string' },

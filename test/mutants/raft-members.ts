@@ -16,6 +16,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     replace: `peer.match;
     const incoming = reachedByMajority(this.#scratch, count);
     if (count >= 0) return incoming;`,
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -25,6 +26,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${RAFT}/membership.ts`,
     find: 'if (joint === undefined) return incoming;',
     replace: "if (joint === undefined || incoming === 'won') return incoming;",
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -34,6 +36,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${REPLICA}/members.ts`,
     find: "if (transition === 'enter') after.joint = { outgoing: votersOf(before), autoLeave };",
     replace: "if (transition === 'leave') after.joint = { outgoing: votersOf(before), autoLeave };",
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -46,6 +49,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     const { lastIndex } = this.#log;
     if (type === EntryType.configChangeV2 && data.length > 0) this.#append(type, NO_DATA);
     return { index: lastIndex, term: this.#term };`,
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -62,6 +66,7 @@ export const raftMemberMutants: readonly Mutant[] = [
         replace: 'if (!isLeading() || members.isJoint)',
       },
     ],
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -78,6 +83,7 @@ export const raftMemberMutants: readonly Mutant[] = [
         replace: 'if (members.isJoint || isUnderWay)',
       },
     ],
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -87,6 +93,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${RAFT}/replication.ts`,
     find: 'for (const id of learners) this.#keep(id, undefined);',
     replace: "for (const id of learners) this.#keep(id, 'isVoter');",
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -97,6 +104,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     find: 'members.set(id, { ...member, peerUrls: step.peerUrls, moved: true });',
     replace:
       'members.set(id, { ...member, peerUrls: step.peerUrls, moved: true, learner: false });',
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -106,6 +114,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${RAFT}/raft.ts`,
     find: 'else this.#leadership.leave();',
     replace: '',
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -122,6 +131,7 @@ export const raftMemberMutants: readonly Mutant[] = [
         replace: 'this.#fates.skippedTo',
       },
     ],
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -131,6 +141,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${RAFT}/elections.ts`,
     find: '!this.#stall.isStalled &&\n      !this.#log.isBehindInChanges',
     replace: '!this.#stall.isStalled',
+    having: 'member-',
     consensus: 'raft',
   },
   {
@@ -140,6 +151,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${RAFT}/raft.ts`,
     find: 'if (this.#membership.configure(configuration)) this.#self.writeCommit();',
     replace: 'this.#membership.configure(configuration);',
+    having: 'member-',
     consensus: 'raft',
   },
 ];

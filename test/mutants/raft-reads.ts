@@ -49,6 +49,7 @@ export const raftReadMutants: readonly Mutant[] = [
         replace: 'this.#roles.electionElapsed += 1;\n    this.#lease.tick();\n',
       },
     ],
+    having: 'leaseDriftPpm,pause',
     consensus: 'raft',
   },
   {
@@ -65,6 +66,7 @@ export const raftReadMutants: readonly Mutant[] = [
         replace: '',
       },
     ],
+    having: 'leaseDriftPpm,transfer',
     consensus: 'raft',
   },
 ];
