@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '../core/random.ts';
 import { answeringStanding } from './joining.ts';
+import { MessageType } from './messages.ts';
+import { draft } from './raft/draft.ts';
 import { RaftCore } from './raft/raft.ts';
 import { ProbationCore, type Standing } from './replica/probation.ts';
 
@@ -36,4 +38,30 @@ test('of two, one whose own log is damaged does not vouch for the other', async 
   core.abstain();
   core.end();
   assert.equal((await asked()).holdsAll, true);
+});
+
+test('a founder that heard of an election is not new any more, though its log holds nothing yet', async () => {
+  const configuration = { voters: ['a', 'b', 'c'], learners: [] };
+  const raft = new RaftCore({
+    id: 'c',
+    random: seededRandom(1),
+    hardState: { term: 1, vote: '', commit: 0 },
+    configuration,
+    snapshot: { index: 0, term: 0 },
+    entries: [],
+    applied: 0,
+  });
+  const source = { wasAddedToUs: () => false, neverVoted: () => false, newLength: 0 };
+  const { onCall } = answeringStanding(
+    {},
+    { core: raft, configuration: () => configuration, ...source },
+  );
+  const isNew = async (): Promise<boolean> => {
+    const answer = await onCall!('standing', Buffer.from('b 0'));
+    return (JSON.parse(Buffer.from(answer).toString()) as Standing).isNew;
+  };
+  assert.equal(await isNew(), true);
+  // What a and b decide from here on b may forget: with c it must not take itself for the first members.
+  raft.step(draft(MessageType.heartbeat, 'a', 'c', 2));
+  assert.equal(await isNew(), false);
 });

@@ -26,6 +26,9 @@ import { type JoiningMarker, putJoiningMarker, readJoiningMarker } from './wal/j
  */
 const STANDING = 'standing';
 
+/** Of the entries that name the first members. Whoever is in a later one knows that somebody was elected. */
+const FIRST_TERM = 1;
+
 /** A node is on probation from the first start in its folder, or from damage, until it is told otherwise. */
 export async function joiningMarker(
   disk: Disk,
@@ -40,7 +43,7 @@ export async function joiningMarker(
   const isNew =
     recovered.snapshot === undefined &&
     recovered.entries.length === newLength &&
-    recovered.hardState.term === (newLength === 0 ? 0 : 1);
+    recovered.hardState.term === (newLength === 0 ? 0 : FIRST_TERM);
   return isNew ? putJoiningMarker(disk, dataDir, false) : undefined;
 }
 
@@ -80,7 +83,7 @@ function standing(
   const isWhole = !(core instanceof ProbationCore) || core.isOver;
   const { voters, joint } = configuration();
   const answer: Standing = {
-    isNew: lastIndex === newLength,
+    isNew: lastIndex === newLength && term <= FIRST_TERM,
     term,
     leads,
     holdsAll: isWhole && wasAddedToUs(id, changes),
@@ -162,7 +165,9 @@ function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
       return voters.length === 0 ? peers : [...voters, ...(joint?.outgoing ?? [])];
     },
     applied: () => replica.appliedIndex,
-    mayBeNew: !marker.isDamaged && isFounder,
+    get mayBeNew() {
+      return !marker.isDamaged && isFounder && core.status().term <= FIRST_TERM;
+    },
     async ask(peer, informedTerm) {
       const question = Buffer.from(`${replica.id} ${informedTerm}`, 'latin1');
       return decodeStanding(await transport.call(peer, STANDING, question, electionMs));

@@ -6,11 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { nodeDisk } from '../core/node-disk.ts';
 import { type MemoryNetwork, memoryNetwork } from '../testing/memory-network.ts';
 import { openReplica } from './open-replica.ts';
 import { memberId } from './replica/members.ts';
 import type { Replica } from './replica/replica.ts';
 import type { StateMachine } from './state-machine.ts';
+import type { Identity } from './storage.ts';
+import { openDiskStorage } from './wal/storage.ts';
 
 class Journal implements StateMachine<number> {
   commands: string[] = [];
@@ -31,6 +34,7 @@ const ELECTION_MS = 60;
 class Cluster {
   readonly #network: MemoryNetwork = memoryNetwork();
   readonly #folder: string;
+  readonly #identities = new Map<string, Identity>();
   readonly replicas = new Map<string, { replica: Replica<number>; journal: Journal }>();
 
   constructor(folder: string) {
@@ -44,7 +48,7 @@ class Cluster {
   async open(...names: (keyof typeof peers)[]): Promise<void> {
     for (const name of names) {
       const journal = new Journal();
-      const { replica } = await openReplica<number>({
+      const { replica, nodeId, clusterId } = await openReplica<number>({
         name,
         peers,
         dataDir: this.folder(name),
@@ -55,6 +59,7 @@ class Cluster {
         transport: this.#network.transport(memberId([peers[name]], 'etcd-cluster')),
       });
       this.replicas.set(name, { replica, journal });
+      this.#identities.set(name, { clusterId, nodeId, consensus: 'raft' });
     }
   }
 
@@ -70,6 +75,19 @@ class Cluster {
   /** The disk is lost. */
   async wipe(name: string): Promise<void> {
     await rm(this.folder(name), { recursive: true });
+  }
+
+  /** It heard of a leader in `term`, and crashed before an entry came. */
+  async setTerm(name: keyof typeof peers, term: number): Promise<void> {
+    const storage = await openDiskStorage({
+      disk: nodeDisk,
+      folder: this.folder(name),
+      identity: this.#identities.get(name)!,
+    });
+    await new Promise<void>((resolve) => {
+      storage.persist({ hardState: { term, vote: '', commit: 0 }, entries: [] }, () => resolve());
+    });
+    await storage.close();
   }
 
   isOnProbation(name: string): boolean {
@@ -117,6 +135,24 @@ test('a node that lost its disk does not help a node that missed a write to lead
     await cluster.open('a');
     await cluster.get('b').replica.readBarrier();
     assert.deepEqual(cluster.get('b').journal.commands, ['first', 'acknowledged by a and c']);
+  });
+});
+
+test('a node that lost its disk and one that heard of a leader, and of no write, are no new cluster', async () => {
+  await withCluster(async (cluster) => {
+    await cluster.open('c');
+    await cluster.close('c');
+    await cluster.open('a', 'b');
+    await cluster.get('a').replica.propose(bytes('acknowledged by a and b'));
+    await cluster.close('a', 'b');
+    await cluster.wipe('b');
+    await cluster.setTerm('c', 2);
+
+    await cluster.open('b', 'c');
+    await wait(ELECTION_MS * 10); // time in which an election would be won, if one could be
+    assert.ok(cluster.isOnProbation('b'));
+    assert.ok(cluster.isOnProbation('c'));
+    assert.equal(cluster.get('c').replica.leader, '', 'nobody leads');
   });
 });
 

@@ -4,8 +4,8 @@
  * it acknowledged (Raft §5: both are durable, or nothing holds). So it takes no part until one of two
  * things is certain:
  *
- * - the cluster is new: a majority, itself included, has nothing in its log but the first members, and of
- *   the others none that answers has more;
+ * - the cluster is new: a majority, itself included, has nothing in its log but the first members and heard
+ *   of no election, and of the others none that answers has more;
  * - it has caught up with a leader that the others confirmed without it.
  *
  * The second goes in steps. *Silent*: it hears the leader and answers nothing that counts, since it may
@@ -237,7 +237,7 @@ export class ProbationCore implements Core {
 
 /** What a peer says of itself. */
 export interface Standing {
-  /** Its log holds nothing but the first members. */
+  /** Its log holds nothing but the first members, and it never heard that somebody was elected. */
   readonly isNew: boolean;
   readonly term: number;
   /** It leads that term, and has forgotten what this node acknowledged in an earlier life. */
@@ -259,7 +259,10 @@ export interface ProbationContext {
   /** The other voters, as far as this node knows them, and up to where it has applied its log. */
   readonly peers: () => readonly NodeId[];
   readonly applied: () => number;
-  /** Whether this node can be new: not where its log was damaged, or holds more than the first members. */
+  /**
+   * Whether this node can be new: not where its log was damaged, or holds more than the first members, and
+   * not once it heard of an election: who leads may count on one that came with an empty folder since.
+   */
   readonly mayBeNew: boolean;
   /** How `peer` stands. The leader of a term other than `informedTerm` forgets this node's acknowledgements. */
   readonly ask: (peer: NodeId, informedTerm: number) => Promise<Standing>;
