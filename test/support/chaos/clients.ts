@@ -16,6 +16,11 @@ const KEYS = 5;
 /** So that a part of the calls gives up while a fault lasts. */
 const TIMEOUT_MS = 3000;
 const LANES = 7;
+/**
+ * Of those who read at one node and nowhere else: when a leader wakes that slept through an election, there are
+ * questions before it that are younger than what its successor did.
+ */
+const READER_TIMEOUT_MS = 300;
 const LOCKERS = 2;
 /** The shortest that the store grants. */
 const LOCK_TTL_MS = 2000;
@@ -39,6 +44,20 @@ async function lane(
     if (revision !== undefined) seen.set(key, answer?.output.deleted === true ? 0 : revision);
     // The pace: enough to be in the middle of something whenever a fault comes, and no benchmark.
     await delay(answer === undefined ? 20 : 1 + random.below(20));
+  }
+}
+
+/** Reads at one node, whatever happens to it. */
+async function reader(
+  name: string,
+  history: History,
+  store: Store,
+  random: Random,
+  goesOn: () => boolean,
+): Promise<void> {
+  while (goesOn()) {
+    await history.perform(name, store, { op: 'get', key: `${PREFIX}${random.below(KEYS)}` });
+    await delay(5 + random.below(20));
   }
 }
 
@@ -197,6 +216,11 @@ export class Clients {
       const store = open(i % 2 === 0 ? turned : turned.slice(0, 1), TIMEOUT_MS);
       this.#stores.push(store);
       running.push(lane(`${i % 3 === 2 ? 'json' : 'grpc'} ${i}`, history, store, random, goesOn));
+    }
+    for (const [i, endpoint] of endpoints.entries()) {
+      const store = grpcStore([endpoint], READER_TIMEOUT_MS);
+      this.#stores.push(store);
+      running.push(reader(`reader ${i}`, history, store, random, goesOn));
     }
     for (let i = 0; i < LOCKERS; i++) running.push(locker(endpoints, this.counter, random, goesOn));
     this.#running = Promise.all(running);

@@ -179,9 +179,12 @@ export async function playFault(fleet: Fleet, fault: Fault): Promise<boolean> {
 export class Deck {
   readonly #random: Random;
   readonly #size: number;
+  readonly #kinds: readonly FaultKind[];
   #cards: FaultKind[] = [];
 
-  constructor(random: Random, size: number) {
+  constructor(random: Random, size: number, kinds: readonly FaultKind[]) {
+    assert.ok(kinds.length > 0, `kinds of faults: ${FAULT_KINDS.join(', ')}`);
+    this.#kinds = kinds;
     this.#random = random;
     this.#size = size;
   }
@@ -193,7 +196,7 @@ export class Deck {
 
   #draw(): Fault {
     if (this.#cards.length === 0) {
-      this.#cards = FAULT_KINDS.toSorted();
+      this.#cards = this.#kinds.toSorted();
       for (let i = this.#cards.length - 1; i > 0; i--) {
         const j = this.#random.below(i + 1);
         [this.#cards[i], this.#cards[j]] = [this.#cards[j]!, this.#cards[i]!];

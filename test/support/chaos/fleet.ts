@@ -3,14 +3,16 @@
  * `FaultyNetwork`, the first of them on a small file system of its own where one can be mounted.
  */
 import { execFileSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { etcdService } from 'quorate/drivers/etcd';
 import { decodeHello } from '../../../src/consensus/transport/codec.ts';
 import { FrameKind, HEADER_BYTES, MAGIC } from '../../../src/consensus/transport/frame.ts';
-import { freePorts, Member, until } from '../cluster.ts';
+import { Member, until } from '../cluster.ts';
 import { FaultyNetwork, type Identify } from '../faulty-network.ts';
 
 /** What clients are called on the network. */
@@ -90,7 +92,7 @@ export class Fleet implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), 'quorate-chaos-'));
     const network = new FaultyNetwork();
     const names = Array.from({ length: size }, (_, i) => `n${i + 1}`);
-    const ports = await freePorts(size * 2);
+    const ports = await quietPorts(size * 2);
     const addresses: Addresses[] = [];
     const nameOf = new Map<string, string>();
     const identify: Identify = (first) => dialerOf(first, nameOf);
@@ -220,6 +222,24 @@ function dialerOf(first: Buffer, nameOf: ReadonlyMap<string, string>): string | 
   if (first.length < start + first.readUInt32LE(MAGIC.length)) return undefined;
   const { urls } = decodeHello(first, start + 1);
   return urls.map((one) => nameOf.get(one)).find((name) => name !== undefined) ?? 'a stranger';
+}
+
+/**
+ * Free ports that no outgoing connection is given, unlike those for port 0: a node that is down for a while must
+ * find its ports free.
+ */
+async function quietPorts(count: number): Promise<number[]> {
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const port = randomInt(10_000, 32_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (isFree) ports.add(port);
+  }
+  return [...ports];
 }
 
 async function mountSmallDisk(

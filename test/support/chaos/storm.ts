@@ -20,6 +20,7 @@ export interface StormOptions {
   readonly forMs: number;
   readonly size: number;
   readonly flags: readonly string[];
+  readonly kinds: readonly FaultKind[];
   /** Members are replaced all the time. @defaultValue `false` */
   readonly replaceMembers?: boolean;
   readonly say: (line: string) => void;
@@ -55,7 +56,7 @@ export class Storm {
     const random = seededRandom(options.seed);
     this.#options = options;
     this.#fleet = fleet;
-    this.#deck = new Deck(random, options.size);
+    this.#deck = new Deck(random, options.size, options.kinds);
     // The schedule is the seed's alone: clients draw from their own.
     const others = seededRandom(options.seed + 1);
     this.#clients = new Clients(fleet.endpoints, this.#history, others);
