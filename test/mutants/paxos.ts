@@ -163,11 +163,11 @@ const proposerMutants: readonly Mutant[] = [
   },
   {
     id: 'paxos-leads-with-too-few-promises',
-    bug: 'a candidate leads when half of the others have promised',
+    bug: 'a candidate leads with one promise too few',
     source: 'Flexible Paxos: quorums of the two phases must meet',
     file: `${PAXOS}/candidacy.ts`,
     find: 'return verdict(this.#voters.length, granted, refused);',
-    replace: 'return verdict(this.#voters.length - 1, granted, refused);',
+    replace: 'return verdict(Math.max(1, this.#voters.length - 2), granted, refused);',
     consensus: 'paxos',
   },
   {
