@@ -4,10 +4,15 @@ import { Atlas, type SeatView } from './atlas.ts';
 import { SeatLog } from './checks/seat-log.ts';
 import { NotedWorld } from './checks/testing.ts';
 
-/** Seats that hold the log up to `reached`, as long as they run. */
-function view(reached: { index: number; running: boolean }): (seat: number) => SeatView {
+/** Seats that hold the log up to `reached`, as long as they run, and heard of the leader of `term`. */
+function view(reached: {
+  index: number;
+  running: boolean;
+  term?: number;
+}): (seat: number) => SeatView {
   return () => {
     const log = new SeatLog('a', 'raft');
+    log.hardState = { term: reached.term ?? 2, vote: '', commit: 0 };
     log.durable.push(...Array.from({ length: reached.index }, () => 1));
     return { log, isRunning: reached.running, chosen: reached.index, isOnProbation: false };
   };
@@ -43,9 +48,29 @@ test('a seat that holds all that was chosen again makes room for the next', () =
   assert.equal(atlas.mayHurt(1), true);
 });
 
-test('a node that never held the log counts as one that lost it', () => {
-  const atlas = new Atlas(new NotedWorld(), 3, view({ index: 3, running: true }));
+test('a first member that never heard of a leader counts as one that lost its disk', () => {
+  const reached = { index: 3, running: true, term: 1 };
+  const atlas = new Atlas(new NotedWorld(), 3, view(reached));
   assert.equal(atlas.mayHurt(0), false);
+  reached.term = 2;
+  assert.equal(atlas.mayHurt(0), true);
+});
+
+test('no leader is asked for where a disk was hurt while others gave no vote, until a majority does', () => {
+  const seats = { onProbation: new Set<number>() };
+  const whole = view({ index: 100, running: true });
+  const see = (seat: number): SeatView => ({
+    ...whole(seat),
+    isOnProbation: seats.onProbation.has(seat),
+  });
+  const atlas = new Atlas(new NotedWorld(), 3, see);
+  assert.equal(atlas.mayHurt(0), true);
+  seats.onProbation = new Set([0, 1]);
+  assert.equal(atlas.isStuck, false, 'of one that was hurt the others make up for that');
+  assert.equal(atlas.mayHurt(0), true);
+  assert.equal(atlas.isStuck, true);
+  seats.onProbation = new Set([0]);
+  assert.equal(atlas.isStuck, false);
 });
 
 test('a pause is remembered until long after its end', () => {

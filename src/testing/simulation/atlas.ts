@@ -8,8 +8,11 @@
 import type { SeatLog } from './checks/seat-log.ts';
 import type { World } from './types.ts';
 
+/** Nothing was chosen when the first members had yet to start. */
+const NOTHING = -1;
+
 interface Hurt {
-  /** Newest entry chosen when it was hurt. */
+  /** Newest entry chosen when it was hurt; `NOTHING` for a first member that has not been hurt yet. */
   readonly chosen: number;
 }
 
@@ -41,10 +44,10 @@ export class Atlas {
     this.#world = world;
     this.#seats = seats;
     this.#view = view;
-    // A node that never held the log is as good as one that lost it: until each of the first members has
-    // got as far as the first leader's entry, behind those that name the members, it counts as hurt.
+    // A node that never heard of a leader is as good as one that lost its disk: together with one that did
+    // it takes itself for a new cluster (decision 7).
     this.#hurt = new Map();
-    for (let seat = 0; seat < seats; seat++) this.#hurt.set(seat, { chosen: seats + 1 });
+    for (let seat = 0; seat < seats; seat++) this.#hurt.set(seat, { chosen: NOTHING });
     this.mayFail = new Set();
     this.mayStop = new Set();
     this.#mayBeStuck = false;
@@ -55,8 +58,9 @@ export class Atlas {
   mayHurt(seat: number): boolean {
     for (const [each, { chosen }] of this.#hurt) {
       const { log, isRunning } = this.#view(each);
-      const isWhole = isRunning && log !== undefined && !log.isDamaged;
-      if (isWhole && log.durable.length > chosen) this.#hurt.delete(each);
+      if (!isRunning || log === undefined || log.isDamaged) continue;
+      const hasHeard = chosen === NOTHING && (log.hardState?.term ?? 0) > 1;
+      if (hasHeard || (chosen !== NOTHING && log.durable.length > chosen)) this.#hurt.delete(each);
     }
     const others = this.#hurt.size - (this.#hurt.has(seat) ? 1 : 0);
     if (2 * (others + 1) >= this.#seats) return false;
