@@ -59,7 +59,6 @@ export class Healing {
       });
     });
     if (await this.#isStuck(ELECTIONS * electionMs)) return this.#endWithoutMajority(requestMs);
-    if (await this.#isStuck(ELECTIONS * electionMs)) return this.#endWithoutMajority(requestMs);
     await this.#until('there is a leader', ELECTIONS * electionMs, () => {
       return this.#nemesis.leader() !== undefined;
     });
@@ -82,25 +81,6 @@ export class Healing {
       return this.#workload.isCaughtUp;
     });
     await this.#compareStates();
-    this.#checkLinearizability();
-    this.#nemesis.retire();
-  }
-
-  /** Whether too many nodes still give no vote when `withinMs` are over; most that do not are about to. */
-  async #isStuck(withinMs: number): Promise<boolean> {
-    const { world } = this.#context;
-    const untilMs = world.nowMs + withinMs;
-    while (this.#checks.atlas.isStuck && world.nowMs <= untilMs) await this.#pause();
-    return this.#checks.atlas.isStuck;
-  }
-
-  /** Nobody serves any more, as it must be: every call is told so, and what was answered before holds. */
-  async #endWithoutMajority(requestMs: number): Promise<void> {
-    this.#context.world.reach('no-majority-off-probation');
-    const leader = this.#nemesis.leader();
-    if (leader !== undefined) throw new Error(`${leader.name} leads without a majority that votes`);
-    this.#workload.calmDown();
-    await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
     this.#checkLinearizability();
     this.#nemesis.retire();
   }
