@@ -8,7 +8,8 @@
  * network (see `durability.ts`, `outbox.ts`).
  *
  * Entries may be handed out as committed before this node's own disk has them: a quorum's disks do.
- * A commit index alone is not written: it rides along with entries, and is learned again after a crash.
+ * A commit index alone is not written, but for that of a change of the members: it rides along with entries, and
+ * is learned again after a crash.
  */
 import { assert } from '../../core/assert.ts';
 import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';

@@ -57,18 +57,15 @@ class History {
     return this.pictures.at(-1)!;
   }
 
-  /** A commit index that waits for the next write. */
-  waiting = 0;
-
   add(write: Persist): void {
     const { hardState: before } = this.latest;
     const state = write.hardState ?? before;
-    const early = Math.max(this.waiting, before.commit);
-    this.waiting = 0;
     // The term shows before the entries, the commit index that came with them only after them.
-    if (state.term !== before.term) this.push(withState(this.latest, { ...state, commit: early }));
+    if (state.term !== before.term) {
+      this.push(withState(this.latest, { ...state, commit: before.commit }));
+    }
     for (const entry of write.entries) this.push(withEntry(this.latest, entry));
-    this.push(withState(this.latest, { ...state, commit: Math.max(state.commit, early) }));
+    this.push(withState(this.latest, state));
   }
 
   push(picture: Picture): void {
@@ -108,14 +105,6 @@ function persist(storage: Storage, history: History, write: Persist): Promise<vo
   });
 }
 
-/** A commit index alone: reported at once, durable with the next write. */
-function commit(storage: Storage, history: History, hardState: HardState): Promise<void> {
-  history.waiting = hardState.commit;
-  return new Promise((resolve, reject) => {
-    storage.persist({ hardState, entries: [] }, (error) => (error ? reject(error) : resolve()));
-  });
-}
-
 function entries(from: number, to: number, term: number, bytes: number): Entry[] {
   return Array.from({ length: to - from + 1 }, (_, i) => {
     const index = from + i;
@@ -147,10 +136,10 @@ async function live(disk: CrashDisk, history: History): Promise<void> {
     persist(storage, history, { hardState, entries: appended });
   await write({ term: 2, vote: NODE, commit: 1 }, []);
   await write(undefined, entries(2, 4, 2, 600));
-  await commit(storage, history, { term: 2, vote: NODE, commit: 3 });
+  await persist(storage, history, { hardState: { term: 2, vote: NODE, commit: 3 }, entries: [] });
   const many = entries(5, 14, 2, 300).map((one) => write(undefined, [one]));
   await Promise.all(many);
-  await commit(storage, history, { term: 2, vote: NODE, commit: 6 });
+  await persist(storage, history, { hardState: { term: 2, vote: NODE, commit: 6 }, entries: [] });
   await write({ term: 3, vote: '', commit: 9 }, entries(12, 16, 3, 100));
   await snapshot(storage, history, { index: 9, term: 2, configuration });
   storage.release(9);

@@ -2,8 +2,7 @@
  * Appends to the log: group commit, and the change from one segment to the next.
  *
  * One write is in flight at a time. What is queued meanwhile is encoded at once into the next batch,
- * which becomes one write and one `fdatasync`; there is no artificial delay. A commit index alone
- * waits for the next batch: it promises nothing and is found again without. A batch that would
+ * which becomes one write and one `fdatasync`; there is no artificial delay. A batch that would
  * overrun the segment begins the next one, which was filled with zeros beforehand: its head and the
  * batch are written to the file while that still has a temporary name, synced, and only then is it
  * renamed and the folder synced. So a segment that can be seen always has a whole head.
@@ -104,8 +103,6 @@ export class LogWriter {
   /** The newest state. Its commit index never goes back, so that no snapshot is ahead of it. */
   #hardState: HardState;
   readonly #terms: LogTail;
-  /** Whether `#hardState` is newer than what was encoded last. */
-  #stateDirty: boolean;
   #filling: Batch | undefined;
   /** Full batches that wait: more than one only where a burst spans segments. */
   readonly #sealed: Batch[];
@@ -131,7 +128,6 @@ export class LogWriter {
     this.#chain = options.chain;
     this.#hardState = options.hardState;
     this.#terms = options.terms;
-    this.#stateDirty = false;
     this.#filling = undefined;
     this.#sealed = [];
     this.#spare = undefined;
@@ -173,26 +169,21 @@ export class LogWriter {
     return this.#failure;
   }
 
-  /**
-   * Queues entries and state. A state in which only `commit` moved is no promise: it is reported
-   * without touching the disk and written with the next batch, or on close.
-   */
+  /** Queues entries and state. A state that is no news touches no disk. */
   persist(write: Persist, done: Persisted): void {
     const { entries, hardState } = write;
     const before = this.#hardState;
     const { term, vote } = hardState ?? before;
+    const commit = Math.max(hardState?.commit ?? 0, before.commit);
     const promises = term !== before.term || vote !== before.vote;
+    const isNews = promises || commit > before.commit;
     let bound = 0;
     for (const entry of entries) bound += entryRecordBound(entry.data.length);
-    if (entries.length > 0 || promises) bound += 2 * RECORD_OVERHEAD_BYTES;
+    if (entries.length > 0 || isNews) bound += 2 * RECORD_OVERHEAD_BYTES;
     // Before the state changes: the head of a new segment repeats the old one.
     const encoder = this.#add(bound, done);
-    if (hardState !== undefined) {
-      const commit = Math.max(hardState.commit, before.commit);
-      this.#hardState = { term, vote, commit };
-      this.#stateDirty = true;
-    }
     if (encoder === undefined) return;
+    this.#hardState = { term, vote, commit };
     const start = encoder.length;
     // The term first, so that no torn write leaves an entry of a term that the node never entered;
     // the commit index last, so that none leaves one beyond the log.
@@ -201,7 +192,7 @@ export class LogWriter {
       encoder.entry(entry);
       this.#terms.append(entry.index, entry.term);
     }
-    if (this.#stateDirty) this.#encodeState(encoder);
+    if (isNews) encoder.state(this.#hardState);
     this.#position += encoder.length - start;
   }
 
@@ -216,13 +207,8 @@ export class LogWriter {
     // etcd's tools take only those snapshots for valid that the state says are committed.
     const commit = Math.max(metadata.index, this.#hardState.commit);
     this.#hardState = { ...this.#hardState, commit };
-    this.#encodeState(encoder);
-    this.#position += encoder.length - start;
-  }
-
-  #encodeState(encoder: RecordEncoder): void {
     encoder.state(this.#hardState);
-    this.#stateDirty = false;
+    this.#position += encoder.length - start;
   }
 
   /**
@@ -288,7 +274,7 @@ export class LogWriter {
     const { encoder } = batch;
     encoder.crc();
     encoder.metadata(this.#options.identity);
-    if (this.#hardState.term > 0) this.#encodeState(encoder);
+    if (this.#hardState.term > 0) encoder.state(this.#hardState);
     batch.newSegment = this.#terms.last + 1;
     this.#filling = batch;
     this.#position = encoder.length;
@@ -420,19 +406,8 @@ export class LogWriter {
     }
   }
 
-  /** Queues the commit index that waits for a batch. */
-  #flushState(): void {
-    // What becomes of it concerns nobody: the commit index is found again without.
-    const encoder = this.#add(RECORD_OVERHEAD_BYTES, () => undefined);
-    if (encoder === undefined || !this.#stateDirty) return;
-    const start = encoder.length;
-    this.#encodeState(encoder);
-    this.#position += encoder.length - start;
-  }
-
   /** Writes what is queued and closes the files. Never rejects: errors went to who queued. */
   async close(): Promise<void> {
-    if (this.#stateDirty && this.#failure === undefined) this.#flushState();
     this.#closed = true;
     if (this.#running === undefined) this.#next.stop();
     this.#retry?.();
