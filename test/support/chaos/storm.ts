@@ -104,6 +104,7 @@ export class Storm {
 
   /** All faults have ended: writes are taken again, and everybody is there. */
   async #recover(): Promise<void> {
+    assert.deepEqual(this.#history.violations, []);
     const startedAt = performance.now();
     await until('writes are taken again', () => this.#kv.put('probe', 'x'), RECOVERY_MS);
     const tookMs = performance.now() - startedAt;
