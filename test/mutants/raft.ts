@@ -1,7 +1,14 @@
 /** Bugs of Raft: elections, replication, commit, reads, leases, hand-over, members, flow control. */
-import type { Mutant } from './mutant.ts';
+import type { Change, Mutant } from './mutant.ts';
 
 const RAFT = 'src/consensus/raft';
+
+/** No bug: a follower that refuses names its commit index, and is sent everything from there on. */
+const SEARCH_FROM_THE_COMMIT: Change = {
+  file: `${RAFT}/receiver.ts`,
+  find: 'reply.hintIndex = this.#log.newestNotAfter(append.index, append.logTerm);',
+  replace: 'reply.hintIndex = this.#log.commit;',
+};
 
 export const raftMutants: readonly Mutant[] = [
   {
@@ -56,6 +63,10 @@ export const raftMutants: readonly Mutant[] = [
     file: `${RAFT}/receiver.ts`,
     find: 'this.acknowledge(append.from, lastNew, append.term);',
     replace: 'this.acknowledge(append.from, log.lastIndex, append.term);',
+    // Our leader finds the last entry that agrees at once, and what it sends from there on cuts all else. It may
+    // as well search from further back: then the rest of the log still stands when the first entries come.
+    also: [SEARCH_FROM_THE_COMMIT],
+    having: 'maxAppendBytes',
     consensus: 'raft',
   },
   {
@@ -65,6 +76,8 @@ export const raftMutants: readonly Mutant[] = [
     file: `${RAFT}/receiver.ts`,
     find: 'log.commitTo(Math.min(append.commit, lastNew));',
     replace: 'log.commitTo(Math.min(append.commit, log.lastIndex));',
+    also: [SEARCH_FROM_THE_COMMIT],
+    having: 'maxAppendBytes',
     consensus: 'raft',
   },
   {
@@ -110,6 +123,7 @@ export const raftMutants: readonly Mutant[] = [
     file: `${RAFT}/durability.ts`,
     find: '      write.lastIndex = index;',
     replace: '      if (write.lastIndex < index) write.lastIndex = index;',
+    having: 'stall-leader',
     consensus: 'raft',
   },
   {
@@ -174,6 +188,7 @@ export const raftMutants: readonly Mutant[] = [
     find: 'if (message.term < this.#self.term) {\n      this.#answerStale(message);',
     replace:
       'if (message.term < this.#self.term && message.type !== MessageType.appendReply) {\n      this.#answerStale(message);',
+    having: 'reorderRate',
     consensus: 'raft',
   },
   {
@@ -184,6 +199,7 @@ export const raftMutants: readonly Mutant[] = [
     find: 'if (message.term < this.#self.term) {\n      this.#answerStale(message);',
     replace:
       'if (message.term < this.#self.term && message.type !== MessageType.voteReply) {\n      this.#answerStale(message);',
+    having: 'reorderRate',
     consensus: 'raft',
   },
   {
@@ -204,6 +220,7 @@ export const raftMutants: readonly Mutant[] = [
     find: "if (this.#self.role !== 'pre-candidate') return;",
     replace: `if (this.#self.role === 'candidate' && reply.term === this.#self.term) this.#onVote(reply.from, true);
     if (this.#self.role !== 'pre-candidate') return;`,
+    having: 'reorderRate',
     consensus: 'raft',
   },
   {
@@ -291,6 +308,7 @@ export const raftMutants: readonly Mutant[] = [
     file: `${RAFT}/replication.ts`,
     find: "if (peer.state === 'replicate' && peer.match < this.#log.lastIndex) peer.verify = true;",
     replace: '',
+    having: 'lossRate,maxInflightMessages',
     consensus: 'raft',
   },
   {
@@ -300,6 +318,7 @@ export const raftMutants: readonly Mutant[] = [
     file: `${RAFT}/replication.ts`,
     find: 'peer.active = true;\n    peer.waiting = false;',
     replace: 'peer.active = true;',
+    having: 'lossRate',
     consensus: 'raft',
   },
   {
@@ -318,6 +337,7 @@ export const raftMutants: readonly Mutant[] = [
     file: `${RAFT}/replication.ts`,
     find: "if (peer?.state !== 'snapshot') return;",
     replace: "if (peer?.state !== 'snapshot' || !isInstalled) return;",
+    having: 'snapshotEntries',
     consensus: 'raft',
   },
   {

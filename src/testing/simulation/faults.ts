@@ -273,6 +273,24 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
       });
     },
   },
+  /**
+   * The disk of a leader stands still while it takes writes that reach nobody: when it is back in touch, what
+   * takes the place of its entries finds their writes still under way.
+   */
+  'stall-leader': {
+    weight: 6,
+    needsPeers: true,
+    anyone: true,
+    lasts: [1, 5],
+    amount: [5, 60],
+    play: (nemesis, fault, _seat, forMs) => {
+      const leader = nemesis.leader();
+      if (leader === undefined) return;
+      nemesis.stallDisk(leader, forMs);
+      nemesis.isolate(leader, 0.7 * forMs);
+      nemesis.burst(fault.amount ?? 5, leader);
+    },
+  },
   burst: {
     weight: 4,
     anyone: true,

@@ -245,6 +245,9 @@ export class LifeCheck implements CoreObserver {
   #checkNames(entries: readonly Entry[]): void {
     const { terms } = this.seat;
     const { names, chosen } = this.#checks;
+    const first = entries[0]?.index ?? Number.POSITIVE_INFINITY;
+    // What is written takes the place of what was there.
+    if (this.seat.openChange >= first) this.seat.openChange = 0;
     let termBefore =
       terms[(entries[0]?.index ?? 0) - 1] ?? chosen.terms[(entries[0]?.index ?? 0) - 1] ?? 0;
     for (const entry of entries) {
@@ -254,17 +257,18 @@ export class LifeCheck implements CoreObserver {
         this.#violate('log-matching', `entry ${entry.index}: terms fall within the log`);
       }
       termBefore = entry.term;
-      if (entry.type !== EntryType.normal) this.#checkChange(entry);
+      if (entry.type !== EntryType.normal) this.#checkChange(entry, first);
     }
   }
 
   /** At most one change of the configuration is beyond what was chosen (thesis §4.1). */
-  #checkChange(entry: Entry): void {
+  #checkChange(entry: Entry, first: number): void {
     const { chosen, paths } = this.#checks;
     paths.changeAppended(entry);
     if (entry.index <= chosen.lastIndex) return;
     const open = this.seat.openChange;
-    if (open > chosen.lastIndex && open < entry.index && this.seat.terms[open] !== undefined) {
+    const isThere = open >= first || this.seat.terms[open] !== undefined;
+    if (open > chosen.lastIndex && open < entry.index && isThere) {
       this.#violate(
         'configuration',
         `entry ${entry.index} changes the configuration while the change at ${open} is not committed`,

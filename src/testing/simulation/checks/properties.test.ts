@@ -257,6 +257,11 @@ test('a second change of the configuration before the first is committed is seen
   scene.write(a, 2, 'a', [change(1)]);
   scene.write(a, 2, 'a', [change(2)]);
   scene.expect('configuration');
+  const other = new Scene();
+  const b = other.start('b');
+  other.lead(b, 'b', 2);
+  other.write(b, 2, 'b', [change(1), change(2)]);
+  other.expect('configuration');
 });
 
 test('configurations whose majorities need not meet may not follow each other', () => {
