@@ -128,8 +128,9 @@ async function healed<Result, Machine extends StateMachine<Result>>(
   nemesis: Nemesis,
 ): Promise<void> {
   const pause = (): Promise<void> => new Promise((resolve) => void world.after(LOOK_MS, resolve));
-  // A change of members that was under way when the storm ended may still come into force.
+  // A change of members that was under way when the storm ended may still come into force, and start a node.
   let members: Seat<MachineNode<Result, Machine>>[] = [];
+  while (nemesis.membership.pending > 0) await pause();
   for (let isServing = false; !isServing; ) {
     await pause();
     const settled = await nemesis.membership.settled();
