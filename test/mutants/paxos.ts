@@ -108,6 +108,7 @@ const acceptorMutants: readonly Mutant[] = [
     file: `${PAXOS}/log.ts`,
     find: 'this.#slots = this.#slots.slice(index - this.#offset);\n    this.#offset = index;',
     replace: 'this.#slots = [];\n    this.#offset = index;',
+    having: 'snapshotEntries',
     consensus: 'paxos',
   },
   {
@@ -117,6 +118,7 @@ const acceptorMutants: readonly Mutant[] = [
     file: `${PAXOS}/acceptor.ts`,
     find: 'let from = prepare.index;',
     replace: 'let from = Math.max(prepare.index, this.#log.firstIndex);',
+    having: 'snapshotEntries',
     consensus: 'paxos',
     also: [
       {
@@ -241,6 +243,7 @@ const proposerMutants: readonly Mutant[] = [
     file: `${PAXOS}/durability.ts`,
     find: 'if (write.ballot === ballot && write.match > this.durableMatch) {',
     replace: 'if (write.match > this.durableMatch) {',
+    having: 'disk-slow',
     consensus: 'paxos',
   },
   {
@@ -250,6 +253,7 @@ const proposerMutants: readonly Mutant[] = [
     file: `${PAXOS}/paxos.ts`,
     find: 'if (message.term < this.#self.term) {',
     replace: 'if (message.term < this.#self.term && message.type !== MessageType.accepted) {',
+    having: 'reorderRate',
     consensus: 'paxos',
   },
   {
@@ -268,6 +272,7 @@ const proposerMutants: readonly Mutant[] = [
     file: `${PAXOS}/replication.ts`,
     find: 'if (peer.next <= this.#log.offset) {',
     replace: 'if (peer.next < this.#log.offset) {',
+    having: 'snapshotEntries',
     consensus: 'paxos',
   },
 ];

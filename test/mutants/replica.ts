@@ -12,6 +12,7 @@ const proposalMutants: readonly Mutant[] = [
     file: `${REPLICA}/proposals.ts`,
     find: 'if (proposal.term === term) this.#settle(proposal, result);',
     replace: 'if (proposal.term > 0) this.#settle(proposal, result);',
+    having: 'old-leader-returns',
     consensus: 'both',
     also: [
       {
@@ -37,6 +38,7 @@ const proposalMutants: readonly Mutant[] = [
     file: `${REPLICA}/proposals.ts`,
     find: 'for (const each of withRivals(proposal)) this.#settleUnknown(each);',
     replace: 'this.putBack(withRivals(proposal));',
+    having: 'snapshotEntries',
     consensus: 'both',
   },
   {
@@ -100,6 +102,7 @@ const stateMutants: readonly Mutant[] = [
     replace: `    let chunks: Iterator<Uint8Array> = [][Symbol.iterator]();
     const writing = await this.#begin();
 `,
+    having: 'snapshotEntries,writeMeanMs',
     consensus: 'both',
     also: [
       {
@@ -117,6 +120,7 @@ const stateMutants: readonly Mutant[] = [
     file: `${KV}/revision-log.ts`,
     find: 'const end = index === segments.length - 1 ? lastCount : records.length;',
     replace: 'const end = Math.max(lastCount * 0, records.length);',
+    having: 'snapshotEntries,writeMeanMs',
     consensus: 'both',
   },
   {
@@ -126,6 +130,7 @@ const stateMutants: readonly Mutant[] = [
     file: `${REPLICA}/snapshots.ts`,
     find: '      await this.restore();\n    } finally {',
     replace: '      void this.restore();\n    } finally {',
+    having: 'snapshotEntries,writeMeanMs',
     consensus: 'both',
   },
   {
@@ -177,6 +182,7 @@ const lossMutants: readonly Mutant[] = [
     file: `${REPLICA}/probation.ts`,
     find: 'if (!this.#context.mayBeNew || this.#hasRun) return false;',
     replace: 'if (!this.#context.mayBeNew) return false;\n    if (voters.size > 0) return true;',
+    having: 'wipe',
     consensus: 'both',
   },
   {
@@ -186,6 +192,7 @@ const lossMutants: readonly Mutant[] = [
     file: 'src/consensus/wal/salvage.ts',
     find: '  await putJoiningMarker(disk, options.dataDir, true);\n',
     replace: '',
+    having: 'disk-flip',
     consensus: 'both',
   },
   {
@@ -195,6 +202,7 @@ const lossMutants: readonly Mutant[] = [
     file: `${REPLICA}/probation.ts`,
     find: '      await this.#context.caughtUp();\n',
     replace: '',
+    having: 'wipe',
     consensus: 'both',
   },
   {
@@ -204,6 +212,7 @@ const lossMutants: readonly Mutant[] = [
     file: `${REPLICA}/probation.ts`,
     find: 'if (isVote && (!this.#isOver || message.term <= this.#silentUpTo)) return;',
     replace: 'if (isVote && !this.#isOver) return;',
+    having: 'wipe',
     consensus: 'both',
   },
   {
@@ -213,6 +222,7 @@ const lossMutants: readonly Mutant[] = [
     file: 'src/consensus/raft/replication.ts',
     find: '    peer.reset(this.#log.lastIndex + 1);\n    peer.active = true;\n    this.isDue = true;',
     replace: '    peer.active = true;\n    this.isDue = true;',
+    having: 'wipe',
     consensus: 'both',
     also: [
       {
@@ -232,6 +242,7 @@ const kvMutants: readonly Mutant[] = [
     file: `${KV}/embedded.ts`,
     find: 'this.#propose({ leaseRevoke: { id } }, AS_LEADER).then(',
     replace: 'this.#propose({ leaseRevoke: { id } }, undefined).then(',
+    having: 'lessees,pause-leader',
     consensus: 'both',
   },
   {
@@ -241,6 +252,7 @@ const kvMutants: readonly Mutant[] = [
     file: `${KV}/embedded.ts`,
     find: 'await this.#replica.readBarrier();\n    if (!this.#replica.leading) throw notLeading();\n    return this.#store.lessor.keepAlive(id);',
     replace: 'return this.#store.lessor.keepAlive(id);',
+    having: 'lessees,pause-leader',
     consensus: 'both',
   },
   {
@@ -251,6 +263,7 @@ const kvMutants: readonly Mutant[] = [
     find: 'for (const lease of this.#leases.values()) this.#start(lease, extendMs);',
     replace:
       'for (const lease of this.#leases.values()) {\n      if (lease.expiry.atMs === 0) this.#start(lease, extendMs);\n      else this.#expiries.schedule(lease.expiry, lease.expiry.atMs);\n    }',
+    having: 'lessees',
     consensus: 'both',
   },
   {
@@ -279,6 +292,7 @@ const kvMutants: readonly Mutant[] = [
     file: `${KV}/mvcc.ts`,
     find: 'const gone = isTombstone(kept) && kept.modRevision < floor ? newest + 1 : newest;',
     replace: 'const gone = isTombstone(kept) ? newest + 1 : newest;',
+    having: 'watchers',
     consensus: 'both',
   },
   {
@@ -288,6 +302,7 @@ const kvMutants: readonly Mutant[] = [
     file: `${KV}/watch-stream.ts`,
     find: 'const flushed = this.#host.flush();',
     replace: 'const flushed = request.progressRequest !== undefined || this.#host.flush();',
+    having: 'watchers',
     consensus: 'both',
   },
   {

@@ -61,6 +61,7 @@ export const storageMutants: readonly Mutant[] = [
     await disk.rename(\`\${file.path}.tmp\`, file.path);
     await disk.syncFolder(folder);
 `,
+    having: 'snapshotEntries',
     consensus: 'both',
   },
   {
@@ -70,6 +71,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/log-writer.ts`,
     find: 'return file.writeDurably(data, offset);',
     replace: 'return file.writeDurably(data, offset).catch(() => file.sync());',
+    having: 'disk-error',
     consensus: 'both',
   },
   {
@@ -79,6 +81,7 @@ export const storageMutants: readonly Mutant[] = [
     file: 'src/consensus/replica/replica.ts',
     find: 'if (error !== undefined) return this.#fail(error);',
     replace: '',
+    having: 'disk-error',
     consensus: 'both',
   },
   {
@@ -97,6 +100,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/log-writer.ts`,
     find: 'if (promises && entries.length > 0) encoder.state({ term, vote, commit: before.commit });',
     replace: '',
+    having: 'crash-in-write',
     consensus: 'raft',
     also: [
       {
@@ -123,6 +127,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/log-writer.ts`,
     find: 'this.#segments[1]!.firstIndex <= limit',
     replace: 'this.#segments[0]!.firstIndex <= limit',
+    having: 'snapshotEntries',
     consensus: 'both',
   },
   {
@@ -148,6 +153,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/storage.ts`,
     find: 'await fillWithZeros(file, end.offset, end.dirtyEnd);',
     replace: 'await file.sync();',
+    having: 'crash-in-write',
     consensus: 'both',
   },
   {
@@ -158,6 +164,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/storage.ts`,
     find: '  } else {\n    await file.sync();\n  }',
     replace: '  }',
+    having: 'kill',
     consensus: 'both',
   },
   {
@@ -167,6 +174,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/log-reader.ts`,
     find: 'const chain = crc32c(chunk, head.dataStart, head.dataEnd, this.#chain);',
     replace: 'const chain = head.crc;',
+    having: 'disk-flip',
     consensus: 'both',
   },
   {
@@ -176,6 +184,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/snapshot-file.ts`,
     find: '    this.#chain = crc32c(data, 0, length, this.#chain);\n',
     replace: '    this.#chain = checksum;\n',
+    having: 'disk-flip,snapshotEntries',
     consensus: 'both',
   },
   {
@@ -185,6 +194,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/log-reader.ts`,
     find: 'if (isCrcRecord(chunk, at, this.#head)) throw corrupt(this.#path, position, wrong);',
     replace: 'void at;',
+    having: 'disk-zero',
     consensus: 'both',
     also: [
       {
@@ -211,6 +221,7 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/log-writer.ts`,
     find: 'const commit = Math.max(metadata.index, this.#hardState.commit);',
     replace: 'const { commit } = this.#hardState;',
+    having: 'snapshotEntries',
     consensus: 'both',
     also: [
       {
