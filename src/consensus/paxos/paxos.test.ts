@@ -130,6 +130,23 @@ test('phase 1b: a promise waits for the disk, and tells what was accepted from t
   assert.equal(promise.hintIndex, 3);
 });
 
+test('to accept is to promise: a crash that kept a slot and lost the promise written with it lost nothing', () => {
+  const node = core(A, {
+    hardState: { term: BALLOT[A], vote: A },
+    entries: [value(1, BALLOT[A]), value(2, BALLOT[C])],
+  });
+  assert.equal(node.status().term, BALLOT[C]);
+  const accept = { type: MessageType.accept, from: B, to: A, term: BALLOT[B], index: 1 };
+  node.step(message({ ...accept, entries: [value(2, BALLOT[B])] }));
+  const effects = node.take();
+  assert.deepEqual(effects.persist?.hardState?.term, BALLOT[C], 'durable before it is said');
+  assert.deepEqual(effects.persist?.entries, []);
+  assert.deepEqual(
+    asked(effects).map(({ type, term, reject }) => [type, term, reject]),
+    [[MessageType.accepted, BALLOT[C], true]],
+  );
+});
+
 test('phase 1b: an older ballot is refused and told the newer one', () => {
   const node = core(B, { hardState: { term: BALLOT[C] } });
   for (const type of [MessageType.prepare, MessageType.accept]) {

@@ -291,6 +291,19 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
       nemesis.burst(fault.amount ?? 5, leader);
     },
   },
+  /**
+   * A leader sleeps, another one is elected, its voters lose their disks and hear only the first leader when it
+   * wakes: should they say anything that counts, there were two majorities.
+   */
+  'voters-forget': {
+    weight: 6,
+    hurtsData: true,
+    needsPeers: true,
+    anyone: true,
+    lasts: [1, 4],
+    amount: [5, 60],
+    play: (nemesis, fault, _seat, forMs) => nemesis.makeVotersForget(fault.amount ?? 5, forMs),
+  },
   burst: {
     weight: 4,
     anyone: true,

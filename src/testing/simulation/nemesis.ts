@@ -16,6 +16,11 @@ const SUPERVISION_MS = 250;
 /** A crash aimed at a write waits so long for one, and looks so often. */
 const WRITE_AIM_MS = 1000;
 const WRITE_LOOK_MS = 0.3;
+/** A leader whose voters are to forget it sleeps so many election timeouts at most: until another one is seen. */
+const SLEEP_ELECTIONS = 5;
+const SUCCESSOR_LOOK_MS = 25;
+/** How long voters are down that are to forget: the first leader still takes itself for one when they are back. */
+const FORGETFUL_DOWN_MS = 50;
 
 /** What faults that hurt data are agreed with. */
 export interface NemesisChecks {
@@ -275,6 +280,41 @@ export class Nemesis {
     if (seat.life === undefined || !this.#checks.atlas.mayHurt(seat.number)) return;
     this.crash(seat, forMs);
     this.#loseDisk(seat);
+  }
+
+  /**
+   * The leader sleeps until there is another one. Then voters of that one lose their disks, as many as make
+   * a majority with the first leader, and hear nobody else when it wakes and takes so many writes.
+   */
+  makeVotersForget(writes: number, forMs: number): void {
+    const first = this.leader();
+    if (this.#isCalm || first === undefined) return;
+    const { lives } = first;
+    const untilMs = this.world.nowMs + SLEEP_ELECTIONS * this.#electionMs;
+    this.pause(first, SLEEP_ELECTIONS * this.#electionMs);
+    const look = (): void => {
+      if (this.#isCalm || this.world.nowMs >= untilMs || first.lives !== lives) return;
+      const second = this.leader();
+      if (second === undefined || second === first) this.world.after(SUCCESSOR_LOOK_MS, look);
+      else this.#forget(first, second, writes, forMs);
+    };
+    look();
+  }
+
+  #forget(first: Seat, second: Seat, writes: number, forMs: number): void {
+    this.world.fault('voters-forget');
+    const voters = this.seats.filter((seat) => seat !== first && seat !== second);
+    const forgetful = voters.slice(0, this.seats.length >> 1);
+    const side = new Set([first, ...forgetful]);
+    for (const seat of forgetful) this.wipe(seat, FORGETFUL_DOWN_MS);
+    for (const one of this.seats) {
+      for (const other of this.seats) {
+        if (side.has(one) !== side.has(other)) this.cut(one, other, forMs);
+      }
+    }
+    this.context.cluster.continue(first);
+    this.#checks.atlas.continued(first.number);
+    this.burst(writes, first);
   }
 
   // ---- operators -------------------------------------------------------------------------------
