@@ -121,6 +121,8 @@ test('a node moves to another address, before or after the others are told', {
   await a.ready();
   const b = await added(a, 'b', 'a');
   const { id } = b.status();
+  // Until it has told its name it has not started, as far as the others know.
+  while (a.members().some(({ name }) => name === '')) await new Promise(setImmediate);
   // The log says so first.
   await a.changeMembers([{ kind: 'update', id, peerUrls: [urls['c']!] }]);
   await stop(b);
