@@ -2,6 +2,7 @@
 import type { NodeId } from '../../../consensus/types.ts';
 import { openDiskStorage } from '../../../consensus/wal/storage.ts';
 import { isQuorateError } from '../../../core/errors.ts';
+import { CrashDisk } from '../../crash-disk.ts';
 import { Atlas } from '../atlas.ts';
 import type { ClusterObserver, LifeEnd, Seat } from '../cluster.ts';
 import { exponential } from '../draw.ts';
@@ -9,7 +10,6 @@ import type { Life, SimulatedNode } from '../life.ts';
 import type { Checks, SimulationContext } from '../parts.ts';
 import type { Story } from '../types.ts';
 import { weatherValue } from '../weather.ts';
-import { ImageDisk } from './image-disk.ts';
 import type { HistoryOracle } from './oracle.ts';
 import { Properties } from './properties.ts';
 
@@ -146,7 +146,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     if (clusterId === undefined) return;
     try {
       const storage = await openDiskStorage({
-        disk: new ImageDisk(seat.disk.worstCase()),
+        disk: new CrashDisk(seat.disk.worstCase()),
         folder: DATA_FOLDER,
         identity: { clusterId, nodeId: id, consensus: this.#story.consensus },
       });
