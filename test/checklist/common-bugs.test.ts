@@ -183,7 +183,10 @@ onEveryCore(
   (cluster) => {
     const [a, b, voter] = cluster.seats as [Seat, Seat, Seat];
     cluster.checkOneLeader();
-    for (const seat of cluster.seats) cluster.restart(seat);
+    for (const seat of cluster.seats) cluster.crash(seat);
+    // What the old leader sent is gone: whoever heard it now would wait for it.
+    cluster.wait(10);
+    for (const seat of cluster.seats) cluster.start(seat);
     // Both ask the other whether they might lead, then both ask for votes; B's request is late.
     const late: PeerMessage[] = [];
     const isAsking = ({ core }: Seat): boolean => {

@@ -470,7 +470,8 @@ export class CoreCluster {
         this.wait(5);
       }
       if (index !== undefined && !retry) break;
-      if (index === undefined && at % this.seats.length === 0) this.wait(20);
+      const hasAskedAll = at % this.seats.length === this.seats.length - 1;
+      if (index === undefined && hasAskedAll) this.wait(20);
     }
     return assert.fail(`${this}: ${text.slice(0, 20)} was not agreed on by ${expected} nodes`);
   }
