@@ -41,7 +41,6 @@ class Receiver {
   readonly create: pb.WatchCreateRequest;
   readonly bornAt: number;
   readonly events: pb.EventMessage[] = [];
-  readonly lastOfMessage: number[] = [];
   canceledAt: number | undefined = undefined;
   stream!: WatchStream;
   accepts: () => boolean;

@@ -29,7 +29,7 @@ export const ConfChange: MessageType<{
 );
 
 /** One change of several; a node id of 0 means none. */
-export const ConfChangeSingle: MessageType<{ type: number; nodeId: bigint }> = messageType(
+const ConfChangeSingle: MessageType<{ type: number; nodeId: bigint }> = messageType(
   'raftpb.ConfChangeSingle',
   [field(1, 'type', 'int32'), field(2, 'nodeId', 'id')],
   () => ({ type: 0, nodeId: 0n }),

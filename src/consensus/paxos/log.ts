@@ -72,10 +72,6 @@ export class PaxosLog {
     return this.#offset;
   }
 
-  get hasUnwritten(): boolean {
-    return this.#unwritten.length > 0;
-  }
-
   at(index: number): Slot | undefined {
     return this.#slots[index - this.#offset - 1];
   }

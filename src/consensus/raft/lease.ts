@@ -38,7 +38,7 @@ export function guardMs(durationMs: number, maxClockDrift: number): number {
 }
 
 /** @throws QuorateError `ERR_INVALID_ARGUMENT` naming the option, its value and what is allowed */
-export function validateLease(options: LeaseOptions): void {
+function validateLease(options: LeaseOptions): void {
   const { durationMs, maxClockDrift } = options;
   if (!(durationMs > 0 && durationMs < Infinity)) {
     throw invalid(`the lease's duration must be a time above 0, but is ${durationMs} ms`);

@@ -73,7 +73,7 @@ export function isQuorum({ voters, joint }: Configuration, nodes: readonly NodeI
   return holds(voters) && (joint === undefined || holds(joint.outgoing));
 }
 
-export function isSameConfiguration(a: Configuration, b: Configuration): boolean {
+function isSameConfiguration(a: Configuration, b: Configuration): boolean {
   return (
     isSameList(a.voters, b.voters) &&
     isSameList(a.learners, b.learners) &&

@@ -63,7 +63,7 @@ export interface RaftOptions {
 }
 
 /** The settings of a node that was given none. */
-export const defaultRaftSettings: RaftSettings = {
+const defaultRaftSettings: RaftSettings = {
   electionTicks: 10,
   heartbeatTicks: 1,
   preVote: true,

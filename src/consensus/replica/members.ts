@@ -103,12 +103,7 @@ export class Members {
     return this.#roster.joint !== undefined;
   }
 
-  /** Was a member once. Its id will never be one again. */
-  wasRemoved(id: NodeId): boolean {
-    return this.#roster.removed.has(id);
-  }
-
-  /** Ids of former members. */
+  /** Ids of former members, which will never be members again. */
   removed(): NodeId[] {
     return [...this.#roster.removed];
   }

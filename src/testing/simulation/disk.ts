@@ -30,7 +30,7 @@ export interface DiskWeather {
 }
 
 /** A good SSD. */
-export function calmDisk(): DiskWeather {
+function calmDisk(): DiskWeather {
   return {
     opMeanMs: 0.05,
     syncMinMs: 0.1,

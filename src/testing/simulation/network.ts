@@ -37,7 +37,7 @@ export interface NetworkWeather {
 }
 
 /** A quiet local network. */
-export function calmNetwork(): NetworkWeather {
+function calmNetwork(): NetworkWeather {
   return {
     delayMinMs: 0.1,
     delayMeanMs: 0.4,
@@ -235,7 +235,7 @@ export class SimulatedNetwork {
 type Piece = Buffer | 'end' | 'reset';
 
 /** One end of a connection. */
-export class SimulatedSocket extends EventEmitter implements PeerSocket {
+class SimulatedSocket extends EventEmitter implements PeerSocket {
   readonly remoteAddress: string;
   readonly remotePort = 0;
   readonly isInbound: boolean;
