@@ -176,6 +176,7 @@ function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
     caughtUp: () => replica.readBarrier(),
     term: () => core.status().term,
     leader: () => core.status().leader,
+    patience: Math.ceil(electionMs / heartbeatMs),
     async pause() {
       await sleep(clock, heartbeatMs, signal).catch(() => undefined);
       return !signal.aborted;

@@ -180,6 +180,7 @@ async function serve(
     caughtUp: async () => undefined,
     term: () => term,
     leader: () => leader,
+    patience: 10,
     async pause() {
       for (let i = 0; i < 20; i++) await undefined;
       left -= 1;
@@ -199,14 +200,23 @@ const fresh: Standing = { ...led(1, false, 'abc'), isNew: true, applied: 3 };
 
 test('of three, one other that is new is enough where the third is not there', async () => {
   assert.equal((await serve({ a: fresh, b: undefined })).end, 'new');
+  assert.equal(
+    (await serve({ a: fresh, b: undefined }, { rounds: 10 })).end,
+    'closed',
+    'not at once',
+  );
+  assert.equal((await serve({ a: fresh, b: fresh }, { rounds: 3 })).end, 'new', 'all are there');
 });
 
 test('a cluster is not new where one has more in its log, however late that one answers', async () => {
+  let asked = 0;
   let hasAnswered = false;
   const late = {
     ask: async (peer: string): Promise<Standing> => {
       if (peer === 'b') return fresh;
-      for (let i = 0; i < 50; i++) await undefined;
+      // For a while there is no connection yet.
+      asked += 1;
+      if (asked < 9) throw new Error('not there yet');
       hasAnswered = true;
       return led(2, false, 'abc');
     },

@@ -273,6 +273,8 @@ export interface ProbationContext {
   readonly term: () => number;
   /** Whom it hears as leader: perhaps a voter of whom its own log knows nothing yet. `''`: nobody. */
   readonly leader: () => NodeId;
+  /** After so many pauses who has not answered is not there. */
+  readonly patience: number;
   /** Resolves after a short while with whether the node still runs. */
   readonly pause: () => Promise<boolean>;
 }
@@ -290,8 +292,8 @@ class Probation {
   /** The last answer of each peer. */
   readonly #answers = new Map<NodeId, Standing>();
   readonly #asking = new Set<NodeId>();
-  /** Who answered, or was not there, at least once. */
-  readonly #tried = new Set<NodeId>();
+  /** Pauses so far. */
+  #pauses = 0;
   /** Some log holds more than the first members: this cluster has run before, whatever others say. */
   #hasRun = false;
   #informedTerm = 0;
@@ -309,6 +311,7 @@ class Probation {
       if (leader !== NO_NODE && leader !== this.#context.id) peers.add(leader);
       for (const peer of peers) if (!this.#asking.has(peer)) void this.#ask(peer);
       if (!(await this.#context.pause())) return 'closed';
+      this.#pauses += 1;
       if (this.#end !== undefined) return this.#end;
     }
   }
@@ -343,7 +346,6 @@ class Probation {
       if (before !== undefined) this.#answers.set(peer, { ...before, isNew: false, leads: false });
     }
     this.#asking.delete(peer);
-    this.#tried.add(peer);
     this.#consider();
   }
 
@@ -365,10 +367,11 @@ class Probation {
     if (!this.#isCatchingUp) void this.#catchUp(newest);
   }
 
-  /** All had the chance to say otherwise: a majority may have heard nothing yet of what the rest decided with us. */
+  /** All have had time to say otherwise: a majority may have heard nothing of what the rest decided with us. */
   #isNewCluster(voters: ReadonlySet<NodeId>, answers: readonly Standing[]): boolean {
     if (!this.#context.mayBeNew || this.#hasRun) return false;
-    for (const voter of voters) if (!this.#tried.has(voter)) return false;
+    const isHeard = answers.length === voters.size;
+    if (!isHeard && this.#pauses < this.#context.patience) return false;
     const fresh = answers.filter(({ isNew }) => isNew).length;
     return 2 * (fresh + 1) > voters.size + 1;
   }
