@@ -169,7 +169,7 @@ test('who joins has to be added first, and needs somebody to ask', { timeout }, 
   await a.ready();
   await assert.rejects(start('b', 'a', { join: true }), {
     code: 'ERR_MEMBER_NOT_FOUND',
-    message: /quorate member add b --peer-urls http/,
+    message: /quorate member add b --learner --peer-urls http/,
   });
   await assert.rejects(start('b', '', { join: true }), { code: 'ERR_INVALID_ARGUMENT' });
   await assert.rejects(start('b', 'c', { join: true }), {

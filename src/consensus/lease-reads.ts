@@ -65,7 +65,7 @@ export function leaseTerms(
 /** In words, the same on all nodes that may talk to each other; empty without lease reads. */
 export function describeLeases(terms: LeaseTerms | undefined): string {
   if (terms === undefined) return '';
-  return `leases of ${terms.durationMs} ms, clocks within ${terms.maxClockDrift}`;
+  return `leases of ${terms.durationMs.toFixed(3)} ms, clocks within ${terms.maxClockDrift}`;
 }
 
 /** A new leader never waits for longer: the longest election timeout there is. */

@@ -210,7 +210,7 @@ function nobodyAnswers(faults: readonly string[]): QuorateError {
   return new QuorateError(
     'ERR_UNAVAILABLE',
     `join: no member of the cluster could be asked for the members (${faults.join('; ')}); ` +
-      'check the URLs of the others in peers, and that they run',
+      'check the URLs of the others in peers (--initial-cluster), and that they run',
     { retryable: true },
   );
 }
@@ -221,6 +221,6 @@ function notAdded({ clusterId, members }: ClusterDescription, own: MemberInfo): 
   return new QuorateError(
     'ERR_MEMBER_NOT_FOUND',
     `join: cluster ${clusterId} has no member at ${urls} (its members: ${known}); ` +
-      `add this one first: quorate member add ${own.name} --peer-urls ${urls}`,
+      `add this one first: quorate member add ${own.name} --learner --peer-urls ${urls}`,
   );
 }

@@ -224,7 +224,10 @@ export class Acceptor {
       return `protocol versions ${hello.oldestVersion} to ${hello.newestVersion} do not meet ours, ${oldest} to ${newest}`;
     }
     if (hello.clusterId !== clusterId) {
-      return `it belongs to cluster ${hello.clusterId}, this node to ${clusterId}`;
+      return (
+        `it belongs to cluster ${hello.clusterId}, this node to ${clusterId}; to join another cluster a node needs ` +
+        'an empty folder and join (--initial-cluster-state existing)'
+      );
     }
     const theirs = hello.consensus ?? 'raft';
     if (theirs !== consensus) {

@@ -27,6 +27,7 @@ export function dial(
   const remote = `node ${peer} at ${address.url}`;
   const socket = context.sockets.connect(address, context.tls);
   let secured = false;
+  let told = false;
   socket.once('secureConnect', () => {
     secured = true;
   });
@@ -35,16 +36,17 @@ export function dial(
       if (connection.greeted) return events.onFrame(content, owned);
       const refusal = checkWelcome(context, peer, content);
       if (refusal !== undefined) {
-        const text = `${remote} is not the peer that we look for: ${refusal}`;
+        const text = `${remote} ${refusal}`;
         context.warn(`refused ${remote}`, text);
-        if (refusal === REMOVED) context.removed();
+        told = true;
+        if (refusal === refusedWith(REMOVED)) context.removed();
         return connection.close(new QuorateError('ERR_PROTOCOL', text));
       }
       connection.greet(deadAfterMs);
       events.onOpen();
     },
     onClose(reason) {
-      if (!connection.greeted) explain(context, remote, reason, secured);
+      if (!connection.greeted && !told) explain(context, remote, reason, secured);
       events.onClose(reason);
     },
   });
@@ -64,22 +66,29 @@ export function dial(
   return connection;
 }
 
+const STRANGER = 'is not the peer that we look for';
+
+/** In the words of the peer, where "this node" is the peer and "it" are we. */
+function refusedWith(words: string): string {
+  return `refused us with "${words}"`;
+}
+
 /** Why the answer to our hello is no welcome, or nothing. */
 function checkWelcome(
   context: TransportContext,
   peer: NodeId,
   content: Buffer,
 ): string | undefined {
-  if (content[0] !== FrameKind.welcome) return 'it did not answer the hello';
+  if (content[0] !== FrameKind.welcome) return `${STRANGER}: it did not answer the hello`;
   const welcome = decodeWelcome(content, 1);
-  if (welcome.refused !== '') return welcome.refused;
+  if (welcome.refused !== '') return refusedWith(welcome.refused);
   if (welcome.clusterId !== context.clusterId) {
-    return `it belongs to cluster ${welcome.clusterId}, we to ${context.clusterId}`;
+    return `${STRANGER}: it belongs to cluster ${welcome.clusterId}, we to ${context.clusterId}`;
   }
-  if (welcome.nodeId !== peer) return `it is node ${welcome.nodeId}`;
+  if (welcome.nodeId !== peer) return `${STRANGER}: it is node ${welcome.nodeId}`;
   const { oldest, newest } = PROTOCOL_VERSION;
   if (welcome.version >= oldest && welcome.version <= newest) return undefined;
-  return `it chose protocol version ${welcome.version}, we speak ${oldest} to ${newest}`;
+  return `${STRANGER}: it chose protocol version ${welcome.version}, we speak ${oldest} to ${newest}`;
 }
 
 /** A peer that is down is no news; one that speaks something else, or refuses us, is. */
