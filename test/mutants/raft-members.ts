@@ -16,7 +16,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     replace: `peer.match;
     const incoming = reachedByMajority(this.#scratch, count);
     if (count >= 0) return incoming;`,
-    having: 'member-',
+    having: 'member-replace',
     consensus: 'raft',
   },
   {
@@ -26,7 +26,7 @@ export const raftMemberMutants: readonly Mutant[] = [
     file: `${RAFT}/membership.ts`,
     find: 'if (joint === undefined) return incoming;',
     replace: "if (joint === undefined || incoming === 'won') return incoming;",
-    having: 'member-',
+    having: 'member-replace',
     consensus: 'raft',
   },
   {

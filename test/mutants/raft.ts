@@ -77,7 +77,7 @@ export const raftMutants: readonly Mutant[] = [
     find: 'log.commitTo(Math.min(append.commit, lastNew));',
     replace: 'log.commitTo(Math.min(append.commit, log.lastIndex));',
     also: [SEARCH_FROM_THE_COMMIT],
-    having: 'maxAppendBytes',
+    having: 'maxAppendBytes,old-leader-returns',
     consensus: 'raft',
   },
   {
