@@ -123,7 +123,9 @@ export class Session {
   }
 
   #watchDeadline(): void {
-    this.#cancelDeadline = this.#clock.after(this.#deadlineMs - this.#clock.now(), () => {
+    // Over already where the grant took longer than it lasts.
+    const leftMs = Math.max(0, this.#deadlineMs - this.#clock.now());
+    this.#cancelDeadline = this.#clock.after(leftMs, () => {
       if (this.endReason() === undefined) this.#watchDeadline();
     });
   }
