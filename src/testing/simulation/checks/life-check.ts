@@ -369,7 +369,17 @@ export class LifeCheck implements CoreObserver {
   }
 
   /** Multi-Paxos: what a leader newly counts as chosen, a quorum has durably accepted in its ballot. */
-  #checkChosen({ commit, term }: CoreStatus, committed: readonly Entry[]): void {
+  #checkChosen({ commit, term, peers }: CoreStatus, committed: readonly Entry[]): void {
+    for (const { id, match } of peers) {
+      // What is chosen counts in whichever ballot it was accepted.
+      if (id === this.seat.id || match <= this.#checks.chosen.lastIndex) continue;
+      const peer = this.#checks.seat(id);
+      if (match <= peer.snapshotIndex || peer.acceptedSince(match, term)) continue;
+      this.#violate(
+        'match',
+        `believes that ${id} accepted slot ${match} in ballot ${term}, but there it is of ballot ${peer.durable[match]}`,
+      );
+    }
     const isNew = commit > this.#checks.chosen.lastIndex;
     if (!isNew || committed.length === 0 || this.#configuration === undefined) return;
     if (committed[0]!.term < term) this.#checks.world.reach('entry-of-old-term-chosen');
@@ -392,6 +402,7 @@ export class LifeCheck implements CoreObserver {
     }
     this.#handedOut = index;
     if (entry.type !== EntryType.normal) this.#changes.push(entry);
+    else if (this.#changes.length === 0) this.#checkHeld(entry);
     if (this.#checks.consensus === 'raft' && this.seat.terms[index] !== term) {
       this.#violate(
         'state-machine-safety',
@@ -399,6 +410,24 @@ export class LifeCheck implements CoreObserver {
       );
     }
     this.#checks.handedOut(this.seat.id, entry);
+  }
+
+  /**
+   * Whoever hands an entry out first, leader or not: a quorum holds it durably. For voters only, since a node
+   * on probation leaves itself out, and where it is known who votes.
+   */
+  #checkHeld({ index, term }: Entry): void {
+    const configuration = this.#configuration;
+    if (index <= this.#checks.chosen.lastIndex) return;
+    if (configuration?.voters.includes(this.seat.id) !== true) return;
+    const isPaxos = this.#checks.consensus === 'paxos';
+    const isHeld = isQuorum(configuration, (voter) => {
+      const peer = this.#checks.seat(voter);
+      if (index <= peer.snapshotIndex) return true;
+      return isPaxos ? peer.acceptedSince(index, Math.max(term, 1)) : peer.holds(index, term);
+    });
+    if (isHeld) return;
+    this.#violate('durable-quorum', `hands out entry ${index} first, without a durable quorum`);
   }
 
   #checkRead(context: number, index: number): void {

@@ -100,7 +100,7 @@ test('a leader that counts an entry without a durable quorum is seen', () => {
   scene.lead(a, 'a', 2);
   scene.write(a, 2, 'a', [entry(1, 2)]);
   a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
-  scene.expect('durable-quorum');
+  scene.expect('durable-quorum', 'durable-quorum');
 });
 
 test('a leader that counts an entry of an older term is seen', () => {
@@ -143,6 +143,7 @@ test('two different entries handed out at one index are seen', () => {
   const scene = new Scene();
   const a = scene.start('a', 2, [entry(1, 2)]);
   const b = scene.start('b', 3, [entry(1, 3)]);
+  scene.start('c', 2, [entry(1, 2)]);
   a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
   b.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 3)] });
   scene.expect('state-machine-safety');
@@ -240,6 +241,7 @@ test('nothing is expected of a disk that was lost, but that no second vote is gi
 test('a read index older than what was committed before it was asked is seen', () => {
   const scene = new Scene();
   const a = scene.start('a', 2, [entry(1, 2)]);
+  scene.start('b', 2, [entry(1, 2)]);
   a.take({ commit: 1, handedOut: 1, lastIndex: 1 }, { committed: [entry(1, 2)] });
   a.core.readIndex(1);
   a.core.readIndex(2);
@@ -358,4 +360,28 @@ test('a leader that takes new entries when it is no voter any more is seen', () 
   scene.world.violated.length = 0;
   scene.write(a, 2, 'a', [entry(2, 2)]);
   scene.expect('removed-leader');
+});
+
+test('a follower that hands out first what no quorum holds is seen, under either core', () => {
+  for (const consensus of ['raft', 'paxos'] as const) {
+    const scene = new Scene(consensus);
+    const a = scene.start('a', 2, [entry(1, 2), entry(2, 2)]);
+    scene.start('b', 2, [entry(1, 2)]);
+    a.take({ commit: 1, handedOut: 1, lastIndex: 2 }, { committed: [entry(1, 2)] });
+    scene.expect();
+    a.take({ commit: 2, handedOut: 2 }, { committed: [entry(2, 2)] });
+    scene.expect('durable-quorum');
+  }
+});
+
+test('a Paxos leader that counts what a peer accepted in an older ballot is seen', () => {
+  const scene = new Scene('paxos');
+  const entries = [entry(1, 2), entry(2, 2)];
+  const [a, b] = [scene.start('a', 2, entries), scene.start('b', 2, entries)];
+  scene.lead(a, 'a', 3);
+  scene.write(a, 3, 'a', [entry(1, 3), entry(2, 3)]);
+  scene.write(b, 3, 'a', [entry(1, 3)]);
+  const peer = { id: 'b', match: 2, next: 3, state: 'replicate', active: true } as const;
+  a.take({ commit: 1, handedOut: 1, lastIndex: 2, peers: [peer] }, { committed: [entry(1, 2)] });
+  scene.expect('match');
 });
