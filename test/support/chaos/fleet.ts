@@ -160,6 +160,26 @@ export class Fleet implements AsyncDisposable {
     return found.toSorted((a, b) => b.term - a.term)[0]?.seat;
   }
 
+  /** Until a majority of the processes answers, whoever leads. */
+  async awaitMajority(timeoutMs: number): Promise<void> {
+    let missing = (this.seats.length >> 1) + 1;
+    const waiting = this.seats.map(async ({ directEndpoint }) => {
+      const service = etcdService({ endpoints: [directEndpoint], timeoutMs: 500 });
+      const answers = async (): Promise<boolean> => {
+        if (missing <= 0) return true;
+        await service.status(directEndpoint);
+        missing -= 1;
+        return true;
+      };
+      try {
+        await until('a majority of the processes answers', answers, timeoutMs);
+      } finally {
+        await service.close();
+      }
+    });
+    await Promise.all(waiting);
+  }
+
   /** The seat starts over with an empty folder, as a member that was added to those that run. */
   async renew(seat: Seat): Promise<void> {
     await seat.member.kill('SIGKILL');

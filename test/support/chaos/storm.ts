@@ -48,7 +48,8 @@ export class Storm {
   /** For those who watch over the test: not through the network. */
   readonly #kv: Kv;
   readonly #played = new Map<FaultKind, number>();
-  readonly #recoveriesMs: number[] = [];
+  /** From the end of the last fault to the next write, and to the answers of a majority's processes. */
+  readonly #recoveries: { readonly tookMs: number; readonly upMs: number }[] = [];
   /** The round under way, for a failure. */
   #round: readonly Fault[] = [];
 
@@ -106,9 +107,11 @@ export class Storm {
   async #recover(): Promise<void> {
     assert.deepEqual(this.#history.violations, []);
     const startedAt = performance.now();
+    const up = this.#fleet.awaitMajority(RECOVERY_MS).then(() => performance.now() - startedAt);
+    up.catch(() => undefined);
     await until('writes are taken again', () => this.#kv.put('probe', 'x'), RECOVERY_MS);
     const tookMs = performance.now() - startedAt;
-    this.#recoveriesMs.push(tookMs);
+    this.#recoveries.push({ tookMs, upMs: Math.min(tookMs, await up) });
     if (process.env['QUORATE_CHAOS_VERBOSE'] !== undefined) {
       const faults = this.#round.map(textOf).join('; ');
       this.#options.say(
@@ -156,7 +159,10 @@ export class Storm {
     const { counts, errors } = this.#history;
     const list = (of: ReadonlyMap<string, number>): string =>
       [...of].map(([what, count]) => `${what} ${count}`).join(', ');
-    const recoveries = this.#recoveriesMs.toSorted((a, b) => a - b).map(Math.round);
+    const recoveries = this.#recoveries.toSorted((a, b) => a.tookMs - b.tookMs);
+    const [median, slowest] = [recoveries[recoveries.length >> 1], recoveries.at(-1)];
+    const shown = (one: typeof median): string =>
+      `${Math.round(one?.tookMs ?? 0)} ms (of these ${Math.round(one?.upMs ?? 0)} ms for processes to start)`;
     const { value, grants, refused } = this.#clients.counter;
     const { say } = this.#options;
     say(
@@ -164,7 +170,7 @@ export class Storm {
     );
     say(`faults: ${list(this.#played)}`);
     say(
-      `recovery of ${recoveries.length} rounds: median ${recoveries[recoveries.length >> 1]} ms, slowest ${recoveries.at(-1)} ms`,
+      `recovery of ${recoveries.length} rounds: median ${shown(median)}, slowest ${shown(slowest)}`,
     );
     say(`lock: ${grants} grants, ${value} increments, ${refused} refused by the fence`);
     const { done, slowestMs } = this.#replacements ?? { done: 0, slowestMs: 0 };
