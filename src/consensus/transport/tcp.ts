@@ -13,11 +13,11 @@ import { QuorateError } from '../../core/errors.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import type { PeerStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { NodeId, SnapshotMetadata } from '../types.ts';
-import { Acceptor } from './acceptor.ts';
 import { isPeerUrl, type PeerAddress, parsePeerUrl } from './address.ts';
 import { Channel } from './codec.ts';
 import { closedError, createContext } from './context.ts';
 import { FrameKind, OutFrame } from './frame.ts';
+import { InboundConnections } from './inbound.ts';
 import { Link } from './link.ts';
 import type { Admission, TcpTransportOptions, TransportContext } from './settings.ts';
 import { sendSnapshot } from './snapshot-stream.ts';
@@ -51,7 +51,7 @@ export function tcpTransport(options: TcpTransportOptions): TcpTransport {
 class TcpNode implements TcpTransport {
   readonly #context: TransportContext;
   readonly #addresses: readonly PeerAddress[];
-  readonly #acceptor: Acceptor;
+  readonly #inbound: InboundConnections;
   readonly #peers: Map<NodeId, Peer>;
   /** Members and former ones, as far as known here: accepted from the first moment of listening on. */
   readonly #named: Map<NodeId, readonly string[]>;
@@ -78,7 +78,7 @@ class TcpNode implements TcpTransport {
       admission: (peer, urls) => this.#admission(peer, urls),
       removed: () => this.#tellRemoval(),
     });
-    this.#acceptor = new Acceptor(this.#context);
+    this.#inbound = new InboundConnections(this.#context);
     this.#state = 'new';
     this.#cancelSweep = undefined;
     this.#lastSweepMs = 0;
@@ -86,7 +86,7 @@ class TcpNode implements TcpTransport {
   }
 
   get listenUrls(): readonly string[] {
-    return this.#acceptor.urls;
+    return this.#inbound.urls;
   }
 
   async start(handlers: TransportHandlers): Promise<void> {
@@ -94,7 +94,7 @@ class TcpNode implements TcpTransport {
     this.#state = 'started';
     this.#context.handlers = handlers;
     try {
-      for (const address of this.#addresses) await this.#acceptor.listen(address);
+      for (const address of this.#addresses) await this.#inbound.listen(address);
       this.#connectPeers();
     } catch (error) {
       await this.close();
@@ -160,7 +160,7 @@ class TcpNode implements TcpTransport {
       if (id === this.#context.id || this.#peers.has(id)) continue;
       this.#peers.set(id, this.#connectPeer(id, urls));
     }
-    this.#acceptor.dropUnknown();
+    this.#inbound.dropUnknown();
   }
 
   send(message: PeerMessage): void {
@@ -229,7 +229,7 @@ class TcpNode implements TcpTransport {
       peer.bulk.close(reason);
     }
     this.#peers.clear();
-    const stopped = this.#acceptor.close();
+    const stopped = this.#inbound.close();
     for (const connection of [...this.#context.connections]) connection.close(reason);
     await stopped;
   }

@@ -18,7 +18,7 @@ import { QuorateError } from '../../core/errors.ts';
 import type { Identity, Persisted, Space } from '../storage.ts';
 import type { HardState, Persist, SnapshotMetadata } from '../types.ts';
 import type { DurableMark } from './durable-mark.ts';
-import type { LogTail } from './new-image.ts';
+import type { LogTail } from './log-kind.ts';
 import { isNoSpace, NextSegment, RETRY_TICKS } from './next-segment.ts';
 import {
   CRC_RECORD_BYTES,

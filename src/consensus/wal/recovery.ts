@@ -13,8 +13,8 @@ import type { Identity } from '../storage.ts';
 import { setAside } from './damaged.ts';
 import { isBehind, type LogPosition } from './durable-mark.ts';
 import type { RecordImage } from './log-image.ts';
+import { newImage } from './log-kind.ts';
 import { corrupt, type LogEnd, LogReader, RESTORE_ADVICE } from './log-reader.ts';
-import { newImage } from './new-image.ts';
 import { hex16, type Segment } from './segment.ts';
 import { parseSnapshotName, type SnapshotFile, verifySnapshot } from './snapshot-file.ts';
 

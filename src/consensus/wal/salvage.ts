@@ -21,9 +21,8 @@ import type { Identity } from '../storage.ts';
 import type { Entry, HardState, SnapshotMetadata } from '../types.ts';
 import { setAside } from './damaged.ts';
 import { putJoiningMarker } from './joining.ts';
-
+import { newImage } from './log-kind.ts';
 import { LogReader } from './log-reader.ts';
-import { newImage } from './new-image.ts';
 import { writeFirstSegment } from './new-segment.ts';
 import { listSnapshots } from './recovery.ts';
 import { parseSegments, type Segment } from './segment.ts';

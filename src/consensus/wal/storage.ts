@@ -21,9 +21,9 @@ import type {
 import type { Entry, HardState, Persist, SnapshotMetadata } from '../types.ts';
 import { fileSize, pruneDamaged } from './damaged.ts';
 import { DurableMark, type LogPosition } from './durable-mark.ts';
+import { newTail } from './log-kind.ts';
 import { RESTORE_ADVICE } from './log-reader.ts';
 import { diskFailed, LogWriter } from './log-writer.ts';
-import { newTail } from './new-image.ts';
 import { writeFirstSegment } from './new-segment.ts';
 import { type Recovered, recover } from './recovery.ts';
 import { salvage } from './salvage.ts';

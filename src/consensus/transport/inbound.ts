@@ -23,15 +23,15 @@ import type { PeerListener, PeerSocket } from './sockets.ts';
 /** A connection that a peer opened to us. */
 class Inbound {
   readonly connection: Connection;
-  readonly #acceptor: Acceptor;
+  readonly #all: InboundConnections;
   readonly #context: TransportContext;
   #hello: Hello | undefined;
   #snapshot: SnapshotReceiver | undefined;
   #callsUnderWay: number;
 
-  constructor(acceptor: Acceptor, context: TransportContext, socket: PeerSocket) {
+  constructor(all: InboundConnections, context: TransportContext, socket: PeerSocket) {
     const remote = `${socket.remoteAddress ?? 'unknown address'}:${socket.remotePort ?? 0}`;
-    this.#acceptor = acceptor;
+    this.#all = all;
     this.#context = context;
     this.#hello = undefined;
     this.#snapshot = undefined;
@@ -68,7 +68,7 @@ class Inbound {
       throw new QuorateError('ERR_PROTOCOL', 'the first frame is no hello');
     }
     const hello = decodeHello(content, 1);
-    const refused = this.#acceptor.refusal(hello);
+    const refused = this.#all.refusal(hello);
     const version = Math.min(PROTOCOL_VERSION.newest, hello.newestVersion);
     const { id, clusterId } = this.#context;
     const welcome = encodeWelcome({ version, clusterId, nodeId: id, refused });
@@ -86,7 +86,7 @@ class Inbound {
     if (isSnapshot) {
       this.#snapshot = new SnapshotReceiver(this.#context, hello.from, this.connection);
     }
-    this.#acceptor.greeted(this);
+    this.#all.greeted(this);
     this.connection.send(frame);
   }
 
@@ -146,7 +146,7 @@ class Inbound {
 
   #closed(reason: Error, host: string): void {
     this.#snapshot?.broken(reason);
-    this.#acceptor.gone(this);
+    this.#all.gone(this);
     if (isQuorateError(reason, 'ERR_PROTOCOL') && !reason.message.startsWith('refused')) {
       const who = this.#hello === undefined ? host : `node ${this.#hello.from} at ${host}`;
       this.#context.warn(
@@ -157,7 +157,7 @@ class Inbound {
   }
 }
 
-export class Acceptor {
+export class InboundConnections {
   readonly #context: TransportContext;
   readonly #listeners: PeerListener[];
   readonly #urls: string[];
