@@ -67,6 +67,8 @@ const SEGMENT_BYTES = 64 << 20;
 /** A segment holds at least its head and some records. */
 const MIN_SEGMENT_BYTES = 4096;
 const FIRST_SEGMENT_BYTES = 4 << 20;
+/** At a time, of a log that is written anew. */
+const COPY_BYTES = 1 << 20;
 
 /**
  * Opens the storage of a node, or creates it.
@@ -224,7 +226,7 @@ async function startStorage(
   const { image, end, segments, snapshot, older, fresh } = opened;
   const file = await disk.open(segments.at(-1)!.path, 'write');
   try {
-    await settleTail(disk, file, segments, end, onWarning);
+    await settleTail(disk, file, opened, mark.found, onWarning);
     await disk.syncFolder(folders.wal);
   } catch (error) {
     await file.close();
@@ -285,17 +287,20 @@ async function refuseLostLog(
 
 /**
  * Cuts a torn write off, and makes durable what was only in the page cache: the process may have died
- * between its write and its sync, and what is promised from here on rests on it.
+ * between its write and its sync, and what is promised from here on rests on it. A sync alone will not do:
+ * where one failed in an earlier life, the cache passes for written and is not (Rebello et al. 2020). So what
+ * is not known to be durable is written anew.
  */
 async function settleTail(
   disk: Disk,
   file: DiskFile,
-  segments: Segment[],
-  end: { offset: number; dirtyEnd: number },
+  { segments, end }: Opened,
+  durable: LogPosition | undefined,
   onWarning: (text: string) => void,
 ): Promise<void> {
   const tail = segments.at(-1)!;
   for (const segment of segments) segment.size = await fileSize(disk, segment.path);
+  await writeAnew(file, durable?.segment === tail.sequence ? durable.offset : 0, end.offset);
   if (end.dirtyEnd > end.offset) {
     onWarning(
       `${tail.path}: the last write was cut short by a crash; ` +
@@ -304,6 +309,13 @@ async function settleTail(
     await fillWithZeros(file, end.offset, end.dirtyEnd);
   } else {
     await file.sync();
+  }
+}
+
+/** Writes `[start, end)` as it is found over itself. Durable with the next sync. */
+async function writeAnew(file: DiskFile, start: number, end: number): Promise<void> {
+  for (let at = start; at < end; at += COPY_BYTES) {
+    await file.write(await file.read(at, Math.min(COPY_BYTES, end - at)), at);
   }
 }
 
