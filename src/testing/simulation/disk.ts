@@ -44,6 +44,9 @@ function calmDisk(): DiskWeather {
   };
 }
 
+/** Damage to what holds nothing finds little. */
+const DAMAGE_ATTEMPTS = 8;
+
 export class SimulatedDisk {
   readonly name: string;
   readonly weather: DiskWeather;
@@ -126,7 +129,7 @@ export class SimulatedDisk {
     const file = this.#image.file(path);
     if (file.size === 0) return;
     this.#world.fault('disk-bit-flip');
-    const at = this.#random.below(file.size);
+    const at = this.#drawWritten(file, 1);
     const byte = file.read(at, 1)[0]! ^ (1 << this.#random.below(8));
     file.damage(Uint8Array.of(byte), at);
   }
@@ -136,8 +139,18 @@ export class SimulatedDisk {
     const file = this.#image.file(path);
     if (file.size === 0) return;
     this.#world.fault('disk-zeroed-sector');
-    const sector = this.#random.below(Math.ceil(file.size / SECTOR_BYTES));
+    const sector = this.#drawWritten(file, SECTOR_BYTES);
     file.damage(new Uint8Array(SECTOR_BYTES), sector * SECTOR_BYTES);
+  }
+
+  /** The number of a block of `bytes` that holds something, if a few attempts find one: files are mostly zeros. */
+  #drawWritten(file: SectorFile, bytes: number): number {
+    let block = 0;
+    for (let attempt = 0; attempt < DAMAGE_ATTEMPTS; attempt++) {
+      block = this.#random.below(Math.ceil(file.size / bytes));
+      if (file.read(block * bytes, bytes).some((byte) => byte !== 0)) break;
+    }
+    return block;
   }
 
   /** Puts one sector's contents where another one's belong, as a drive does that mistakes an address. */

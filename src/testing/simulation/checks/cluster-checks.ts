@@ -140,7 +140,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
   async #openWorstCase(seat: Seat<Node>): Promise<void> {
     const { world } = this.#context!;
     const id = this.#ids.get(seat.number);
-    if (id === undefined || this.atlas.mayFail.has(seat.number)) return;
+    if (id === undefined) return;
     world.reach('worst-case-looked-at');
     const clusterId = seat.life?.node?.status().clusterId;
     if (clusterId === undefined) return;
