@@ -164,7 +164,24 @@ export const storageMutants: readonly Mutant[] = [
     file: `${WAL}/storage.ts`,
     find: '  } else {\n    await file.sync();\n  }',
     replace: '  }',
+    also: [
+      {
+        file: `${WAL}/storage.ts`,
+        find: '  await writeAnew(file, durable?.segment === tail.sequence ? durable.offset : 0, end.offset);\n',
+        replace: '',
+      },
+    ],
     having: 'kill',
+    consensus: 'both',
+  },
+  {
+    id: 'found-and-only-synced',
+    bug: 'what a failed sync left in the page cache is promised on after a restart, without being written anew',
+    source: 'Rebello et al. 2020, Can applications recover from fsync failures?',
+    file: `${WAL}/storage.ts`,
+    find: '  await writeAnew(file, durable?.segment === tail.sequence ? durable.offset : 0, end.offset);\n',
+    replace: '',
+    having: 'disk-error',
     consensus: 'both',
   },
   {
