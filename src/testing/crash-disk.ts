@@ -68,8 +68,14 @@ export class CrashDisk implements Disk {
       },
       read: async (offset, length) => file.read(offset, length),
       sync: async () => {
-        this.#change('sync', path);
-        file.endSync(file.beginSync(), true);
+        const token = file.beginSync();
+        let isDone = false;
+        try {
+          this.#change('sync', path);
+          isDone = true;
+        } finally {
+          file.endSync(token, isDone);
+        }
       },
       size: async () => file.size,
       close: async () => undefined,
