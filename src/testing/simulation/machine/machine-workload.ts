@@ -57,6 +57,11 @@ export class MachineWorkload<Result, Machine extends StateMachine<Result>> imple
   async propose(life: Life<MachineNode<Result, Machine>>): Promise<boolean> {
     const command = this.#command(this.#random, this.#commands);
     this.#commands += 1;
+    if (!(command instanceof Uint8Array) || command.length === 0) {
+      const number = this.#commands - 1;
+      this.#context.world.violate('bad-command', `command ${number} is no Uint8Array with content`);
+      return false;
+    }
     this.#history.proposed(command);
     this.pending += 1;
     try {

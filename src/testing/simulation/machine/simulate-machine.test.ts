@@ -143,3 +143,29 @@ test('a machine that throws, keeps or changes the data it is lent, is found out'
   }
   assert.match((await firstViolation(() => new Scribbler()))!, /apply has changed the data/);
 });
+
+test('what nothing could be checked with is refused', async () => {
+  const good = options(1, () => new Words());
+  const wrong: [object, RegExp][] = [
+    [{ machine: new Words() }, /machine must be a function/],
+    [{ machine: () => ({ apply: () => 1 }) }, /it has no snapshot\(\)/],
+    [{ machine: () => undefined }, /it has no apply\(\)/],
+    [{ command: undefined }, /command must be a function/],
+    [{ digest: ({ counts }: Words) => counts }, /digest must return .* string, not as object/],
+  ];
+  for (const [fields, message] of wrong) {
+    const call = simulateMachine({ ...good, ...fields } as typeof good);
+    await assert.rejects(call, { code: 'ERR_INVALID_ARGUMENT', message });
+  }
+});
+
+test('a command that no log would take is named, not the trouble that comes of it', async () => {
+  for (const nothing of [new Uint8Array(), 'word' as unknown as Uint8Array]) {
+    const { violation } = await simulateMachine({
+      ...options(1, () => new Words()),
+      command: (_random, number) => (number < 3 ? Uint8Array.of(65) : nothing),
+    });
+    assert.equal(violation?.property, 'bad-command');
+    assert.equal(violation.message, 'command 3 is no Uint8Array with content');
+  }
+});

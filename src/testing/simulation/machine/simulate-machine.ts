@@ -3,6 +3,7 @@
  * own nodes, and it is held against what a replicated state machine must be.
  */
 import type { StateMachine } from '../../../consensus/state-machine.ts';
+import { QuorateError } from '../../../core/errors.ts';
 import type { Random } from '../../../core/random.ts';
 import { ClusterChecks } from '../checks/cluster-checks.ts';
 import type { Seat } from '../cluster.ts';
@@ -26,7 +27,7 @@ export interface MachineSimulationOptions<Result, Machine extends StateMachine<R
   extends SimulationOptions {
   /** A new, empty one: every node begins with one each time it starts. */
   readonly machine: () => Machine;
-  /** What a client proposes next; all chance must come from `random`. `number` counts from 0. */
+  /** What a client proposes next, at least one byte; all chance must come from `random`. `number` counts from 0. */
   readonly command: (random: Random, number: number) => Uint8Array;
   /** The whole state as text: equal for machines that applied the same commands. */
   readonly digest: (machine: Machine) => string;
@@ -54,10 +55,32 @@ const LOOK_MS = 20;
  * }
  * ```
  */
-export function simulateMachine<Result, Machine extends StateMachine<Result>>(
+export async function simulateMachine<Result, Machine extends StateMachine<Result>>(
   options: MachineSimulationOptions<Result, Machine>,
 ): Promise<SimulationResult> {
+  checkOptions(options);
   return simulateParts(options, machineParts(options));
+}
+
+/** Where these are wrong nothing would be checked, or nobody would know why all fails. */
+function checkOptions<Result, Machine extends StateMachine<Result>>(
+  options: MachineSimulationOptions<Result, Machine>,
+): void {
+  for (const name of ['machine', 'command', 'digest'] as const) {
+    if (typeof options[name] !== 'function') throw invalid(`${name} must be a function`);
+  }
+  const machine = options.machine();
+  for (const name of ['apply', 'snapshot', 'restore'] as const) {
+    if (typeof machine?.[name] === 'function') continue;
+    throw invalid(`machine must return a state machine: it has no ${name}()`);
+  }
+  const digest: unknown = options.digest(machine);
+  if (typeof digest === 'string') return;
+  throw invalid(`digest must return the whole state as a string, not as ${typeof digest}`);
+}
+
+function invalid(message: string): QuorateError {
+  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }
 
 class MachineChecks<Result, Machine extends StateMachine<Result>> extends ClusterChecks<
