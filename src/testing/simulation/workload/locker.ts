@@ -8,7 +8,7 @@ import type { Random } from '../../../core/random.ts';
 import type { Lock, Locks } from '../../../locks/locks.ts';
 import { kvLocks } from '../../../locks/over-kv.ts';
 import type { Oracle } from '../checks/oracle.ts';
-import { exponential } from '../draw.ts';
+import { chance, exponential } from '../draw.ts';
 import type { World } from '../types.ts';
 import type { Host, Hosts } from './hosts.ts';
 
@@ -16,6 +16,9 @@ const LOCK_NAME = 'lock';
 const TTL_MS = 2000;
 const PAUSE_MEAN_MS = 300;
 const HOLD_MEAN_MS = 600;
+/** Now and then a holder outlasts its lease, where that is not renewed. */
+const LONG_HOLD_MEAN_MS = 3 * TTL_MS;
+const LONG_HOLD_RATE = 0.2;
 const WRITE_MEAN_MS = 100;
 
 /** What the lock guards: refuses whoever comes with a token below the highest that it has seen. */
@@ -176,7 +179,8 @@ export class Locker {
 
   /** Works under the lock for a while, as one does who looks whether it is still held. */
   #hold(host: Host, locks: Locks, lock: Lock, stay: number): void {
-    const untilMs = this.#world.nowMs + exponential(this.#random, HOLD_MEAN_MS);
+    const meanMs = chance(this.#random, LONG_HOLD_RATE) ? LONG_HOLD_MEAN_MS : HOLD_MEAN_MS;
+    const untilMs = this.#world.nowMs + exponential(this.#random, meanMs);
     const work = (): void => {
       if (stay !== this.#stay) return;
       if (lock.lost.aborted) {
