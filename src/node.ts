@@ -2,11 +2,7 @@
  * A node: one member of a durable quorum with the key-value store on it, inside this process.
  * Three processes that each open one form the cluster; `serveEtcd` makes it reachable for etcd clients.
  */
-import {
-  type OpenReplicaOptions,
-  openReplica,
-  type ReplicaSurroundings,
-} from './consensus/open-replica.ts';
+import { openReplica, type ReplicaSurroundings } from './consensus/open-replica.ts';
 import { type ReplicaPlace, requirePlace } from './consensus/place.ts';
 import type { MemberChange, MemberInfo } from './consensus/replica/member-change.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
@@ -24,13 +20,16 @@ import { NodeView, requireCompaction } from './node-view.ts';
 import type { NodeBackend } from './server/backend.ts';
 
 /** Who a node is, where its data lives, and how it and its store behave. */
-export interface NodeOptions extends ReplicaPlace, Partial<ReplicaSettings>, ReplicaSurroundings {
+export interface NodeOptions
+  extends ReplicaPlace,
+    Partial<Omit<ReplicaSettings, 'maxProposalBytes'>>,
+    ReplicaSurroundings {
   /**
    * Where clients reach this node; shown to them in the member list. To be reached there, serve it:
    * `serveEtcd(node.backend, …)`. @defaultValue none
    */
   readonly clientUrls?: readonly string[] | undefined;
-  /** Largest request. @defaultValue 1.5 MiB */
+  /** Largest request, and so the largest proposal. @defaultValue 1.5 MiB */
   readonly maxRequestBytes?: number | undefined;
   /** Most operations in a transaction. @defaultValue 128 */
   readonly maxTxnOperations?: number | undefined;
@@ -130,7 +129,9 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   const failed = Promise.withResolvers<Error>();
   const parts: { service?: EmbeddedKv; view?: NodeView } = {};
   const opened = await openReplica<ApplyResult>({
-    ...replicaOptions(options, maxRequestBytes),
+    ...options,
+    // As in etcd it bounds the entry, which holds a header besides the request.
+    maxProposalBytes: maxRequestBytes,
     machine: store,
     events: {
       onApplied: () => parts.service?.events.onApplied?.(),
@@ -185,14 +186,6 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   parts.view = view;
   view.start();
   return new Node(replica, store, service, view, options.name, clusterId, failed.promise);
-}
-
-function replicaOptions(
-  options: NodeOptions,
-  maxRequestBytes: number,
-): Omit<OpenReplicaOptions<ApplyResult>, 'machine' | 'events'> {
-  // The entry holds a header besides the request.
-  return { ...options, maxProposalBytes: maxRequestBytes };
 }
 
 class Node implements QuorateNode {

@@ -58,7 +58,7 @@ export class Submission<Result> {
     if (data.length > maxProposalBytes) {
       return new QuorateError(
         'ERR_REQUEST_TOO_LARGE',
-        `a proposal of ${data.length} bytes is above the limit of ${maxProposalBytes}; split it, or raise maxProposalBytes on every node`,
+        `a proposal of ${data.length} bytes is above the limit of ${maxProposalBytes}; split it, or raise maxProposalBytes (of a node: maxRequestBytes) everywhere`,
       );
     }
     if (waitingCount < maxWaitingProposals && waitingBytes + data.length <= maxWaitingBytes) {
