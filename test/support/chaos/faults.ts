@@ -1,7 +1,7 @@
 /** The kinds of faults, what each does to a fleet, and how it ends again. */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { etcdService } from 'quorate/drivers/etcd';
+import { etcdKv, etcdService } from 'quorate/drivers/etcd';
 import type { Random } from 'quorate/testing';
 import type { Impairment, Links } from '../faulty-network.ts';
 import { CLIENTS, type Fleet, type Seat } from './fleet.ts';
@@ -22,6 +22,10 @@ export interface Fault {
 
 /** More than an election and more than a lease: the one who sleeps is replaced, and does not know. */
 const PAUSE_MS = 1500;
+
+/** Together more than the first segment of a log. */
+const BULK_WRITES = 60;
+const BULK_BYTES = 100_000;
 
 /** Ends the fault. */
 type Undo = () => Promise<void> | void;
@@ -55,6 +59,22 @@ function kill(seat: Seat): Promise<Undo | undefined> {
     await seat.member.kill('SIGKILL');
     return () => seat.member.start();
   });
+}
+
+/** So much that the log needs another segment, for which there is no room. */
+function writeMuch(endpoints: readonly string[]): () => Promise<void> {
+  const kv = etcdKv({ endpoints, timeoutMs: 1000 });
+  let left = BULK_WRITES;
+  const value = Buffer.alloc(BULK_BYTES, 'x');
+  const lanes = Array.from({ length: 4 }, async () => {
+    // Whether they succeed is of no interest, and no key of the history is touched.
+    while (left-- > 0) await kv.put('bulk', value).catch(() => undefined);
+  });
+  return async () => {
+    left = 0;
+    await Promise.all(lanes);
+    await kv.close();
+  };
 }
 
 const KINDS = {
@@ -139,7 +159,13 @@ const KINDS = {
   },
 
   async 'disk full'(fleet) {
-    return fleet.smallDisk === undefined ? undefined : fleet.fillSmallDisk();
+    if (fleet.smallDisk === undefined) return undefined;
+    const makeRoom = fleet.fillSmallDisk();
+    const stop = writeMuch(fleet.directEndpoints);
+    return async () => {
+      await stop();
+      await makeRoom();
+    };
   },
 
   async 'move leader'(fleet, seat) {

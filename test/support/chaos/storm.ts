@@ -162,13 +162,17 @@ export class Storm {
     const recoveries = this.#recoveries.toSorted((a, b) => a.tookMs - b.tookMs);
     const [median, slowest] = [recoveries[recoveries.length >> 1], recoveries.at(-1)];
     const shown = (one: typeof median): string =>
-      `${Math.round(one?.tookMs ?? 0)} ms (of these ${Math.round(one?.upMs ?? 0)} ms for processes to start)`;
+      `${Math.round(one?.tookMs ?? 0)} ms (processes answer after ${Math.round(one?.upMs ?? 0)} ms)`;
     const { value, grants, refused } = this.#clients.counter;
     const { say } = this.#options;
     say(
       `operations: ${counts.ok} answered, ${counts.unknown} unknown, ${counts.notApplied} refused, ${counts.readsFailed} reads failed (${list(errors)})`,
     );
     say(`faults: ${list(this.#played)}`);
+    if (this.#played.has('disk full')) {
+      const isFull = /the disk of \S+ is full/.test(this.#fleet.seats[0]?.member.output ?? '');
+      say(`the full disk was ${isFull ? '' : 'not '}noticed`);
+    }
     say(
       `recovery of ${recoveries.length} rounds: median ${shown(median)}, slowest ${shown(slowest)}`,
     );
