@@ -307,8 +307,60 @@ const readMutants: readonly Mutant[] = [
   },
 ];
 
+/** What an earlier ballot or leadership left behind, and what a node that is behind is sent. */
+const leftoverMutants: readonly Mutant[] = [
+  {
+    id: 'paxos-own-acceptances-of-older-ballots-count',
+    bug: 'a leader counts what it accepted itself in older ballots as accepted in its own',
+    source: 'Paxos Made Simple §2.2: a value accepted in different ballots is not chosen',
+    file: `${PAXOS}/durability.ts`,
+    find: 'this.durableMatch = Math.min(this.durableMatch, commit);',
+    replace: '',
+    consensus: 'paxos',
+  },
+  {
+    id: 'paxos-match-of-older-leadership-counts',
+    bug: 'a node that leads again counts what it was told in its earlier leadership',
+    source: 'Paxos Made Moderately Complex §2: a commander serves one ballot',
+    file: `${PAXOS}/progress.ts`,
+    find: '  reset(next: number): void {\n    this.match = 0;',
+    replace: '  reset(next: number): void {',
+    consensus: 'paxos',
+  },
+  {
+    id: 'paxos-origin-older-than-the-chosen',
+    bug: 'a new leader proposes again what is older than a value that is chosen before it',
+    source: 'decision 11: origins never fall along what is chosen',
+    file: `${PAXOS}/candidacy.ts`,
+    find: 'this.#log.termAt(this.#log.commit)',
+    replace: '0',
+    consensus: 'paxos',
+  },
+  {
+    id: 'paxos-compaction-forgets-the-origin',
+    bug: 'a log that was compacted does not know the origin of what it begins after',
+    source: 'Paxos Made Live §5.5: snapshot and log must agree',
+    file: `${PAXOS}/log.ts`,
+    find: '    this.#offsetTerm = this.termAt(offset);\n',
+    replace: '',
+    having: 'snapshotEntries',
+    consensus: 'paxos',
+  },
+  {
+    id: 'paxos-accepts-while-installing',
+    bug: 'an acceptor accepts and learns while a snapshot takes the place of its log',
+    source: 'Paxos Made Live §5.5: catch-up by snapshot',
+    file: `${PAXOS}/acceptor.ts`,
+    find: 'if (this.#installing !== undefined || !isWellFormed(accept)) return;',
+    replace: 'if (!isWellFormed(accept)) return;',
+    having: 'snapshotEntries',
+    consensus: 'paxos',
+  },
+];
+
 export const paxosMutants: readonly Mutant[] = [
   ...acceptorMutants,
   ...proposerMutants,
   ...readMutants,
+  ...leftoverMutants,
 ];

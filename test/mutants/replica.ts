@@ -206,6 +206,16 @@ const lossMutants: readonly Mutant[] = [
     consensus: 'both',
   },
   {
+    id: 'acknowledges-on-probation',
+    bug: 'a node whose disk was lost acknowledges to a leader that nobody has confirmed since',
+    source: 'Viewstamped Replication Revisited §4.3: a recovering replica takes no part',
+    file: `${REPLICA}/probation.ts`,
+    find: 'if (this.#isConfirmed) return effects;',
+    replace: "if (this.#isConfirmed || this.#id !== '') return effects;",
+    having: 'voters-forget',
+    consensus: 'both',
+  },
+  {
     id: 'second-vote-after-probation',
     bug: 'a node votes again in the term in which it may have voted before its disk was lost',
     source: 'Raft §5.2; etcd#20269',
