@@ -28,7 +28,7 @@ Options:
   --client-ports P,P,P    one port a node, for clients
   --peer-ports P,P,P      one port a node, between them                (client port + 1)
   --host ADDRESS          where they listen                            (127.0.0.1)
-  --consensus raft|paxos  what they agree with; stays as it is first started  (raft)
+  --consensus raft|paxos  what they agree with, the same at every start        (raft)
 
 Examples:
   quorate start

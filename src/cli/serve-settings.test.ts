@@ -130,7 +130,7 @@ test('a node joins a running cluster where --initial-cluster-state says so', () 
 test('lease reads are off until the drift of clocks is given', () => {
   assert.equal(settings().node.leaseReads, undefined);
   assert.deepEqual(settings('--lease-reads-drift=0.02').node.leaseReads, { maxClockDrift: 0.02 });
-  for (const wrong of ['2%', '-1', '0.9']) {
+  for (const wrong of ['2%', '-1', '0', ' ', '0.9']) {
     assert.throws(() => settings(`--lease-reads-drift=${wrong}`), /--lease-reads-drift: '.*0.01/);
   }
 });

@@ -94,8 +94,11 @@ function leaseReads(values: FlagValues): NodeOptions['leaseReads'] {
   const text = values.get('lease-reads-drift');
   if (text === undefined || text === '') return undefined;
   const maxClockDrift = Number(text);
-  if (maxClockDrift >= 0 && maxClockDrift <= 0.5) return { maxClockDrift };
-  throw usage(`--lease-reads-drift: '${text}' is no fraction from 0 to 0.5, such as 0.01`);
+  // Whoever writes 0 means "off", and would have promised that no clock ever drifts.
+  if (maxClockDrift > 0 && maxClockDrift <= 0.5) return { maxClockDrift };
+  throw usage(
+    `--lease-reads-drift: '${text}' is no fraction above 0, up to 0.5, such as 0.01; without the flag lease reads are off`,
+  );
 }
 
 /** The rules for times are the replica's; who runs `serve` knows them by their flags. */

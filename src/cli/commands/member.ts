@@ -1,9 +1,10 @@
 /** `quorate member list|add|promote|update|remove`: who belongs to the cluster, printed as etcdctl prints it. */
+import { isQuorateError } from '../../core/errors.ts';
 import { type EtcdExtras, etcdService } from '../../drivers/etcd/index.ts';
 import type { Member, ResponseHeader } from '../../proto/messages.ts';
 import { type Parsed, parse } from '../args.ts';
 import { clientOptions, connection } from '../client.ts';
-import { EXIT, type Io, jsonLine, line, paint, table, UsageError } from '../io.ts';
+import { CommandError, EXIT, type Io, jsonLine, line, paint, table, UsageError } from '../io.ts';
 import { hexId, memberIdOf } from '../member-id.ts';
 
 const TOPIC = 'member';
@@ -35,9 +36,25 @@ export async function member(argv: readonly string[], io: Io): Promise<number> {
   try {
     await action(client, { values, positionals: rest }, io);
     return EXIT.ok;
+  } catch (error) {
+    throw withAdvice(error);
   } finally {
     await client.close();
   }
+}
+
+/** etcd's texts say what is refused, not what to do. */
+function withAdvice(error: unknown): unknown {
+  if (!isQuorateError(error)) return error;
+  const advice =
+    error.code === 'ERR_MEMBER_NOT_FOUND'
+      ? '`quorate member list` shows the IDs'
+      : error.message.includes('unhealthy cluster')
+        ? 'too few voters would run, a new learner counted as the voter that it is to be: `quorate status` shows who ' +
+          'does not; start it, or remove it'
+        : undefined;
+  if (advice === undefined) return error;
+  return new CommandError(`${error.message}; ${advice}`, EXIT.failed, { cause: error });
 }
 
 async function list(client: EtcdExtras, given: Given, io: Io): Promise<void> {

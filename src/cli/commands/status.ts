@@ -67,7 +67,7 @@ export async function status(argv: readonly string[], io: Io): Promise<number> {
 }
 
 async function ask(client: Client, signal: AbortSignal): Promise<ClusterStatus> {
-  const asked = await places(client, signal);
+  const { asked, unlisted } = await places(client, signal);
   const members = await Promise.all(asked.map((place) => askMember(client, place, signal)));
   if (members.every((member) => member.status === undefined)) {
     throw new CommandError(
@@ -76,11 +76,15 @@ async function ask(client: Client, signal: AbortSignal): Promise<ClusterStatus> 
     );
   }
   const problems: string[] = [];
+  if (unlisted !== undefined) problems.push(`${unlisted}; asked only the endpoints given`);
   for (const { name, endpoint, status: own, error } of members) {
     if (own === undefined) problems.push(`${name || endpoint} does not answer: ${error}`);
     else for (const text of own.errors) problems.push(`${name || endpoint}: ${text.trim()}`);
   }
-  if (!members.some((member) => isLeader(member))) problems.push('there is no leader');
+  // Where not all members are known the leader may be another one.
+  const isLed = (member: MemberStatus): boolean =>
+    unlisted === undefined ? isLeader(member) : (member.status?.leader ?? 0n) !== 0n;
+  if (!members.some(isLed)) problems.push('there is no leader');
   return { members, healthy: problems.length === 0, problems };
 }
 
@@ -89,18 +93,26 @@ interface Place {
   readonly member: Member | undefined;
 }
 
+interface Places {
+  readonly asked: readonly Place[];
+  /** Why the members could not be listed. */
+  readonly unlisted: string | undefined;
+}
+
 /** Every member's first client address; without a quorum, the endpoints that were given. */
-async function places(client: Client, signal: AbortSignal): Promise<Place[]> {
+async function places(client: Client, signal: AbortSignal): Promise<Places> {
   let members: readonly Member[];
   try {
     ({ members } = await client.memberList({ signal }));
   } catch (error) {
     if (signal.aborted) throw error;
-    return client.endpoints.map((endpoint) => ({ endpoint, member: undefined }));
+    const asked = client.endpoints.map((endpoint) => ({ endpoint, member: undefined }));
+    return { asked, unlisted: (error as Error).message };
   }
-  return members
+  const asked = members
     .map((member) => ({ endpoint: member.clientUrls[0] ?? '', member }))
     .sort((a, b) => a.member.name.localeCompare(b.member.name));
+  return { asked, unlisted: undefined };
 }
 
 async function askMember(client: Client, place: Place, signal: AbortSignal): Promise<MemberStatus> {

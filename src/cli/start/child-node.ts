@@ -35,7 +35,7 @@ export interface ChildEvents {
 
 /** A node goes by its peer URL: with other ports, or another number of nodes, it is another. */
 const SAME_PORTS =
-  'start it with the ports and the number of nodes it was made with, or give another --data-dir';
+  'start it with the ports, the number of nodes and the --consensus it was made with, or give another --data-dir';
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
