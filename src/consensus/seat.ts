@@ -147,7 +147,7 @@ async function joinSeat(
   if (urls.length === 0) {
     throw new QuorateError(
       'ERR_INVALID_ARGUMENT',
-      'join: peers names nobody else; name at least one member of the cluster besides this node',
+      'join: peers (--initial-cluster) names nobody else; name at least one member of the cluster besides this node',
     );
   }
   const options = {

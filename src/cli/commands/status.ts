@@ -119,7 +119,8 @@ async function askMember(client: Client, place: Place, signal: AbortSignal): Pro
   const { member, endpoint } = place;
   const name = member?.name ?? '';
   if (endpoint === '') {
-    const error = 'it has told no client address (it never started)';
+    const error =
+      'it has told no client address: it never started, or the others refuse it (its log says)';
     return { name, endpoint: member?.peerUrls[0] ?? '', member, status: undefined, error };
   }
   try {

@@ -45,6 +45,10 @@ test('a text that is no story of this simulator is refused with what is wrong in
     [{ ...story, more: 1 }, /"more" is no part of a story/],
     [{ ...story, weather: [] }, /weather must be an object/],
     [{ ...story, weather: { sunRate: 1 } }, /weather has no "sunRate"/],
+    [
+      { ...story, weather: { lossRate: 7 } },
+      /weather.lossRate is 7, it must be a number from 0 to 1/,
+    ],
     [{ ...story, weather: { lossRate: null } }, /weather.lossRate is null/],
     [{ ...story, faults: {} }, /faults must be a list/],
     [{ ...story, faults: [{ atMs: 5 }] }, /faults\[0\]: undefined is no kind of fault/],

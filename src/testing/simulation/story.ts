@@ -82,7 +82,12 @@ function problemOf(value: unknown): string | undefined {
   if (!isRecord(weather)) return 'weather must be an object of numbers';
   for (const name of Object.keys(weather)) {
     if (!Object.hasOwn(WEATHER, name)) return `weather has no ${JSON.stringify(name)}`;
-    const bad = numberProblem(weather, name, 0, Number.MAX_SAFE_INTEGER);
+    const bad = numberProblem(
+      weather,
+      name,
+      0,
+      name.endsWith('Rate') ? 1 : Number.MAX_SAFE_INTEGER,
+    );
     if (bad !== undefined) return `weather.${bad}`;
   }
   if (!Array.isArray(faults)) return 'faults must be a list';
