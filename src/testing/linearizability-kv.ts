@@ -55,6 +55,7 @@ export function kvModel(): Model<KvState, KvInput, KvOutput> {
     partition: ({ key }) => key,
     identity: ({ value, revision, exact }) =>
       `${value === null ? 'absent' : JSON.stringify(value)} ${exact ? '@' : '>'}${revision}`,
+    isPast,
     step(state, input, output) {
       switch (input.op) {
         case 'get':
@@ -87,6 +88,20 @@ function changed(
   const revision = output?.revision;
   if (revision === undefined) return { value, revision: floor, exact: false };
   return revision > floor ? { value, revision, exact: true } : undefined;
+}
+
+/** Revisions only grow: what was answered with one that is behind cannot come any more. */
+function isPast(state: KvState, input: KvInput, output: KvOutput): boolean {
+  const { revision, found, deleted, succeeded } = output;
+  const floor = floorOf(state);
+  if (input.op === 'get') {
+    const seenAt = found?.modRevision ?? 0;
+    return seenAt > 0 && seenAt < floor;
+  }
+  if (revision === undefined || revision > floor) return false;
+  if (input.op === 'put') return true;
+  // A transaction that deletes may find nothing to delete, and then takes no revision.
+  return input.op === 'delete' ? deleted === true : succeeded === true && input.value !== null;
 }
 
 /** A read tells which revision the last change had. */

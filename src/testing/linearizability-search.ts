@@ -133,11 +133,18 @@ export class Search<State, Input, Output> {
     for (let index = configuration.firstGap; index < this.#known; index++) {
       if (configuration.hasKnown(index)) continue;
       if (this.#calls[index]! > until) break;
+      if (this.#isPast(configuration, index)) return;
       until = Math.min(until, this.#returns[index]!);
     }
     configuration.until = until;
     configuration.nextKnown = configuration.firstGap;
     this.#path.push(configuration);
+  }
+
+  /** Whether a known operation can never be placed after this. The first configuration stays: it is what to tell of. */
+  #isPast({ state, parent }: Configuration<State>, index: number): boolean {
+    const { input, output } = this.#operations[index]!;
+    return parent !== undefined && this.#model.isPast?.(state, input, output as Output) === true;
   }
 
   #wait(configuration: Configuration<State>): void {

@@ -31,6 +31,11 @@ export interface Model<State, Input, Output> {
    */
   step(state: State, input: Input, output: Output | undefined): State | undefined;
   /**
+   * Whether an answered operation can be placed neither in `state` nor in any state that may follow: the
+   * search gives up what leads there. Only saves time; when in doubt `false`. @defaultValue `false`
+   */
+  isPast?(state: State, input: Input, output: Output): boolean;
+  /**
    * A text or number that is equal for equal states and for no others.
    * @defaultValue the state where it is a text or number, its JSON otherwise
    */

@@ -163,8 +163,11 @@ export class Healing {
   }
 
   #checkLinearizability(): void {
-    const why = whyNotLinearizable(this.#workload.history.operations);
-    if (why !== undefined) this.#context.world.violate('linearizability', why);
+    const { world } = this.#context;
+    const why = whyNotLinearizable(this.#workload.history.operations, () => {
+      world.reach('linearizability-undecided');
+    });
+    if (why !== undefined) world.violate('linearizability', why);
   }
 
   async #compareStates(): Promise<void> {

@@ -9,10 +9,17 @@ import type { Operation } from './history.ts';
 /** Enough for any history of a run; a search that needs more says that it does not know. */
 const MAX_STEPS = 300_000;
 
-/** Why no order of the operations explains the answers; `undefined` where one does, or none was found in time. */
-export function whyNotLinearizable(operations: readonly Operation[]): string | undefined {
+/**
+ * Why no order of the operations explains the answers; `undefined` where one does, or, which `onUndecided`
+ * is told, none was found in time.
+ */
+export function whyNotLinearizable(
+  operations: readonly Operation[],
+  onUndecided: () => void = () => undefined,
+): string | undefined {
   const history = operations.flatMap(checked);
   const result = checkLinearizability(kvModel(), history, { maxSteps: MAX_STEPS });
+  if (result.verdict === 'unknown') onUndecided();
   if (result.verdict !== 'not-linearizable') return undefined;
   return result.counterexample.message;
 }
