@@ -57,6 +57,8 @@ export class LifeCheck implements CoreObserver {
   #isFirstConfiguration: boolean;
   /** Changes of the members that were handed out and are not in force yet. */
   #changes: Entry[];
+  /** Before the last of them that is in force: by whom entries up to here may have been counted. */
+  #earlier: { readonly configuration: Configuration; readonly upTo: number } | undefined;
   /** Where the log ended when the node that leads this term was no voter any more. */
   #left: { readonly term: number; readonly lastIndex: number };
 
@@ -77,6 +79,7 @@ export class LifeCheck implements CoreObserver {
     this.#configuration = undefined;
     this.#isFirstConfiguration = true;
     this.#changes = [];
+    this.#earlier = undefined;
     this.#left = { term: 0, lastIndex: 0 };
   }
 
@@ -144,6 +147,7 @@ export class LifeCheck implements CoreObserver {
     this.#configuration = configuration;
     this.#checks.paths.configured(before, configuration);
     this.#noteLeaving(configuration);
+    if (before !== undefined && change !== undefined) this.#noteEarlier(before);
     if (before === undefined || this.#isFirstConfiguration) {
       this.#isFirstConfiguration = false;
       return;
@@ -154,6 +158,13 @@ export class LifeCheck implements CoreObserver {
     const isOwn = whyNotNext(without(id, before), without(id, configuration)) === undefined;
     if (why !== undefined && !isOwn) this.#violate('configuration', why);
     else if (change !== undefined) this.#checkOutcome(change, before, configuration);
+  }
+
+  /** Members are in force when applied: what a leader had counted by then, the old ones counted (decision 9). */
+  #noteEarlier(configuration: Configuration): void {
+    const { role, commit } = this.#core.status();
+    // How far the leader had counted when the change was in force there, a follower cannot know.
+    this.#earlier = { configuration, upTo: role === 'leader' ? commit : Number.POSITIVE_INFINITY };
   }
 
   /** A change does what it says, or nothing. */
@@ -421,12 +432,15 @@ export class LifeCheck implements CoreObserver {
     if (index <= this.#checks.chosen.lastIndex) return;
     if (configuration?.voters.includes(this.seat.id) !== true) return;
     const isPaxos = this.#checks.consensus === 'paxos';
-    const isHeld = isQuorum(configuration, (voter) => {
+    const has = (voter: NodeId): boolean => {
       const peer = this.#checks.seat(voter);
       if (index <= peer.snapshotIndex) return true;
       return isPaxos ? peer.acceptedSince(index, Math.max(term, 1)) : peer.holds(index, term);
-    });
-    if (isHeld) return;
+    };
+    if (isQuorum(configuration, has)) return;
+    const earlier = this.#earlier;
+    if (earlier !== undefined && index <= earlier.upTo && isQuorum(earlier.configuration, has))
+      return;
     this.#violate('durable-quorum', `hands out entry ${index} first, without a durable quorum`);
   }
 

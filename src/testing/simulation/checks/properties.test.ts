@@ -374,6 +374,22 @@ test('a follower that hands out first what no quorum holds is seen, under either
   }
 });
 
+test('what was counted before a change is in force the old members may have counted, and nothing behind it', () => {
+  const scene = new Scene();
+  const d = '000000000000000d';
+  const member = { id: d, name: '', peerUrls: ['http://d:1'], clientUrls: [], learner: false };
+  const change: Entry = { ...entry(1, 2), ...encodeChange([{ kind: 'add', member }]) };
+  const [a, b] = [scene.start('a'), scene.start('b')];
+  scene.lead(a, 'a', 2);
+  for (const node of [a, b]) scene.write(node, 2, 'a', [change, entry(2, 2), entry(3, 2)]);
+  a.take({ commit: 2, handedOut: 1, lastIndex: 3 }, { committed: [change] });
+  a.core.configure({ voters: [...CONFIGURATION.voters, d], learners: [] });
+  a.take({ commit: 2, handedOut: 2 }, { committed: [entry(2, 2)] });
+  scene.expect();
+  a.take({ commit: 3, handedOut: 3 }, { committed: [entry(3, 2)] });
+  scene.expect('durable-quorum', 'durable-quorum');
+});
+
 test('a Paxos leader that counts what a peer accepted in an older ballot is seen', () => {
   const scene = new Scene('paxos');
   const entries = [entry(1, 2), entry(2, 2)];
