@@ -170,7 +170,8 @@ export class Storm {
     );
     say(`faults: ${list(this.#played)}`);
     if (this.#played.has('disk full')) {
-      const isFull = /the disk of \S+ is full/.test(this.#fleet.seats[0]?.member.output ?? '');
+      const output = this.#fleet.seats[0]?.member.output ?? '';
+      const isFull = errors.has('ERR_NO_SPACE') || /the disk of \S+ is full/.test(output);
       say(`the full disk was ${isFull ? '' : 'not '}noticed`);
     }
     say(
