@@ -119,6 +119,15 @@ test('at the end it gives its vote away durably, in this term and only there', (
   );
 });
 
+test('a heartbeat from before the leader knew of the loss may come after the probation', () => {
+  const core = onProbation();
+  confirm(core);
+  core.abstain();
+  core.end();
+  core.step({ ...from('a', 2, MessageType.heartbeat), commit: 40 });
+  assert.equal(core.status().commit, 0);
+});
+
 test('a leader on a lease, which may be deposed already, confirms itself with the others first', () => {
   const leader = new RaftCore({
     id: 'a',

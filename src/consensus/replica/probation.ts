@@ -110,7 +110,8 @@ export class ProbationCore implements Core {
     const isVote =
       type === MessageType.vote || type === MessageType.preVote || type === MessageType.prepare;
     if (isVote && (!this.#isOver || message.term <= this.#silentUpTo)) return;
-    if (this.#isOver) this.#core.step(message);
+    // Also after the end the leader of that term may still have heartbeats on their way that it sent before it knew.
+    if (this.#isOver && message.term > this.#silentUpTo) this.#core.step(message);
     else if (type === MessageType.heartbeat) this.#core.step(this.#withinWhatAgrees(message));
     else {
       if (type === MessageType.append) this.#noteAgreement(message);
