@@ -17,9 +17,19 @@ const DATA_FOLDER = '/data';
 /** See `consensus/wal/joining.ts`. */
 const PROBATION_FILE = `${DATA_FOLDER}/member/joining`;
 
-/** A node that says to which cluster it belongs. */
+/** Entries that looks at the worst case may read at the start of a run, and then one for so many events. */
+const FREE_ENTRIES = 500;
+const EVENTS_PER_ENTRY = 2;
+
+interface CheckedStatus {
+  readonly clusterId: NodeId;
+  readonly lastIndex: number;
+  readonly snapshotIndex: number;
+}
+
+/** A node that says to which cluster it belongs, and how long its log is. */
 export interface CheckedNode extends SimulatedNode {
-  status(): { readonly clusterId: NodeId };
+  status(): CheckedStatus;
 }
 
 export class ClusterChecks<Node extends CheckedNode, History extends HistoryOracle>
@@ -34,6 +44,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
   #context: SimulationContext<Node> | undefined;
   #properties: Properties | undefined;
   #atlas: Atlas | undefined;
+  #entriesLookedAt: number;
 
   /** @param hash of the state of a node, to be compared with that of `oracle` */
   constructor(story: Story, oracle: History, hash: (node: Node) => Promise<number>) {
@@ -44,6 +55,7 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     this.#context = undefined;
     this.#properties = undefined;
     this.#atlas = undefined;
+    this.#entriesLookedAt = 0;
     this.observer = {
       wrapCore: (life, core, recovered) => {
         const { id } = core.status();
@@ -137,18 +149,27 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     };
   }
 
+  /** A look reads the whole log: the longer that is, the fewer looks, or they would take all the time there is. */
+  #mayLookAt({ lastIndex, snapshotIndex }: CheckedStatus): boolean {
+    const entries = this.#entriesLookedAt + lastIndex - snapshotIndex;
+    if (entries > FREE_ENTRIES + this.#context!.world.events / EVENTS_PER_ENTRY) return false;
+    this.#entriesLookedAt = entries;
+    return true;
+  }
+
   async #openWorstCase(seat: Seat<Node>): Promise<void> {
     const { world } = this.#context!;
     const id = this.#ids.get(seat.number);
-    if (id === undefined) return;
+    const status = seat.life?.node?.status();
+    if (id === undefined || status === undefined || !this.#mayLookAt(status)) return;
     world.reach('worst-case-looked-at');
-    const clusterId = seat.life?.node?.status().clusterId;
-    if (clusterId === undefined) return;
+    const { clusterId } = status;
     try {
       const storage = await openDiskStorage({
         disk: new CrashDisk(seat.disk.worstCase()),
         folder: DATA_FOLDER,
         identity: { clusterId, nodeId: id, consensus: this.#story.consensus },
+        settings: { segmentBytes: weatherValue(this.#story.weather, 'segmentBytes') },
       });
       this.properties.worstCase(id, storage.recovered);
       await storage.close();
