@@ -365,6 +365,8 @@ export class LifeCheck implements CoreObserver {
       if (match === 0 || id === seat.id) continue;
       const peer = this.#checks.seat(id);
       if (match <= peer.snapshotIndex || peer.holds(match, seat.terms[match] ?? -1)) continue;
+      // It did hold it, and has followed a newer leader since; this one does not know that it is deposed.
+      if ((peer.durable.at(-1) ?? 0) > term) continue;
       this.#violate(
         'match',
         `believes that ${id} holds entry ${match} of term ${seat.terms[match]}, but there it is of term ${peer.durable[match]}`,

@@ -123,6 +123,18 @@ test('a leader that believes a peer to hold what it does not hold is seen', () =
   scene.expect('match');
 });
 
+test('a deposed leader may hear late what a peer held before it followed another', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.start('a'), scene.start('b')];
+  scene.lead(a, 'a', 2);
+  scene.write(a, 2, 'a', [entry(1, 2), entry(2, 2)]);
+  scene.write(b, 2, 'a', [entry(1, 2), entry(2, 2)]);
+  scene.write(b, 3, 'c', [entry(2, 3)]);
+  const peer = { id: 'b', match: 2, next: 3, state: 'replicate', active: true } as const;
+  a.take({ commit: 1, handedOut: 1, lastIndex: 2, peers: [peer] }, { committed: [entry(1, 2)] });
+  scene.expect();
+});
+
 test('a leader that overwrites its own log is seen', () => {
   const scene = new Scene();
   const a = scene.start('a');
