@@ -213,10 +213,13 @@ export class NodeView implements NodeBackend {
   /** Tells the cluster this node's name and client URLs, through the log, as etcd members do. */
   async #publish(): Promise<void> {
     const { service, store, name, clientUrls, clock } = this.#options;
-    const known = store.members.get(this.#memberId);
-    if (known?.name === name && known.clientUrls.join() === clientUrls.join()) return;
+    const isKnown = (): boolean => {
+      const known = store.members.get(this.#memberId);
+      return known?.name === name && known.clientUrls.join() === clientUrls.join();
+    };
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
+    // What timed out may have got through meanwhile.
+    while (!signal.aborted && !isKnown()) {
       try {
         const attributes = { memberId: this.#memberId, name, clientUrls: [...clientUrls] };
         await service.propose({ clusterMemberAttrSet: attributes });

@@ -2,9 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RaftCore } from '../consensus/raft/raft.ts';
 import { bootstrapEntries, clusterIdOf, Members, memberId } from '../consensus/replica/members.ts';
+import type { ProposeOptions } from '../consensus/replica/options.ts';
 import { Replica } from '../consensus/replica/replica.ts';
 import { replicaSettings } from '../consensus/replica/settings.ts';
+import { QuorateError } from '../core/errors.ts';
 import { seededRandom } from '../core/random.ts';
+import * as proto from '../proto/etcd.ts';
+import type { InternalRaftRequest } from '../proto/messages.ts';
 import { memoryNetwork } from '../testing/memory-network.ts';
 import { memoryStorage } from '../testing/memory-storage.ts';
 import { VirtualClock } from '../testing/virtual-clock.ts';
@@ -131,4 +135,112 @@ test('a lease that ran out on a leader that was cut off is not revoked under the
   assert.equal(old.replica.pendingProposals, 0);
   assert.equal((await nodes.during(next.service.leaseKeepAlive({ id: 5n }))).ttl, 2);
   await nodes.close();
+});
+
+/** The leader of a log in which entries stay until the test applies them. */
+class SlowLeader {
+  readonly clock = new VirtualClock();
+  readonly store = new KvStore({ clock: this.clock, minLeaseTtlSeconds: 1 });
+  readonly service = new EmbeddedKv(this.store, {
+    clock: this.clock,
+    random: seededRandom(7),
+    clusterId: 1n,
+    memberId: 1n,
+    maxTxnOperations: 128,
+    quotaBytes: 0,
+    requestTimeoutMs: 1000,
+    electionMs: 0,
+  });
+  readonly log: InternalRaftRequest[] = [];
+  term = 3;
+  /** What becomes of a proposal; absent: nobody hears of it. */
+  refusal: QuorateError | undefined;
+  #applied = 0;
+
+  constructor() {
+    const replica = {
+      leading: true,
+      propose: (data: Uint8Array, options?: ProposeOptions) => this.#propose(data, options),
+    };
+    Object.defineProperty(replica, 'term', { get: () => this.term });
+    this.service.attach(replica as unknown as Replica<ApplyResult>);
+  }
+
+  /** Grants without the log. */
+  grant(id: bigint, ttl: number): void {
+    this.store.lessor.grant(id, ttl);
+  }
+
+  applyNext(): ApplyResult {
+    const result = this.store.applyRequest(this.log[this.#applied]!, this.#applied + 1);
+    this.#applied += 1;
+    return result;
+  }
+
+  async #propose(data: Uint8Array, options?: ProposeOptions): Promise<ApplyResult> {
+    assert.equal(options?.onlyAsLeader, true);
+    if (this.refusal?.outcome !== 'not-applied') {
+      this.log.push(proto.InternalRaftRequest.decode(Buffer.from(data)));
+    }
+    if (this.refusal !== undefined) throw this.refusal;
+    return new Promise(() => undefined);
+  }
+}
+
+const timedOut = new QuorateError('ERR_TIMEOUT', 'it may be applied yet', { outcome: 'unknown' });
+
+test('a lease that ran out has one revocation in the log of a term, however long that takes', async () => {
+  const leader = new SlowLeader();
+  leader.grant(5n, 1);
+  leader.refusal = timedOut;
+  await leader.clock.advance(60_000);
+  assert.equal(leader.log.length, 1);
+  leader.term += 1;
+  await leader.clock.advance(60_000);
+  assert.equal(leader.log.length, 2, 'what an earlier term proposed may be lost');
+  leader.applyNext();
+  leader.grant(5n, 1);
+  await leader.clock.advance(2000);
+  assert.equal(leader.log.length, 3, 'a lease granted anew under the same id ends too');
+  await leader.service.close();
+});
+
+test('a revocation that the log did not take, or that had no effect, is proposed again', async () => {
+  const leader = new SlowLeader();
+  leader.grant(5n, 1);
+  leader.refusal = new QuorateError('ERR_BUSY', 'too many requests wait', { retryable: true });
+  await leader.clock.advance(2000);
+  assert.equal(leader.log.length, 0);
+  leader.refusal = timedOut;
+  await leader.clock.advance(3000);
+  assert.equal(leader.log.length, 1);
+  const corrupt = { action: 1, memberId: 1n, alarm: 2 };
+  leader.log.unshift({ ...leader.log[0]!, leaseRevoke: undefined, alarm: corrupt });
+  leader.applyNext();
+  assert.equal(leader.applyNext().error?.code, 'ERR_CORRUPT');
+  await leader.clock.advance(2000);
+  assert.equal(leader.log.length, 2);
+  await leader.clock.advance(2000);
+  assert.equal(leader.log.length, 3);
+  await leader.service.close();
+});
+
+test('checkpoints wait for those that are in the log', async () => {
+  const leader = new SlowLeader();
+  leader.grant(5n, 1000);
+  leader.refusal = timedOut;
+  await leader.clock.advance(301_000);
+  assert.equal(leader.log.length, 1);
+  leader.applyNext();
+  for (let i = 0; i < 10; i++) {
+    // What was noted is void, and that is to be noted at once.
+    leader.store.lessor.keepAlive(5n);
+    await leader.clock.advance(1000);
+  }
+  assert.equal(leader.log.length, 2);
+  leader.applyNext();
+  leader.store.lessor.keepAlive(5n);
+  await leader.clock.advance(1000);
+  assert.equal(leader.log.length, 2);
+  await leader.service.close();
 });

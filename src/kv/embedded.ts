@@ -11,7 +11,7 @@ import type { ProposeOptions, ReplicaEvents } from '../consensus/replica/options
 import type { Replica } from '../consensus/replica/replica.ts';
 import { orAborted, sleep, type WaitOptions } from '../core/abort.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
-import { QuorateError } from '../core/errors.ts';
+import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import * as proto from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
@@ -28,8 +28,6 @@ import {
 
 /** How often the leader looks for leases that ran out, as etcd does. */
 const LEASE_SCAN_MS = 500;
-/** An expired lease whose revocation did not get through is proposed again after this. */
-const REVOKE_RETRY_MS = 3000;
 /** Largest time to live, in seconds, that etcd accepts. */
 const MAX_LEASE_TTL = 9_000_000_000;
 /** Between two slices of a compaction, so that requests get their turn. */
@@ -64,7 +62,6 @@ export class EmbeddedKv implements KvService {
   #cancelSlice: Cancel | undefined;
   readonly #closing = new AbortController();
   #requests = 0;
-  readonly #revoking = new Map<bigint, number>();
   readonly #streams = new Set<WatchStream>();
   readonly #header = (): pb.ResponseHeader => this.header(0);
 
@@ -370,7 +367,6 @@ export class EmbeddedKv implements KvService {
   #follow(): void {
     this.#cancelScan?.();
     this.#cancelScan = undefined;
-    this.#revoking.clear();
     this.#store.lessor.demote();
   }
 
@@ -379,23 +375,18 @@ export class EmbeddedKv implements KvService {
    * that came late, or was proposed again, would end it under its holder.
    */
   #expireLeases(): void {
-    const now = this.#options.clock.now();
-    for (const id of this.#store.lessor.expired()) {
-      const triedAt = this.#revoking.get(id);
-      if (triedAt !== undefined && now - triedAt < REVOKE_RETRY_MS) continue;
-      this.#revoking.set(id, now);
-      this.#propose({ leaseRevoke: { id } }, AS_LEADER).then(
-        () => this.#revoking.delete(id),
-        (error) => {
-          // Gone already: someone else revoked it. Anything else is tried again.
-          if (error?.code === 'ERR_LEASE_NOT_FOUND') this.#revoking.delete(id);
-        },
-      );
+    const { lessor } = this.#store;
+    const { term } = this.#replica;
+    for (const id of lessor.takeExpired(term)) {
+      this.#propose({ leaseRevoke: { id } }, AS_LEADER).catch((error) => {
+        if (!mayBeInLog(error)) lessor.revocationRefused(id, term);
+      });
     }
-    const checkpoints = this.#store.lessor.dueCheckpoints();
-    if (checkpoints.length > 0) {
-      this.#propose({ leaseCheckpoint: { checkpoints } }, AS_LEADER).catch(() => undefined);
-    }
+    const checkpoints = lessor.takeCheckpoints(term);
+    if (checkpoints.length === 0) return;
+    this.#propose({ leaseCheckpoint: { checkpoints } }, AS_LEADER).catch((error) => {
+      if (!mayBeInLog(error)) lessor.checkpointsRefused(term);
+    });
   }
 
   // ---- compaction ---------------------------------------------------------------------------
@@ -411,4 +402,8 @@ export class EmbeddedKv implements KvService {
     };
     this.#cancelSlice = clock.after(COMPACT_SLICE_PAUSE_MS, step);
   }
+}
+
+function mayBeInLog(error: unknown): boolean {
+  return isQuorateError(error) && error.outcome === 'unknown';
 }

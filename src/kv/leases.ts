@@ -9,6 +9,7 @@ import type { Bytes } from '../core/bytes.ts';
 import type { Clock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { LeaseTimeToLiveResponse } from '../proto/messages.ts';
+import { Attempt } from './attempt.ts';
 import { type Timed, TimeHeap } from './lease-heap.ts';
 import { NO_LEASE } from './record.ts';
 import { MAX_LEASE_TTL_SECONDS } from './validate.ts';
@@ -18,6 +19,8 @@ const MAX_EXPIRED_PER_SCAN = 500;
 /** A lease with more life left than this has it noted in the log this often. */
 const CHECKPOINT_INTERVAL_MS = 5 * 60_000;
 const MAX_CHECKPOINTS = 1000;
+/** A revocation or checkpoints that the log did not take, or without effect, are proposed again after this. */
+const RETRY_MS = 3000;
 
 /** A lease as snapshots carry it. */
 export interface LeaseRecord {
@@ -39,6 +42,8 @@ interface Lease {
   keys: Set<Bytes> | undefined;
   readonly expiry: Timed<Lease>;
   readonly checkpoint: Timed<Lease>;
+  /** Made when the lease first runs out here. */
+  revocation: Attempt | undefined;
 }
 
 export class Lessor {
@@ -47,6 +52,7 @@ export class Lessor {
   /** Filled on the leader only. */
   readonly #expiries = new TimeHeap<Lease>();
   readonly #checkpoints = new TimeHeap<Lease>();
+  readonly #noting = new Attempt();
   #leading = false;
 
   constructor(clock: Clock) {
@@ -94,6 +100,11 @@ export class Lessor {
     return keys === undefined ? [] : [...keys].sort();
   }
 
+  /** A revocation of the lease is applied, whatever comes of it: that one is no longer in the way of another. */
+  revocationApplied(id: bigint): void {
+    this.#leases.get(id)?.revocation?.applied(this.#clock.now() + RETRY_MS);
+  }
+
   /** Forgets the lease; its keys are deleted by the caller, in the same applied entry. */
   revoke(id: bigint): void {
     const lease = this.#leases.get(id);
@@ -116,6 +127,7 @@ export class Lessor {
 
   /** Takes over what the leader found to be left; unknown leases are passed over. */
   applyCheckpoints(checkpoints: readonly LeaseCheckpoint[]): void {
+    this.#noting.applied(0);
     for (const { id, remainingTtl } of checkpoints) {
       const lease = this.#leases.get(id);
       if (lease === undefined) continue;
@@ -160,6 +172,24 @@ export class Lessor {
   expired(): bigint[] {
     const due = this.#expiries.due(this.#clock.now(), MAX_EXPIRED_PER_SCAN);
     return due.map((lease) => lease.id);
+  }
+
+  /** As `expired`, but only those whose revocation the leader of `term` is to propose now: each is told once. */
+  takeExpired(term: number): bigint[] {
+    const now = this.#clock.now();
+    const taken: bigint[] = [];
+    for (const lease of this.#expiries.due(now, MAX_EXPIRED_PER_SCAN)) {
+      lease.revocation ??= new Attempt();
+      if (!lease.revocation.isDue(term, now)) continue;
+      lease.revocation.begin(term);
+      taken.push(lease.id);
+    }
+    return taken;
+  }
+
+  /** The revocation did not get into the log of `term`: the lease is told again in 3 s. */
+  revocationRefused(id: bigint, term: number): void {
+    this.#leases.get(id)?.revocation?.refused(term, this.#clock.now() + RETRY_MS);
   }
 
   /** Starts the lease's life anew; returns it in seconds, 0 where the lease is gone or ran out. */
@@ -209,6 +239,19 @@ export class Lessor {
     });
   }
 
+  /** As `dueCheckpoints`, but none while some that the leader of `term` took are not decided. */
+  takeCheckpoints(term: number): LeaseCheckpoint[] {
+    if (!this.#noting.isDue(term, this.#clock.now())) return [];
+    const due = this.dueCheckpoints();
+    if (due.length > 0) this.#noting.begin(term);
+    return due;
+  }
+
+  /** The checkpoints did not get into the log of `term`. */
+  checkpointsRefused(term: number): void {
+    this.#noting.refused(term, this.#clock.now() + RETRY_MS);
+  }
+
   #start(lease: Lease, extendMs: number): void {
     const seconds = lease.remainingSeconds > 0 ? lease.remainingSeconds : lease.ttlSeconds;
     this.#expiries.schedule(lease.expiry, this.#clock.now() + extendMs + seconds * 1000);
@@ -235,7 +278,15 @@ export class Lessor {
 function newLease(id: bigint, ttlSeconds: number, remainingSeconds: number): Lease {
   const expiry = { subject: undefined as unknown as Lease, atMs: 0, position: -1 };
   const checkpoint = { subject: undefined as unknown as Lease, atMs: 0, position: -1 };
-  const lease: Lease = { id, ttlSeconds, remainingSeconds, keys: undefined, expiry, checkpoint };
+  const lease: Lease = {
+    id,
+    ttlSeconds,
+    remainingSeconds,
+    keys: undefined,
+    expiry,
+    checkpoint,
+    revocation: undefined,
+  };
   expiry.subject = lease;
   checkpoint.subject = lease;
   return lease;

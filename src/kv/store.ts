@@ -189,6 +189,7 @@ export class KvStore implements StateMachine<ApplyResult> {
 
   /** Deletes the lease and its keys: all in one revision, in key order. */
   #leaseRevoke(id: bigint): void {
+    this.lessor.revocationApplied(id);
     this.#refuseIfCorrupt();
     if (!this.lessor.has(id)) {
       throw new QuorateError(
