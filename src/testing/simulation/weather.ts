@@ -69,6 +69,9 @@ export const WEATHER = {
 /** A name of `WEATHER`. */
 export type WeatherName = keyof typeof WEATHER;
 
+/** What a story says of its weather. */
+type Weather = Partial<Record<WeatherName, number>>;
+
 /** Reads a weather: what it says, else what `WEATHER` says. */
 export function weatherValue(weather: Readonly<Record<string, number>>, name: WeatherName): number {
   return weather[name] ?? WEATHER[name];
@@ -101,7 +104,7 @@ export function drawWeather(random: Random): Record<string, number> {
   }
   if (isOn(2)) {
     weather['maxAppendBytes'] = between(1, 4) * 100;
-    weather['maxInflightMessages'] = between(1, 3);
+    weather['maxInflightMessages'] = Math.max(between(1, 3), leastInflight(weather));
     weather['maxCommittedEntriesPerTake'] = between(1, 8);
   }
   // Not below what one burst proposes at once: it would never find room.
@@ -109,6 +112,14 @@ export function drawWeather(random: Random): Record<string, number> {
   drawClients(weather, isOn, between);
   weather['worstCaseMeanMs'] = between(1, 10) * 100;
   return weather;
+}
+
+/**
+ * So few messages in flight still carry some 15 entries a second. With less the clients, who give up
+ * and write anew, ask for more than any cluster could do, and the log is not at its end for minutes.
+ */
+function leastInflight({ delayMeanMs = 0, writeMeanMs = 0, syncMeanMs = 0 }: Weather): number {
+  return Math.ceil((2 * delayMeanMs + writeMeanMs + syncMeanMs) / 70);
 }
 
 function drawNetwork(
