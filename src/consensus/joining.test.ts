@@ -5,7 +5,10 @@ import { answeringStanding } from './joining.ts';
 import { MessageType } from './messages.ts';
 import { draft } from './raft/draft.ts';
 import { RaftCore } from './raft/raft.ts';
+import { PeersOnProbation } from './replica/peers-on-probation.ts';
 import { ProbationCore, type Standing } from './replica/probation.ts';
+
+const onProbation = new PeersOnProbation({ now: () => 0 }, 100);
 
 test('of two, one whose own log is damaged does not vouch for the other', async () => {
   // Its log ends when the voters were a and b; the damage took that c, d and e came, and what a and b acknowledged.
@@ -27,6 +30,7 @@ test('of two, one whose own log is damaged does not vouch for the other', async 
       configuration: () => configuration,
       wasAddedToUs: () => true,
       neverVoted: () => false,
+      onProbation,
       newLength: -1,
     },
   );
@@ -51,7 +55,12 @@ test('a founder that heard of an election is not new any more, though its log ho
     entries: [],
     applied: 0,
   });
-  const source = { wasAddedToUs: () => false, neverVoted: () => false, newLength: 0 };
+  const source = {
+    wasAddedToUs: () => false,
+    neverVoted: () => false,
+    onProbation,
+    newLength: 0,
+  };
   const { onCall } = answeringStanding(
     {},
     { core: raft, configuration: () => configuration, ...source },

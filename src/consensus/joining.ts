@@ -8,6 +8,7 @@ import type { Disk } from '../core/disk.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Core } from './core.ts';
 import type { ReplicaEvents } from './replica/options.ts';
+import type { PeersOnProbation } from './replica/peers-on-probation.ts';
 import {
   type ProbationContext,
   ProbationCore,
@@ -17,14 +18,17 @@ import {
 import type { Replica } from './replica/replica.ts';
 import type { Storage } from './storage.ts';
 import type { Transport } from './transport.ts';
-import type { Configuration, Entry, NodeId } from './types.ts';
+import { type Configuration, type Entry, NO_NODE, type NodeId } from './types.ts';
 import { type JoiningMarker, putJoiningMarker, readJoiningMarker } from './wal/joining.ts';
 
 /**
  * The call with which a node on probation asks a peer how it stands: its id, a space, and the term whose
  * leader knows of it already. A leader of another term forgets what it acknowledged. The answer is JSON.
+ * `over` in the place of the term: it is on probation no more.
  */
 const STANDING = 'standing';
+
+const OVER = 'over';
 
 /** Of the entries that name the first members. Whoever is in a later one knows that somebody was elected. */
 const FIRST_TERM = 1;
@@ -55,6 +59,8 @@ export interface StandingSource {
   readonly wasAddedToUs: (id: NodeId, changes: readonly Entry[]) => boolean;
   /** Whether a member has never counted in any majority. Both also after `changes`, if they come into force. */
   readonly neverVoted: (id: NodeId, changes: readonly Entry[]) => boolean;
+  /** Who asks is noted here. */
+  readonly onProbation: PeersOnProbation;
   /** Entries of a log that holds only the first members. -1: this log is not new, whatever it holds. */
   readonly newLength: number;
 }
@@ -72,13 +78,17 @@ export function answeringStanding(events: ReplicaEvents, source: StandingSource)
 }
 
 function standing(
-  { core, configuration, newLength, wasAddedToUs, neverVoted }: StandingSource,
+  { core, configuration, newLength, wasAddedToUs, neverVoted, onProbation }: StandingSource,
   payload: Uint8Array,
 ): Uint8Array {
   const [id = '', informed = ''] = Buffer.from(payload).toString('latin1').split(' ');
   const { role, term, lastIndex, handedOut, changes = [] } = core.status();
   const leads = role === 'leader';
-  if (leads && Number(informed) !== term) core.lost(id);
+  if (informed === OVER) onProbation.over(id);
+  else {
+    onProbation.asked(id);
+    if (leads && Number(informed) !== term) core.lost(id);
+  }
   // The log of one on probation may end before the change that made it untrue.
   const isWhole = !(core instanceof ProbationCore) || core.isOver;
   const { voters, joint } = configuration();
@@ -149,10 +159,28 @@ async function endProbation<Result>(parts: ProbationParts<Result>): Promise<void
   });
   await marker.remove();
   core.end();
+  tellOver(parts);
   if (reason === 'new' || reason === 'one-of-two') return;
   const how = marker.isDamaged ? 'lost a part of its log' : 'came with an empty folder';
   const now = replica.members.neverVoted(replica.id) ? '' : ', votes from now on';
   log?.('info', `${replica.id} ${how}; has caught up${now}`);
+}
+
+/** Who does not hear it takes this node for one on probation a little longer. */
+function tellOver<Result>({ replica, transport, peers }: ProbationParts<Result>): void {
+  const notice = Buffer.from(`${replica.id} ${OVER}`, 'latin1');
+  const told = new Set([...votersOf(replica, peers), replica.leader]);
+  told.delete(replica.id);
+  told.delete(NO_NODE);
+  for (const peer of told) {
+    transport.call(peer, STANDING, notice, replica.settings.electionMs).catch(() => undefined);
+  }
+}
+
+/** All that vote, as far as this node knows. */
+function votersOf<Result>(replica: Replica<Result>, first: readonly NodeId[]): readonly NodeId[] {
+  const { voters, joint } = replica.members.configuration();
+  return voters.length === 0 ? first : [...voters, ...(joint?.outgoing ?? [])];
 }
 
 function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
@@ -160,10 +188,7 @@ function contextOf<Result>(parts: ProbationParts<Result>): ProbationContext {
   const { electionMs, heartbeatMs } = replica.settings;
   return {
     id: replica.id,
-    peers() {
-      const { voters, joint } = replica.members.configuration();
-      return voters.length === 0 ? peers : [...voters, ...(joint?.outgoing ?? [])];
-    },
+    peers: () => votersOf(replica, peers),
     applied: () => replica.appliedIndex,
     get mayBeNew() {
       return !marker.isDamaged && isFounder && core.status().term <= FIRST_TERM;

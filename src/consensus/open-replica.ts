@@ -14,6 +14,7 @@ import { RaftCore } from './raft/raft.ts';
 import type { RaftSettings } from './raft/settings.ts';
 import { Members } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
+import { PeersOnProbation } from './replica/peers-on-probation.ts';
 import { ProbationCore } from './replica/probation.ts';
 import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
@@ -128,6 +129,7 @@ export async function openReplica<Result>(
     const fresh = newCore(taken.identity, storage, settings, random, options.coreLimits, lease);
     const raft = (options.wrapCore ?? unchanged)(fresh, storage.recovered);
     const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
+    const onProbation = new PeersOnProbation(clock, settings.electionMs);
     const replica = new Replica<Result>({
       id: nodeId,
       core,
@@ -143,8 +145,10 @@ export async function openReplica<Result>(
         configuration: () => known.configuration(),
         wasAddedToUs: (id, changes) => known.with(changes).wasAddedTo(nodeId, id),
         neverVoted: (id, changes) => known.with(changes).neverVoted(id),
+        onProbation,
         newLength: marker?.isDamaged === true ? -1 : (seat.bootstrap?.entries.length ?? -1),
       }),
+      isOnProbation: (member) => onProbation.has(member),
       onStop: () => stopping.abort(),
     });
     await replica.start();

@@ -22,6 +22,8 @@ export interface ClusterView {
   readonly isStarted: (id: NodeId) => boolean;
   /** It can be reached now. This node always can. */
   readonly isConnected: (id: NodeId) => boolean;
+  /** It gives no vote yet, since it lost what it promised, or may have. */
+  readonly isOnProbation: (id: NodeId) => boolean;
 }
 
 /** Why the leader does not propose `steps`. */
@@ -111,7 +113,10 @@ function quorumAtRisk(
     );
     if (started.length < quorum) return notEnoughStarted(started.length, voters.length);
   }
-  return notEnoughConnected(oldVoters, voters, added, view);
+  return (
+    notEnoughConnected(oldVoters, voters, added, view) ??
+    notEnoughVoting(oldVoters, voters, added, view)
+  );
 }
 
 function notEnoughStarted(started: number, voters: number): QuorateError {
@@ -138,6 +143,33 @@ function notEnoughConnected(
   return new QuorateError(
     'ERR_UNAVAILABLE',
     `only ${connected} of ${counted.size} voters are connected to the leader: mend the cluster first`,
+    { retryable: true },
+  );
+}
+
+/**
+ * Whoever is on probation waits for a leader: two that a majority needs would wait for each other for good once
+ * this leader is gone. So that no change leads there, a majority has to vote without them.
+ */
+function notEnoughVoting(
+  oldVoters: readonly NodeId[],
+  voters: readonly NodeId[],
+  added: ReadonlySet<NodeId>,
+  { isConnected, isOnProbation }: ClusterView,
+): QuorateError | undefined {
+  const isGrowing = voters.some((id) => !oldVoters.includes(id));
+  const isDropping = oldVoters.some((id) => !voters.includes(id) && isConnected(id));
+  // The second of two takes part at once: the first was in every majority.
+  if ((!isGrowing && !isDropping) || (oldVoters.length === 1 && voters.length === 2)) {
+    return undefined;
+  }
+  const present = voters.filter((id) => !added.has(id) && isConnected(id));
+  const voting = present.filter((id) => !isOnProbation(id));
+  if (voting.length >= Math.floor(voters.length / 2) + 1) return undefined;
+  const waiting = present.filter((id) => !voting.includes(id)).join(', ') || 'nobody';
+  return new QuorateError(
+    'ERR_UNAVAILABLE',
+    `only ${voting.length} of ${voters.length} voters would vote (${waiting} on probation, and still catching up): wait until the others do, or start them`,
     { retryable: true },
   );
 }

@@ -21,6 +21,11 @@ export interface ReplicaOptions<Result> {
   /** Runs a function later in this turn of the event loop, after the I/O events that are ready. */
   readonly defer: (run: () => void) => void;
   readonly events?: ReplicaEvents;
+  /**
+   * Whether a member says that it gives no vote yet, since it lost what it promised, or may have.
+   * @defaultValue no member ever does
+   */
+  readonly isOnProbation?: (member: NodeId) => boolean;
   /** Called once, when the replica stops: what works for it beside the loop ends with it. */
   readonly onStop?: () => void;
 }

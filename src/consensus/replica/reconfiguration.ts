@@ -50,6 +50,7 @@ export interface ReconfigurationContext {
   /** Leads, and has applied all that earlier leaders committed. */
   readonly isLeading: () => boolean;
   readonly isStarted: ((member: NodeId) => boolean) | undefined;
+  readonly isOnProbation: ((member: NodeId) => boolean) | undefined;
   /** Throws once the replica has stopped. */
   readonly requireRunning: () => void;
   /** The core was changed: run the loop. */
@@ -181,7 +182,8 @@ export class Reconfiguration {
   }
 
   #propose(steps: readonly MemberStep[]): Placement {
-    const { id, core, members, transport, isStarted, applied, isLeading, wake } = this.#context;
+    const { id, core, members, transport, applied, isLeading, wake } = this.#context;
+    const { isStarted, isOnProbation = () => false } = this.#context;
     const status = core.status();
     if (status.hasFixedMembers === true) throw fixedMembers();
     if (status.role !== 'leader') return 'not-leader';
@@ -195,6 +197,7 @@ export class Reconfiguration {
       status,
       isStarted: isStarted ?? ((member) => members.get(member)?.name !== ''),
       isConnected: (member) => connected.has(member),
+      isOnProbation,
     });
     if (refusal !== undefined) throw refusal;
     const { type, data } = encodeChange(steps);

@@ -98,6 +98,7 @@ export class Replica<Result> {
       leader: () => this.#leader,
       isLeading: () => this.#leading,
       isStarted: this.#events.isStarted,
+      isOnProbation: options.isOnProbation,
       wake: () => this.#wake(),
       requireRunning: () => {
         if (this.#stopped !== undefined) throw this.#stopped;
