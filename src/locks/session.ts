@@ -123,8 +123,8 @@ export class Session {
   }
 
   #watchDeadline(): void {
-    // Over already where the grant took longer than it lasts.
-    const leftMs = Math.max(0, this.#deadlineMs - this.#clock.now());
+    // Over already where the grant took longer than it lasts. Less than a millisecond may be lost in the clock's fractions.
+    const leftMs = Math.max(1, this.#deadlineMs - this.#clock.now());
     this.#cancelDeadline = this.#clock.after(leftMs, () => {
       if (this.endReason() === undefined) this.#watchDeadline();
     });
