@@ -166,10 +166,14 @@ function notEnoughVoting(
   const present = voters.filter((id) => !added.has(id) && isConnected(id));
   const voting = present.filter((id) => !isOnProbation(id));
   if (voting.length >= Math.floor(voters.length / 2) + 1) return undefined;
-  const waiting = present.filter((id) => !voting.includes(id)).join(', ') || 'nobody';
+  const waiting = present.filter((id) => isOnProbation(id));
+  const hint =
+    waiting.length === 0
+      ? 'mend the cluster first'
+      : `on probation until they have caught up: ${waiting.join(', ')}; try again when they have`;
   return new QuorateError(
     'ERR_UNAVAILABLE',
-    `only ${voting.length} of ${voters.length} voters would vote (${waiting} on probation, and still catching up): wait until the others do, or start them`,
+    `only ${voting.length} of ${voters.length} voters would be connected and vote: ${hint}`,
     { retryable: true },
   );
 }
