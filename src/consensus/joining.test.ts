@@ -74,3 +74,43 @@ test('a founder that heard of an election is not new any more, though its log ho
   raft.step(draft(MessageType.heartbeat, 'a', 'c', 2));
   assert.equal(await isNew(), false);
 });
+
+test('who asks is on probation until it says that this is over, or asks no more', async () => {
+  let nowMs = 0;
+  const peers = new PeersOnProbation({ now: () => nowMs }, 100);
+  const configuration = { voters: ['a', 'b', 'c'], learners: [] };
+  const raft = new RaftCore({
+    id: 'a',
+    random: seededRandom(1),
+    hardState: { term: 1, vote: '', commit: 0 },
+    configuration,
+    snapshot: { index: 0, term: 0 },
+    entries: [],
+    applied: 0,
+  });
+  const source = { wasAddedToUs: () => false, neverVoted: () => false, newLength: 0 };
+  const { onCall } = answeringStanding(
+    {},
+    { core: raft, configuration: () => configuration, onProbation: peers, ...source },
+  );
+  await onCall!('standing', Buffer.from('b 0'));
+  await onCall!('standing', Buffer.from('c 7'));
+  assert.deepEqual([peers.has('a'), peers.has('b'), peers.has('c')], [false, true, true]);
+  await onCall!('standing', Buffer.from('b over'));
+  assert.deepEqual([peers.has('b'), peers.has('c')], [false, true]);
+  nowMs = 399;
+  assert.equal(peers.has('c'), true, 'its last question may have been given up');
+  nowMs = 400;
+  assert.equal(peers.has('c'), false);
+});
+
+test('of many on probation the one that asked longest ago is forgotten', () => {
+  const peers = new PeersOnProbation({ now: () => 0 }, 100);
+  for (let i = 0; i < 64; i++) peers.asked(`${i}`);
+  peers.asked('0');
+  peers.asked('64');
+  assert.deepEqual(
+    ['0', '1', '2', '64'].map((id) => peers.has(id)),
+    [true, false, true, true],
+  );
+});
