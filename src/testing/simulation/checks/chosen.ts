@@ -8,10 +8,13 @@ export class Chosen {
   /** The term of each entry, by index; nothing is at 0. */
   readonly terms: number[];
   readonly #hashes: number[];
+  /** The earliest term whose leader counted each entry as committed, by index: never before that of the entry. */
+  readonly #countedIn: number[];
 
   constructor() {
     this.terms = [0];
     this.#hashes = [0];
+    this.#countedIn = [0];
   }
 
   get lastIndex(): number {
@@ -41,10 +44,21 @@ export class Chosen {
     return this.#hashes[index] === hash ? false : `two different entries ${index} were chosen`;
   }
 
-  /** The newest index chosen in a term before `term`. */
+  /**
+   * The leader of `term` counts the entry as committed, handed out or not. Returns whether no leader of that
+   * term or an earlier one is known to have done so.
+   */
+  count(index: number, term: number): boolean {
+    while (this.#countedIn.length <= index) this.#countedIn.push(Number.POSITIVE_INFINITY);
+    if (this.#countedIn[index]! <= term) return false;
+    this.#countedIn[index] = term;
+    return true;
+  }
+
+  /** The newest of those handed out that was committed in a term before `term`. */
   lastBefore(term: number): number {
     let index = this.lastIndex;
-    while (index > 0 && this.terms[index]! >= term) index -= 1;
+    while (index > 0 && (this.#countedIn[index] ?? Number.POSITIVE_INFINITY) >= term) index -= 1;
     return index;
   }
 }

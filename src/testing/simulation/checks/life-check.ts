@@ -28,6 +28,8 @@ export interface SharedChecks {
   seat(id: NodeId): SeatLog;
   /** A node has become leader of `term`. */
   leads(id: NodeId, term: number): void;
+  /** The leader of `term`, whose log is `log`, counts the entries from `first` to `last` as committed. */
+  counted(log: readonly number[], first: number, last: number, term: number): void;
   /** A node hands out an entry. */
   handedOut(id: NodeId, entry: Entry): void;
   /** A node has applied exactly `index`; `hash` is called where its state is to be compared. */
@@ -188,13 +190,15 @@ export class LifeCheck implements CoreObserver {
     else if (this.leaderTerm !== this.#left.term) this.#left = { term: this.leaderTerm, lastIndex };
   }
 
-  /** Somebody handed out `entry` first. A leader of a later term must have it (Raft §5.4.3). */
-  newlyChosen({ index, term }: Entry): void {
-    if (this.isOver || this.leaderTerm <= term || this.#checks.consensus !== 'raft') return;
-    if (this.seat.terms[index] === term) return;
+  /**
+   * The leader of `term` counts an entry, of `entryTerm`, as committed. A leader of a later term must have it (Raft
+   * §5.4.3). One of a term between these two need not: it may have been elected before a majority held the entry.
+   */
+  newlyCounted(index: number, entryTerm: number | undefined, term: number): void {
+    if (this.isOver || this.leaderTerm <= term || this.seat.terms[index] === entryTerm) return;
     this.#violate(
       'leader-completeness',
-      `leads in term ${this.leaderTerm} without entry ${index}, chosen in term ${term}`,
+      `leads in term ${this.leaderTerm} without entry ${index} of term ${entryTerm}, committed in term ${term}`,
     );
   }
 
@@ -311,6 +315,8 @@ export class LifeCheck implements CoreObserver {
     if (role === 'leader') {
       if (!wasLeading) this.#checkNewLeader(term);
       else if (commit > this.#commit) this.#checkCommit(status, committed);
+      if (this.#checks.consensus === 'raft')
+        this.#checks.counted(this.seat.terms, this.#commit + 1, commit, term);
     }
     this.#term = term;
     this.#commit = commit;
@@ -338,7 +344,7 @@ export class LifeCheck implements CoreObserver {
     if (seat.terms[last] === chosen.terms[last]) return;
     this.#violate(
       'leader-completeness',
-      `leads in term ${term} without entry ${last}, chosen in term ${chosen.terms[last]}`,
+      `leads in term ${term} without entry ${last} of term ${chosen.terms[last]}, committed in an earlier one`,
     );
   }
 

@@ -94,6 +94,43 @@ test('a leader without an entry that was chosen before its term is seen', () => 
   scene.expect('leader-completeness');
 });
 
+test('a leader need not have what a later one brings to commitment, of whatever term that is', () => {
+  const scene = new Scene();
+  const [a, b, c] = [scene.start('a'), scene.start('b'), scene.start('c')];
+  scene.lead(c, 'c', 2);
+  scene.write(c, 2, 'c', [entry(1, 2)]);
+  scene.lead(b, 'b', 3);
+  c.take({ role: 'follower' });
+  scene.lead(c, 'c', 5);
+  scene.write(c, 5, 'c', [entry(2, 5)]);
+  scene.write(a, 5, 'c', [entry(1, 2), entry(2, 5)]);
+  const committed = [entry(1, 2), entry(2, 5)];
+  c.take({ commit: 2, handedOut: 2, lastIndex: 2 }, { committed });
+  scene.expect();
+  // The votes of term 4 reach it only now.
+  b.take({ role: 'candidate' });
+  scene.lead(b, 'b', 4);
+  scene.expect();
+  b.take({ role: 'candidate' });
+  scene.lead(b, 'b', 6);
+  scene.expect('leader-completeness');
+});
+
+test('a leader without an entry that an older one counts is seen, however late and whoever counted it before', () => {
+  const scene = new Scene();
+  const [a, b, c] = [scene.start('a'), scene.start('b'), scene.start('c')];
+  scene.lead(a, 'a', 2);
+  for (const node of [a, b]) scene.write(node, 2, 'a', [entry(1, 2)]);
+  scene.lead(c, 'c', 3);
+  scene.lead(b, 'b', 4);
+  scene.write(b, 4, 'b', [entry(2, 4)]);
+  scene.properties.seat('a').durable.push(4);
+  b.take({ commit: 2, handedOut: 1, lastIndex: 2 }, { committed: [entry(1, 2)] });
+  scene.expect();
+  a.take({ commit: 1 });
+  scene.expect('leader-completeness');
+});
+
 test('a leader that counts an entry without a durable quorum is seen', () => {
   const scene = new Scene();
   const a = scene.start('a');

@@ -202,7 +202,13 @@ export class Properties implements SharedChecks {
     if (!added) return;
     this.oracle.apply(entry);
     if (entry.index % HASH_EVERY === 0) this.#hashes.set(entry.index, this.oracle.hash());
-    for (const life of this.#lives.values()) life.newlyChosen(entry);
+  }
+
+  counted(log: readonly number[], first: number, last: number, term: number): void {
+    for (let index = first; index <= last; index++) {
+      if (!this.chosen.count(index, term)) continue;
+      for (const life of this.#lives.values()) life.newlyCounted(index, log[index], term);
+    }
   }
 
   applied(id: NodeId, index: number, hash: () => Promise<number>): void {
