@@ -95,6 +95,7 @@ export function drawWeather(random: Random): Record<string, number> {
   }
   if (isOn(2)) weather['offsetMs'] = between(1, 100_000);
   weather['electionMs'] = isOn(2) ? 1000 : between(3, 8) * 100;
+  weather['electionMs'] = Math.max(weather['electionMs'], leastElectionMs(weather));
   weather['heartbeatMs'] = Math.floor(weather['electionMs'] / between(6, 10));
   weather['requestTimeoutMs'] = isOn(3) ? between(1, 4) * 1000 : 7000;
   if (isOn(2)) {
@@ -112,6 +113,14 @@ export function drawWeather(random: Random): Record<string, number> {
   drawClients(weather, isOn, between);
   weather['worstCaseMeanMs'] = between(1, 10) * 100;
   return weather;
+}
+
+/**
+ * An election takes two round trips, each with a write. Where it usually outlasts the timeout there may
+ * be no leader for ever (Raft §5.6: the broadcast time has to be well below the election timeout).
+ */
+function leastElectionMs({ delayMeanMs = 0, writeMeanMs = 0, syncMeanMs = 0 }: Weather): number {
+  return 100 * Math.ceil((4 * (2 * delayMeanMs + writeMeanMs + syncMeanMs)) / 100);
 }
 
 /**
