@@ -13,6 +13,7 @@ import { memberId } from './replica/members.ts';
 import type { Replica } from './replica/replica.ts';
 import type { StateMachine } from './state-machine.ts';
 import type { Identity } from './storage.ts';
+import type { Transport } from './transport.ts';
 import { openDiskStorage } from './wal/storage.ts';
 
 class Journal implements StateMachine<number> {
@@ -35,6 +36,8 @@ class Cluster {
   readonly #network: MemoryNetwork = memoryNetwork();
   readonly #folder: string;
   readonly #identities = new Map<string, Identity>();
+  /** What nodes asked each other. */
+  readonly calls: { readonly name: string; readonly to: string; readonly text: string }[] = [];
   readonly replicas = new Map<string, { replica: Replica<number>; journal: Journal }>();
 
   constructor(folder: string) {
@@ -57,10 +60,20 @@ class Cluster {
         electionMs: ELECTION_MS,
         requestTimeoutMs: 5000,
         transport: this.#network.transport(memberId([peers[name]], 'etcd-cluster')),
+        wrapTransport: (transport) => this.#watched(name, transport),
       });
       this.replicas.set(name, { replica, journal });
       this.#identities.set(name, { clusterId, nodeId, consensus: 'raft' });
     }
+  }
+
+  #watched(name: string, transport: Transport): Transport {
+    const call = transport.call.bind(transport);
+    transport.call = (to, method, payload, timeoutMs) => {
+      this.calls.push({ name, to, text: `${method} ${Buffer.from(payload)}` });
+      return call(to, method, payload, timeoutMs);
+    };
+    return transport;
   }
 
   get(name: string): { replica: Replica<number>; journal: Journal } {
@@ -168,6 +181,28 @@ test('a node that lost its disk catches up and votes again', async () => {
     await cluster.close('a');
     await cluster.get('b').replica.propose(bytes('with the vote of c'));
     await until(() => cluster.get('c').journal.commands.length === 21);
+  });
+});
+
+test('all that a node asked while it was on probation hear that it is over', async () => {
+  await withCluster(async (cluster) => {
+    await cluster.open('a', 'b', 'c');
+    await cluster.get('a').replica.propose(bytes('x'));
+    await until(() => !['a', 'b', 'c'].some((name) => cluster.isOnProbation(name)));
+    await cluster.close('c');
+    await cluster.wipe('c');
+    cluster.calls.length = 0;
+    await cluster.open('c');
+    const { id } = cluster.get('c').replica;
+    const toldOver = (): string[] => {
+      const over = cluster.calls.filter(({ name, text }) => name === 'c' && text.endsWith(' over'));
+      assert.ok(over.every(({ text }) => text === `standing ${id} over`));
+      return over.map(({ to }) => to).sort();
+    };
+    await until(() => toldOver().length > 0);
+    assert.ok(!cluster.isOnProbation('c'), 'not before that is durable');
+    const others = ['a', 'b'].map((name) => cluster.get(name).replica.id);
+    assert.deepEqual(toldOver(), others.sort());
   });
 });
 
