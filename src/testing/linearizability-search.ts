@@ -7,7 +7,8 @@
  * Operations of unknown outcome may be placed or left out. They are tried where nothing else goes on, in
  * the configuration that came furthest first, and a configuration is not entered where one with the same
  * known operations and state but fewer of the unknown ones was seen: whatever follows from the one
- * follows from the other. Without this every write that timed out would double the work.
+ * follows from the other. Without this every write that timed out would double the work. Of those that ask
+ * for the same the one that was called first goes first: in any order it can take the place of a later one.
  */
 import { Configuration, Configurations } from './linearizability-configurations.ts';
 import type { Model, Operation } from './linearizability-types.ts';
@@ -23,6 +24,9 @@ export interface Found<Input, Output> {
 /** More would not fit into memory. */
 const MAX_CONFIGURATIONS = 1_000_000;
 
+/** Comparisons of configurations that cost as much as a step of the model. */
+const COMPARISONS_A_STEP = 8;
+
 export class Search<State, Input, Output> {
   readonly #model: Model<State, Input, Output>;
   /** Those with a return, by call; behind them those without, by call. */
@@ -34,6 +38,8 @@ export class Search<State, Input, Output> {
   readonly #maxSteps: number;
   /** The operation of the same client that comes first although their times touch; -1 for none. */
   readonly #after: Int32Array;
+  /** For each without a return the one called before it that asks for the same; -1 for none. */
+  readonly #twins: Int32Array;
   readonly #identities = new Map<string | number, number>();
 
   readonly #seen = new Configurations<State>();
@@ -43,8 +49,7 @@ export class Search<State, Input, Output> {
   readonly #waiting: Configuration<State>[] = [];
   #furthest: Configuration<State>;
 
-  /** Steps of the model so far. */
-  steps = 0;
+  #modelSteps = 0;
 
   constructor(
     model: Model<State, Input, Output>,
@@ -60,9 +65,15 @@ export class Search<State, Input, Output> {
     this.#known = known.length;
     this.#maxSteps = maxSteps;
     this.#after = touching(this.#operations);
+    this.#twins = twins(this.#operations, known.length);
     const first = Configuration.first(model.init, this.#identify(model.init));
     this.#furthest = first;
     this.#enter(first);
+  }
+
+  /** The work so far: steps of the model, and comparisons. */
+  get steps(): number {
+    return this.#modelSteps + Math.floor(this.#seen.comparisons / COMPARISONS_A_STEP);
   }
 
   run(): 'linearizable' | 'spent' | Found<Input, Output> {
@@ -100,10 +111,18 @@ export class Search<State, Input, Output> {
     for (let index = known + configuration.nextUnknown; index < this.#calls.length; index++) {
       if (this.#calls[index]! > configuration.until) break;
       if (configuration.hasUnknown(index - known) || !this.#isFree(configuration, index)) continue;
+      if (this.#hasTwin(configuration, index)) continue;
       configuration.nextUnknown = index - known + 1;
       return index;
     }
     return -1;
+  }
+
+  /** Whether another that asks for the same could come instead, and was called before. */
+  #hasTwin(configuration: Configuration<State>, index: number): boolean {
+    const twin = this.#twins[index - this.#known]!;
+    if (twin < 0 || configuration.hasUnknown(twin - this.#known)) return false;
+    return this.#isFree(configuration, twin);
   }
 
   /** Whether what the same client did just before is placed. */
@@ -116,7 +135,7 @@ export class Search<State, Input, Output> {
   #place(configuration: Configuration<State>, index: number): void {
     const isKnown = index < this.#known;
     const { input, output } = this.#operations[index]!;
-    this.steps++;
+    this.#modelSteps++;
     const state = this.#model.step(configuration.state, input, isKnown ? output : undefined);
     if (state === undefined) return;
     const id = this.#identify(state);
@@ -243,4 +262,31 @@ function touching(operations: readonly Operation<unknown, unknown>[]): Int32Arra
     if (returnMs !== undefined) last.set(client, index);
   }
   return after;
+}
+
+/** For each operation from number `known` on the last one before it with the same input; -1 for none. */
+function twins(operations: readonly Operation<unknown, unknown>[], known: number): Int32Array {
+  const before = new Map<string, number>();
+  const unknown = operations.slice(known);
+  return Int32Array.from(unknown, ({ input }, at) => {
+    const text = flatText(input);
+    if (text === undefined) return -1;
+    const twin = before.get(text) ?? -1;
+    before.set(text, known + at);
+    return twin;
+  });
+}
+
+/** A text that is equal for equal inputs only; `undefined` for those that are more than fields of simple values. */
+function flatText(input: unknown): string | undefined {
+  if (isSimple(input)) return `${typeof input} ${String(input)}`;
+  if (Object.getPrototypeOf(input) !== Object.prototype) return undefined;
+  const fields = Object.entries(input as object);
+  if (!fields.every(([, value]) => isSimple(value))) return undefined;
+  return JSON.stringify(fields.map(([name, value]) => [name, typeof value, String(value)]));
+}
+
+function isSimple(value: unknown): boolean {
+  const type = typeof value;
+  return value === null || !(type === 'object' || type === 'function' || type === 'symbol');
 }

@@ -16,8 +16,8 @@ export type { Model, Operation } from './linearizability-types.ts';
 /** Limits of a check. */
 export interface CheckOptions {
   /**
-   * Steps of the model in all; a check that needs more ends with the verdict `unknown`. A step costs
-   * about a microsecond and a hundred bytes. @defaultValue `1_000_000`
+   * Steps of the search in all, of the model for the most part; a check that needs more ends with the
+   * verdict `unknown`. A step costs about a microsecond and a hundred bytes. @defaultValue `1_000_000`
    */
   readonly maxSteps?: number;
 }

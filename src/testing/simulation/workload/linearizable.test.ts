@@ -58,3 +58,23 @@ test('a write of unknown outcome may be seen or not; one that did not happen may
   const refused = operation({ kind: 'put', value: 'r', outcome: 'not-applied' });
   assert.match(whyNotLinearizable([refused, operation({ found: 'r' })]) ?? '', /k1/);
 });
+
+test('hundreds of writes of unknown outcome, any of which explains what was seen, are decided', () => {
+  const lost = { kind: 'put', outcome: 'unknown', returnMs: undefined } as const;
+  const history = Array.from({ length: 120 }, (_, i) => operation({ ...lost, value: `lost${i}` }));
+  let revision = 200;
+  for (let i = 0; i < 12; i++) {
+    revision += 2;
+    history.push(
+      operation({ kind: 'put', value: `v${i}`, revision }),
+      // One of those that were lost came in between: nobody knows which.
+      operation({ kind: 'compare-and-set', ifModRevision: revision, succeeded: false }),
+    );
+  }
+  const last = operation({ ...lost, value: 'last' });
+  const read = operation({ found: 'last', modRevision: revision + 2 });
+  const isUndecided = () => assert.fail('undecided');
+  assert.equal(whyNotLinearizable([...history, last, read], isUndecided), undefined);
+  const older = operation({ found: 'v11', modRevision: revision });
+  assert.match(whyNotLinearizable([...history, last, read, older], isUndecided) ?? '', /v11/);
+});
