@@ -74,15 +74,19 @@ function isNewLearner(step: MemberStep): boolean {
 /** Raft thesis §4.2.1: a voter that has to catch up first holds up every commit that needs it. */
 function lateLearner(
   steps: readonly MemberStep[],
-  { status }: ClusterView,
+  { status, isOnProbation }: ClusterView,
 ): QuorateError | undefined {
   for (const step of steps) {
     if (step.kind !== 'promote') continue;
     const match = status.peers.find(({ id }) => id === step.id)?.match ?? 0;
-    if (match >= READY_SHARE * status.lastIndex) continue;
+    const isLate = match < READY_SHARE * status.lastIndex;
+    if (!isLate && !isOnProbation(step.id)) continue;
+    const why = isLate
+      ? `holds the log up to ${match} of ${status.lastIndex}`
+      : 'is on probation and would give no vote';
     return new QuorateError(
       'ERR_LEARNER_NOT_READY',
-      `learner ${step.id} holds the log up to ${match} of ${status.lastIndex}: wait until it has caught up`,
+      `learner ${step.id} ${why}: wait until it has caught up`,
       { retryable: true },
     );
   }
