@@ -33,6 +33,8 @@ export class Chosen {
       }
       this.terms.push(term);
       this.#hashes.push(hash);
+      // The first members no leader counts: every log begins with them.
+      if (!Number.isFinite(this.#countedIn[index])) this.count(index, term);
       return true;
     }
     if (index > this.terms.length) {
@@ -58,7 +60,7 @@ export class Chosen {
   /** The newest of those handed out that was committed in a term before `term`. */
   lastBefore(term: number): number {
     let index = this.lastIndex;
-    while (index > 0 && (this.#countedIn[index] ?? Number.POSITIVE_INFINITY) >= term) index -= 1;
+    while (index > 0 && this.#countedIn[index]! >= term) index -= 1;
     return index;
   }
 }

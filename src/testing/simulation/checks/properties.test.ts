@@ -94,6 +94,15 @@ test('a leader without an entry that was chosen before its term is seen', () => 
   scene.expect('leader-completeness');
 });
 
+test('a leader without the first members, which no leader ever counted, is seen', () => {
+  const scene = new Scene();
+  const a = scene.start('a', 1, [entry(1, 1)]);
+  scene.start('b', 1, [entry(1, 1)]);
+  a.take({ commit: 1, handedOut: 1 }, { committed: [entry(1, 1)] });
+  scene.lead(scene.start('c'), 'c', 2);
+  scene.expect('leader-completeness');
+});
+
 test('a leader need not have what a later one brings to commitment, of whatever term that is', () => {
   const scene = new Scene();
   const [a, b, c] = [scene.start('a'), scene.start('b'), scene.start('c')];
