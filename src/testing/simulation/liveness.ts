@@ -5,6 +5,7 @@
  */
 import { isQuorateError } from '../../core/errors.ts';
 import type { SimulationChecks } from './checks/simulation-checks.ts';
+import type { Seat } from './cluster.ts';
 import type { Nemesis } from './nemesis.ts';
 import type { SimulationContext } from './parts.ts';
 import { weatherValue } from './weather.ts';
@@ -16,6 +17,8 @@ const LOOK_MS = 20;
 const ELECTIONS = 20;
 /** Nodes start, read their logs, fetch snapshots; a node whose disk is given up starts four times. */
 const RECOVERY_MS = 30_000;
+/** What a burst left in the log may be 600 entries, of which a slow network carries 10 a second; or a node lacks as many. */
+const BACKLOG_MS = 120_000;
 /** The longest lease, the scan for those that ran out, and a second attempt to end them. */
 const LEASES_MS = 12_000;
 
@@ -26,7 +29,14 @@ const OLD_LEASES_MS = 50_000;
 export function healMs({ story }: SimulationContext): number {
   const electionMs = weatherValue(story.weather, 'electionMs');
   const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
-  return 2 * RECOVERY_MS + OLD_LEASES_MS + ELECTIONS * electionMs + LEASES_MS + 4 * requestMs;
+  return (
+    2 * RECOVERY_MS +
+    BACKLOG_MS +
+    OLD_LEASES_MS +
+    ELECTIONS * electionMs +
+    LEASES_MS +
+    4 * requestMs
+  );
 }
 
 export class Healing {
@@ -70,6 +80,7 @@ export class Healing {
       return members.every(({ life }) => life?.state === 'running');
     });
     this.#workload.calmDown();
+    await this.#untilCaughtUp(members);
     for (const seat of members) await this.#write(seat.number, requestMs);
     await this.#handOver(requestMs);
     await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
@@ -111,6 +122,17 @@ export class Healing {
       if (world.nowMs > untilMs) throw new Error(`not within ${withinMs} ms: ${what}`);
       await this.#pause();
     }
+  }
+
+  /** A fresh write waits for what came before it: how long that takes says nothing about the cluster. */
+  async #untilCaughtUp(members: readonly Seat[]): Promise<void> {
+    let target = Number.POSITIVE_INFINITY;
+    await this.#until('every member has applied what the clients left', BACKLOG_MS, () => {
+      // A new leader's log may be shorter; what comes into it from here on is not waited for.
+      const last = this.#nemesis.leader()?.life?.node?.status().lastIndex;
+      if (last !== undefined) target = Math.min(target, last);
+      return members.every(({ life }) => (life?.node?.status().appliedIndex ?? 0) >= target);
+    });
   }
 
   #pause(): Promise<void> {
