@@ -96,9 +96,12 @@ test('a leader without an entry that was chosen before its term is seen', () => 
 
 test('a leader without the first members, which no leader ever counted, is seen', () => {
   const scene = new Scene();
-  const a = scene.start('a', 1, [entry(1, 1)]);
-  scene.start('b', 1, [entry(1, 1)]);
+  const [a, b] = [scene.start('a', 1, [entry(1, 1)]), scene.start('b', 1, [entry(1, 1)])];
   a.take({ commit: 1, handedOut: 1 }, { committed: [entry(1, 1)] });
+  scene.lead(a, 'a', 3);
+  for (const node of [a, b]) scene.write(node, 3, 'a', [entry(2, 3)]);
+  a.take({ commit: 2, handedOut: 2 }, { committed: [entry(2, 3)] });
+  scene.expect();
   scene.lead(scene.start('c'), 'c', 2);
   scene.expect('leader-completeness');
 });
