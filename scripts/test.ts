@@ -36,6 +36,8 @@ interface FileReport {
 }
 
 const reports = new Map<string, FileReport>();
+/** The files that are run, as paths. */
+const reportedFiles = new Set<string>();
 const skips: string[] = [];
 let failed = 0;
 
@@ -107,7 +109,10 @@ function printFile(file: string): void {
   const report = reportOf(file);
   const good = report.failures.length === 0;
   const mark = good ? paint('green', '✓') : paint('red', '✗');
-  const counts = `${report.passed} passed${good ? '' : `, ${report.failures.length} failed`}`;
+  const elsewhere = report.passed === 0 && good && reportedFiles.has(file);
+  const counts = elsewhere
+    ? 'its tests are counted where they are defined'
+    : `${report.passed} passed${good ? '' : `, ${report.failures.length} failed`}`;
   const time = paint('gray', `(${(report.ms / 1000).toFixed(1)} s)`);
   console.log(`${mark} ${relative(root, file)} ${counts} ${time}`);
   if (!good || options.verbose) for (const text of report.output) process.stdout.write(text);
@@ -140,6 +145,7 @@ function startEngines(): (() => void) | undefined {
 
 async function runFiles(files: readonly string[]): Promise<void> {
   const pending = new Set(files);
+  for (const file of files) reportedFiles.add(file);
   const stream = run({
     files: [...files],
     concurrency: Math.max(2, Math.min(4, availableParallelism())),
@@ -157,6 +163,9 @@ async function runFiles(files: readonly string[]): Promise<void> {
     } else if (event.type === 'test:summary' && event.data.file) done(event.data.file);
   }
   for (const file of pending) printFile(file);
+  // Tests that a helper defines for several files.
+  const others = [...reports.keys()].filter((name) => !reportedFiles.has(join(root, name)));
+  for (const name of others) printFile(join(root, name));
 }
 
 function main(): string[] {

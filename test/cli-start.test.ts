@@ -100,6 +100,9 @@ test('data of other ports are refused with the reason, and everything is stopped
   }
   const { code, out, err } = await cli('start', '--data-dir', data, ...(await ports()).flags);
   assert.equal(code, 1);
-  assert.match(err, /^quorate: n\d could not start.*the ports, the number of nodes and the --consensus it was made with.*\n$/);
+  assert.match(
+    err,
+    /^quorate: n\d could not start.*the ports, the number of nodes and the --consensus it was made with.*\n$/,
+  );
   for (const pid of pids(out)) assert.equal(runs(pid), false);
 });
