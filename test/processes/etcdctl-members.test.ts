@@ -67,7 +67,8 @@ async function script(endpoints: readonly string[], leader: string): Promise<str
     t.alias(hex(one.ID), `member${i}`.padEnd(16, '-'));
     t.alias(one.peerURLs[0]!.slice('http://'.length), `peer${i}`.padEnd(15, '-'));
     t.alias(one.clientURLs![0]!.slice('http://'.length), `client${i}`.padEnd(15, '-'));
-    t.alias(one.name!, `n${i}`);
+    // In capitals: an alias must not be the name of another.
+    t.alias(one.name!, `N${i}`);
   }
   const ports = await freePorts(3);
   const urls = ports.map((port, i) => {
