@@ -99,7 +99,9 @@ test('the package holds code, types, licence and pages, and no test', () => {
   for (const name of ['LICENSE', 'README.md', 'CHANGELOG.md', 'docs/kv.md', 'docs/errors.md'])
     assert.ok(existsSync(join(folder, name)));
   assert.deepEqual(
-    files.filter((name) => /\.test\.|testing\.|test-|\.ts$/.test(name) && !name.endsWith('.d.ts')),
+    files.filter(
+      (name) => /\.test\.|testing\.(js|d)|test-|\.ts$/.test(name) && !name.endsWith('.d.ts'),
+    ),
     [],
   );
   assert.deepEqual(

@@ -17,14 +17,13 @@ export interface HandOverContext {
   readonly settings: ReplicaSettings;
   /** Whom this node takes for the leader. */
   readonly leader: () => NodeId;
-  /** Throws once the replica has stopped. */
-  readonly requireRunning: () => void;
   /** The core was changed: run the loop. */
   readonly wake: () => void;
 }
 
 export class HandOver {
   readonly #context: HandOverContext;
+  readonly #stop = new AbortController();
 
   constructor(context: HandOverContext) {
     this.#context = context;
@@ -48,6 +47,11 @@ export class HandOver {
     }
   }
 
+  /** The replica stops: who waits hears `reason`. */
+  stop(reason: Error): void {
+    this.#stop.abort(reason);
+  }
+
   /** To the peer with the longest log, so that a planned stop costs no election. */
   async toBest(): Promise<void> {
     const { id, core, settings, wake, leader } = this.#context;
@@ -61,13 +65,17 @@ export class HandOver {
 
   /** Whether leadership moved to `to` in time; `false` at once when that node is gone. */
   async #leaderBecomes(to: NodeId, timeoutMs: number, options: WaitOptions): Promise<boolean> {
-    const { transport, clock, settings, leader, requireRunning } = this.#context;
+    const { transport, clock, settings, leader } = this.#context;
     const deadline = clock.now() + timeoutMs;
     while (leader() !== to) {
       const isGone = !transport.peers().some((peer) => peer.id === to && peer.connected);
       if (isGone || clock.now() > deadline) return false;
-      await sleep(clock, settings.heartbeatMs / 4, options.signal);
-      requireRunning();
+      const { signal } = this.#stop;
+      await sleep(
+        clock,
+        settings.heartbeatMs / 4,
+        options.signal === undefined ? signal : AbortSignal.any([signal, options.signal]),
+      );
     }
     return true;
   }

@@ -483,6 +483,7 @@ export class Replica<Result> {
     if (this.#stopped !== undefined) return;
     this.#stopped = stopped(why, 'not-applied');
     this.#onStop?.();
+    this.#handOver.stop(this.#stopped);
     this.#cancelTick?.();
     if (this.#leading) {
       this.#leading = false;
