@@ -20,6 +20,8 @@ const PROBATION_FILE = `${DATA_FOLDER}/member/joining`;
 /** Entries that looks at the worst case may read at the start of a run, and then one for so many events. */
 const FREE_ENTRIES = 500;
 const EVENTS_PER_ENTRY = 2;
+/** What opening costs besides, as if it were so many entries. */
+const ENTRIES_PER_OPEN = 40;
 
 interface CheckedStatus {
   readonly clusterId: NodeId;
@@ -149,9 +151,10 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     };
   }
 
-  /** A look reads the whole log: the longer that is, the fewer looks, or they would take all the time there is. */
+  /** A look reads the snapshot and the log: the longer they are, the fewer looks, or they would take all the time there is. */
   #mayLookAt({ lastIndex, snapshotIndex }: CheckedStatus): boolean {
-    const entries = this.#entriesLookedAt + lastIndex - snapshotIndex;
+    const inSnapshot = ENTRIES_PER_OPEN + snapshotIndex / 10;
+    const entries = this.#entriesLookedAt + inSnapshot + lastIndex - snapshotIndex;
     if (entries > FREE_ENTRIES + this.#context!.world.events / EVENTS_PER_ENTRY) return false;
     this.#entriesLookedAt = entries;
     return true;
