@@ -20,23 +20,33 @@ const remove = (name: string): MemberStep => ({ kind: 'remove', id: idOf(name) }
 const promote = (name: string): MemberStep => ({ kind: 'promote', id: idOf(name) });
 const demote = (name: string): MemberStep => ({ kind: 'demote', id: idOf(name) });
 
-/** The leader is a, all hold its log. A letter in upper case: a learner. */
-function viewOf(
-  names: string,
-  { onProbation = '', down = '' }: { onProbation?: string; down?: string },
-): ClusterView {
+interface Others {
+  readonly onProbation?: string;
+  readonly down?: string;
+  /** They have acknowledged nothing of this leader's. */
+  readonly silent?: string;
+}
+
+/** The leader is a, all but `silent` hold its log. A letter in upper case: a learner. */
+function viewOf(names: string, { onProbation = '', down = '', silent = '' }: Others): ClusterView {
   const list = [...names].map((name) => memberOf(name.toLowerCase(), name !== name.toLowerCase()));
   const members = new Members();
   for (const entry of bootstrapEntries(list)) members.apply(entry);
+  const has = (some: string, member: NodeId): boolean => [...some].map(idOf).includes(member);
   const peers = list.slice(1).map(({ id }) => {
-    return { id, match: 100, next: 101, state: 'replicate', active: true } as const;
+    return {
+      id,
+      match: has(silent, id) ? 0 : 100,
+      next: 101,
+      state: 'replicate',
+      active: true,
+    } as const;
   });
   const id = idOf('a');
   const status: CoreStatus = {
     ...{ id, role: 'leader', term: 2, leader: id, commit: 100, handedOut: 100 },
     ...{ lastIndex: 100, firstIndex: 1, peers },
   };
-  const has = (some: string, member: NodeId): boolean => [...some].map(idOf).includes(member);
   return {
     members,
     status,
@@ -65,6 +75,17 @@ test('a change after which only voters on probation could complete a majority is
   assertRefused([demote('b')], viewOf('abc', { onProbation: 'c' }));
   assertRefused([add('d')], viewOf('abc', { onProbation: 'c' }));
   assert.equal(refusalOf([add('e'), remove('b')], viewOf('abcd', {})), undefined);
+});
+
+test('a voter that has acknowledged nothing yet may be on probation: it is not counted on for a change', () => {
+  const view = viewOf('abc', { silent: 'c' });
+  for (const steps of [[remove('b')], [add('d'), remove('b')]]) {
+    const refusal = refusalOf(steps, view);
+    assert.ok(isQuorateError(refusal, 'ERR_UNAVAILABLE'), `${JSON.stringify(steps)}: ${refusal}`);
+    assert.equal(refusal.retryable, true);
+    assert.match(refusal.message, /nothing acknowledged yet by 0+c;/);
+  }
+  assert.equal(refusalOf([remove('c')], view), undefined);
 });
 
 test('a learner that is on probation is not promoted', () => {

@@ -50,21 +50,21 @@ export function refusalOf(
  * Nothing commits now: a voter that was added does not run yet, or has not been confirmed. A change that
  * waits in the log could keep it from that for ever, so none gets there.
  */
-function withoutQuorum(
-  before: readonly MemberInfo[],
-  { status, isConnected }: ClusterView,
-): QuorateError | undefined {
+function withoutQuorum(before: readonly MemberInfo[], view: ClusterView): QuorateError | undefined {
   const voters = before.filter(({ learner }) => !learner);
-  const following = voters.filter(({ id }) => {
-    if (id === status.id) return true;
-    return isConnected(id) && status.peers.some((peer) => peer.id === id && peer.match > 0);
-  });
+  const following = voters.filter(({ id }) => isFollowing(id, view));
   if (following.length >= Math.floor(voters.length / 2) + 1) return undefined;
   return new QuorateError(
     'ERR_UNAVAILABLE',
     `only ${following.length} of ${voters.length} voters follow the leader: start those that were added, or mend the cluster`,
     { retryable: true },
   );
+}
+
+/** It is connected, and has acknowledged something of this leader's, who follows itself. */
+function isFollowing(id: NodeId, { status, isConnected }: ClusterView): boolean {
+  if (id === status.id) return true;
+  return isConnected(id) && status.peers.some((peer) => peer.id === id && peer.match > 0);
 }
 
 function isNewLearner(step: MemberStep): boolean {
@@ -153,14 +153,16 @@ function notEnoughConnected(
 
 /**
  * Whoever is on probation waits for a leader: two that a majority needs would wait for each other for good once
- * this leader is gone. So that no change leads there, a majority has to vote without them.
+ * this leader is gone. So that no change leads there, a majority has to vote without them. One that has just come
+ * may not have said yet that it is on probation: until it says so it acknowledges nothing.
  */
 function notEnoughVoting(
   oldVoters: readonly NodeId[],
   voters: readonly NodeId[],
   added: ReadonlySet<NodeId>,
-  { isConnected, isOnProbation }: ClusterView,
+  view: ClusterView,
 ): QuorateError | undefined {
+  const { isConnected, isOnProbation } = view;
   const isGrowing = voters.some((id) => !oldVoters.includes(id));
   const isDropping = oldVoters.some((id) => !voters.includes(id) && isConnected(id));
   // The second of two takes part at once: the first was in every majority.
@@ -168,16 +170,18 @@ function notEnoughVoting(
     return undefined;
   }
   const present = voters.filter((id) => !added.has(id) && isConnected(id));
-  const voting = present.filter((id) => !isOnProbation(id));
-  if (voting.length >= Math.floor(voters.length / 2) + 1) return undefined;
   const waiting = present.filter((id) => isOnProbation(id));
-  const hint =
-    waiting.length === 0
-      ? 'mend the cluster first'
-      : `on probation until they have caught up: ${waiting.join(', ')}; try again when they have`;
+  const silent = present.filter((id) => !isOnProbation(id) && !isFollowing(id, view));
+  const voting = present.length - waiting.length - silent.length;
+  if (voting >= Math.floor(voters.length / 2) + 1) return undefined;
+  let hint = 'mend the cluster first';
+  if (waiting.length > 0)
+    hint = `on probation until they have caught up: ${waiting.join(', ')}; try again when they have`;
+  else if (silent.length > 0)
+    hint = `nothing acknowledged yet by ${silent.join(', ')}; try again when they follow`;
   return new QuorateError(
     'ERR_UNAVAILABLE',
-    `only ${voting.length} of ${voters.length} voters would be connected and vote: ${hint}`,
+    `only ${voting} of ${voters.length} voters would be connected and vote: ${hint}`,
     { retryable: true },
   );
 }
