@@ -158,8 +158,16 @@ async function runMany(options: SimOptions): Promise<number> {
       if (result.violation === undefined) continue;
       failures.push(result);
       if (!options.keepGoing) return void tasks.return(undefined);
+      progress.clear();
+      const { property, message } = result.violation;
+      logOf(options)(
+        `seed ${result.seed}, ${result.story.consensus}: ${property}: ${firstLine(message)}`,
+      );
     }
   };
+  const enough = (): void => void tasks.return(undefined);
+  // Of a terminal it comes twice: to the group, and passed on by the process that started this one.
+  process.on('SIGINT', enough);
   try {
     const loops = options.twice ? Math.max(1, options.jobs >> 1) : options.jobs;
     await Promise.all(Array.from({ length: loops }, worker));
@@ -174,8 +182,13 @@ async function runMany(options: SimOptions): Promise<number> {
     }
     return failures.length > 0 ? 1 : 0;
   } finally {
+    process.removeListener('SIGINT', enough);
     pool.close();
   }
+}
+
+function firstLine(text: string): string {
+  return text.split('\n', 1)[0] ?? '';
 }
 
 function lineOf(result: SimulationResult, cpuMs: number, run: number): string {

@@ -16,6 +16,8 @@ export type Report =
 const send = (report: Report): void => void process.send!(report);
 
 process.on('disconnect', () => process.exit(0));
+// Ctrl-C reaches the whole group: whoever asked for runs says when it is enough.
+process.on('SIGINT', () => undefined);
 process.on('message', async ({ seed, consensus, story, keepTrace = false }: Task) => {
   const before = process.cpuUsage();
   const result = await simulate({

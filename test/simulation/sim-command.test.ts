@@ -1,6 +1,7 @@
 /** `npm run sim`: what it prints, what it keeps, and with which status it ends. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -132,4 +133,21 @@ test('many runs are told a line each, with what they add up to at the end', () =
   if (status === 0) return;
   assert.match(stderr, /Play it again: npm run sim -- --seed \d/);
   for (const name of readdirSync(keep)) parseStory(readFileSync(join(keep, name), 'utf8'));
+});
+
+test('Ctrl-C ends many runs with what they were like so far', async () => {
+  const flags = ['--conditions=quorate-source', '--disable-warning=ExperimentalWarning'];
+  const args = ['--seeds', '1000000', '--first', '1', '--jobs', '1', '--json'];
+  const child = spawn(process.execPath, [...flags, join(root, 'scripts/sim.ts'), ...args], {
+    cwd: root,
+  });
+  const ended = once(child, 'exit');
+  let out = '';
+  for await (const text of child.stdout.setEncoding('utf8')) {
+    if (out === '') child.kill('SIGINT');
+    out += text;
+  }
+  assert.deepEqual(await ended, [0, null]);
+  const last = JSON.parse(out.trimEnd().split('\n').at(-1)!) as { summary: { runs: number } };
+  assert.ok(last.summary.runs >= 1);
 });
