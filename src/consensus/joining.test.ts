@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '../core/random.ts';
-import { answeringStanding } from './joining.ts';
+import { CrashDisk } from '../testing/crash-disk.ts';
+import { answeringStanding, joiningMarker } from './joining.ts';
 import { MessageType } from './messages.ts';
 import { draft } from './raft/draft.ts';
 import { RaftCore } from './raft/raft.ts';
 import { PeersOnProbation } from './replica/peers-on-probation.ts';
 import { ProbationCore, type Standing } from './replica/probation.ts';
+import type { Storage } from './storage.ts';
 
 const onProbation = new PeersOnProbation({ now: () => 0 }, 100);
 
@@ -113,4 +115,28 @@ test('of many on probation the one that asked longest ago is forgotten', () => {
     ['0', '1', '2', '64'].map((id) => peers.has(id)),
     [true, false, true, true],
   );
+});
+
+test('a founder whose probation ended does not begin another, though its log holds nothing yet', async () => {
+  const found = async (vote: string): Promise<boolean> => {
+    const disk = new CrashDisk();
+    await disk.makeFolder('/data/member');
+    const recovered = {
+      hardState: { term: 1, vote, commit: 0 },
+      snapshot: undefined,
+      entries: [{ type: 1, term: 1, index: 1, data: Buffer.of(1) }],
+      fresh: false,
+    } as const;
+    const marker = await joiningMarker(
+      disk,
+      '/data',
+      { recovered } as Partial<Storage> as Storage,
+      1,
+    );
+    return marker !== undefined;
+  };
+  // The crash came before the marker was there.
+  assert.equal(await found(''), true);
+  // The crash came after it was gone: at its end the node gave its vote away, durably.
+  assert.equal(await found('a'), false);
 });

@@ -43,9 +43,10 @@ export async function joiningMarker(
   const found = await readJoiningMarker(disk, dataDir);
   if (found !== undefined) return found;
   // Also where a crash came between the first record of the log and the marker. A node that joins has
-  // nothing in its log, and no term.
+  // nothing in its log, and no term. One whose probation ended gave its vote away before the marker went.
   const isNew =
     recovered.snapshot === undefined &&
+    recovered.hardState.vote === NO_NODE &&
     recovered.entries.length === newLength &&
     recovered.hardState.term === (newLength === 0 ? 0 : FIRST_TERM);
   return isNew ? putJoiningMarker(disk, dataDir, false) : undefined;
