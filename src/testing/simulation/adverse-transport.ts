@@ -26,13 +26,16 @@ export function calmMessages(): MessageWeather {
   return { lossRate: 0, duplicateRate: 0, reorderRate: 0, lateMs: 1000, lostReplyRate: 0 };
 }
 
+/** Longer than any process is paused. */
+const LONGEST_PAUSE_MS = 20_000;
+
 export interface AdverseTransportOptions {
   readonly world: World;
   readonly process: SimulatedProcess;
   readonly weather: MessageWeather;
   readonly random: Random;
   /**
-   * By node: how often its disk was lost or damaged. What it said before does not come late: the
+   * By node: when its disk was last lost or damaged. What it said before does not come late: the
    * connections of that life are closed before it is heard again.
    */
   readonly memoryLosses: ReadonlyMap<NodeId, number>;
@@ -73,10 +76,12 @@ export class AdverseTransport implements Transport {
   }
 
   #late(message: PeerMessage): void {
-    const { process, random, weather, memoryLosses } = this.#options;
-    const losses = memoryLosses.get(message.from);
+    const { process, random, weather, world, memoryLosses } = this.#options;
+    const lostAtMs = memoryLosses.get(message.from);
+    // Read by a process that was paused it may still be of the life before.
+    if (lostAtMs !== undefined && world.nowMs - lostAtMs < LONGEST_PAUSE_MS) return;
     process.after(between(random, 0, weather.lateMs), () => {
-      if (memoryLosses.get(message.from) === losses) this.#deliver(message);
+      if (memoryLosses.get(message.from) === lostAtMs) this.#deliver(message);
     });
   }
 

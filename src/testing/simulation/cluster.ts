@@ -75,7 +75,7 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
   readonly world: World;
   readonly network: SimulatedNetwork;
   readonly messages: MessageWeather = calmMessages();
-  /** By node: how often its disk was lost or damaged. */
+  /** By node: when its disk was last lost or damaged. */
   readonly memoryLosses = new Map<NodeId, number>();
   /** Of all seats, those that joined later included. */
   readonly seats: Seat<Node>[] = [];

@@ -113,8 +113,8 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     const id = this.#ids.get(seat);
     if (id === undefined) return;
     this.properties.damaged(id);
-    const { memoryLosses } = this.#context!.cluster;
-    memoryLosses.set(id, (memoryLosses.get(id) ?? 0) + 1);
+    const { cluster, world } = this.#context!;
+    cluster.memoryLosses.set(id, world.nowMs);
   }
 
   #ended(life: Life<Node>, how: LifeEnd): void {
