@@ -19,6 +19,12 @@ import type {
  */
 export type Refusal = 'no-leader' | 'not-leader' | 'busy' | 'transferring' | 'changing';
 
+/** Where proposals are in the log: the index of the first one. */
+export interface Appended {
+  readonly index: number;
+  readonly term: number;
+}
+
 /** A linearizable read may be served once the state machine has applied `index`. */
 export interface ReadState {
   readonly context: number;
@@ -80,17 +86,14 @@ export interface Core {
   step(message: PeerMessage): void;
   /**
    * Appends to the log if this node leads. All of `data` or none.
-   * @returns the index of the first one and the term, or why not.
+   * @returns where they are, or why not.
    */
-  propose(data: readonly Uint8Array[]): { readonly index: number; readonly term: number } | Refusal;
+  propose(data: readonly Uint8Array[]): Appended | Refusal;
   /**
    * Appends a configuration change if this node leads and none is under way: at most one may be in the
    * log and not applied. `type` is one of the two of `EntryType`.
    */
-  proposeChange(
-    type: EntryType,
-    data: Uint8Array,
-  ): { readonly index: number; readonly term: number } | Refusal;
+  proposeChange(type: EntryType, data: Uint8Array): Appended | Refusal;
   /** Asks for a linearizable read point; answered in `reads` or `droppedReads` under `context`. */
   readIndex(context: number): void;
   /** The `persist` with this sequence number, and all before it, are durable. */

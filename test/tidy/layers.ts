@@ -29,6 +29,7 @@ export const LAYERS: readonly Layer[] = [
       'src/kv/service.ts',
       'src/consensus/types.ts',
       'src/consensus/core.ts',
+      'src/consensus/delegating-core.ts',
       'src/consensus/storage.ts',
       'src/consensus/transport.ts',
       'src/consensus/state-machine.ts',

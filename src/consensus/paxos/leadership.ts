@@ -3,7 +3,7 @@
  * within bounds, counts what a majority accepted, and hands leadership over.
  */
 import { assert } from '../../core/assert.ts';
-import type { Refusal } from '../core.ts';
+import type { Appended, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
 import type { Outbox } from '../raft/outbox.ts';
@@ -72,9 +72,7 @@ export class Leadership {
     return this.#log.commit >= this.#start;
   }
 
-  propose(
-    data: readonly Uint8Array[],
-  ): { readonly index: number; readonly term: number } | Refusal {
+  propose(data: readonly Uint8Array[]): Appended | Refusal {
     if (this.#transferee !== NO_NODE) return 'transferring';
     let bytes = 0;
     for (let at = 0; at < data.length; at++) bytes += data[at]!.length;

@@ -11,7 +11,7 @@
  * become leader, whatever its log holds: it learns from the promises what may have been chosen.
  */
 import { assert } from '../../core/assert.ts';
-import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
+import type { Appended, Core, CoreStatus, Effects, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { Outbox } from '../raft/outbox.ts';
 import { Reads } from '../raft/reads.ts';
@@ -206,9 +206,7 @@ export class PaxosCore implements Core {
 
   // Phase two
 
-  propose(
-    data: readonly Uint8Array[],
-  ): { readonly index: number; readonly term: number } | Refusal {
+  propose(data: readonly Uint8Array[]): Appended | Refusal {
     const { role, leader } = this.#self;
     if (role !== 'leader') return leader === NO_NODE ? 'no-leader' : 'not-leader';
     return this.#leadership.propose(data);

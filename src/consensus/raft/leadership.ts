@@ -3,7 +3,7 @@
  * (Raft §5.3, §5.4.2) and hands leadership over (thesis §3.10).
  */
 import { assert } from '../../core/assert.ts';
-import type { Refusal } from '../core.ts';
+import type { Appended, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { EntryType, NO_NODE, type NodeId } from '../types.ts';
 import { draft } from './draft.ts';
@@ -83,9 +83,7 @@ export class Leadership {
     return this.#log.commit >= this.#termStart;
   }
 
-  propose(
-    data: readonly Uint8Array[],
-  ): { readonly index: number; readonly term: number } | Refusal {
+  propose(data: readonly Uint8Array[]): Appended | Refusal {
     if (this.#transferee !== NO_NODE || this.#leavingTicks > 0) return 'transferring';
     let bytes = 0;
     for (let at = 0; at < data.length; at++) bytes += data[at]!.length;
@@ -115,11 +113,7 @@ export class Leadership {
    * entry of its own term: else two leaders could take two changes of the same configuration, with
    * majorities that do not meet (the flaw found in single-server changes in 2015).
    */
-  proposeChange(
-    type: EntryType,
-    data: Uint8Array,
-    isJoint: boolean,
-  ): { readonly index: number; readonly term: number } | Refusal {
+  proposeChange(type: EntryType, data: Uint8Array, isJoint: boolean): Appended | Refusal {
     if (this.#transferee !== NO_NODE || this.#leavingTicks > 0) return 'transferring';
     if (this.#log.hasChange || this.#log.applied < this.#termStart) return 'changing';
     // An empty change ends a joint configuration, and no other one may come before it.

@@ -12,7 +12,7 @@
  * is learned again after a crash.
  */
 import { assert } from '../../core/assert.ts';
-import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
+import type { Appended, Core, CoreStatus, Effects, Refusal } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import {
   type Configuration,
@@ -268,18 +268,13 @@ export class RaftCore implements Core {
 
   // Leading (Raft §5.3)
 
-  propose(
-    data: readonly Uint8Array[],
-  ): { readonly index: number; readonly term: number } | Refusal {
+  propose(data: readonly Uint8Array[]): Appended | Refusal {
     const { role, leader } = this.#self;
     if (role !== 'leader') return leader === NO_NODE ? 'no-leader' : 'not-leader';
     return this.#leadership.propose(data);
   }
 
-  proposeChange(
-    type: EntryType,
-    data: Uint8Array,
-  ): { readonly index: number; readonly term: number } | Refusal {
+  proposeChange(type: EntryType, data: Uint8Array): Appended | Refusal {
     const { role, leader } = this.#self;
     if (role !== 'leader') return leader === NO_NODE ? 'no-leader' : 'not-leader';
     return this.#leadership.proposeChange(type, data, this.#membership.isJoint);

@@ -1,9 +1,9 @@
 /** The payloads with which a follower hands proposals to the leader, and the leader's answer. */
 import { QuorateError } from '../../core/errors.ts';
-import type { Refusal } from '../core.ts';
+import type { Appended, Refusal } from '../core.ts';
 
 /** What became of one forwarded proposal. `no-space`: the leader's disk is full. */
-export type Placement = { readonly index: number; readonly term: number } | Refusal | 'no-space';
+export type Placement = Appended | Refusal | 'no-space';
 
 const REFUSALS: readonly (Refusal | 'no-space')[] = [
   'no-leader',

@@ -24,16 +24,10 @@
  *
  * With too few of the others up there is no leader: no answer rather than a wrong one.
  */
-import type { Core, CoreStatus, Effects, Refusal } from '../core.ts';
+import type { Core, Effects } from '../core.ts';
+import { DelegatingCore } from '../delegating-core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
-import {
-  type Configuration,
-  type EntryType,
-  type HardState,
-  NO_NODE,
-  type NodeId,
-  type SnapshotMetadata,
-} from '../types.ts';
+import { type Configuration, type HardState, NO_NODE, type NodeId } from '../types.ts';
 
 /** From so many voters on a majority of the others may leave one of them out. */
 const ALL_HEARD_FROM = 5;
@@ -60,8 +54,7 @@ function withoutLease(message: PeerMessage): PeerMessage {
 }
 
 /** A core whose node answers nothing that counts until a leader is confirmed, and gives no vote until `end`. */
-export class ProbationCore implements Core {
-  readonly #core: Core;
+export class ProbationCore extends DelegatingCore {
   readonly #id: NodeId;
   #configuration: Configuration | undefined;
   #isOver = false;
@@ -76,7 +69,7 @@ export class ProbationCore implements Core {
   #agreedTerm = 0;
 
   constructor(core: Core, id: NodeId) {
-    this.#core = core;
+    super(core);
     this.#id = id;
   }
 
@@ -95,35 +88,35 @@ export class ProbationCore implements Core {
    * @returns what must be durable before it is forgotten: a vote that was given to nobody else.
    */
   abstain(): HardState {
-    this.#silentUpTo = this.#core.status().term;
+    this.#silentUpTo = this.status().term;
     return { term: this.#silentUpTo, vote: this.#id, commit: 0 };
   }
 
   /** From now on this node votes, in terms later than that in which it abstained. */
   end(): void {
     this.#isOver = true;
-    if (this.#configuration !== undefined) this.#core.configure(this.#configuration);
+    if (this.#configuration !== undefined) super.configure(this.#configuration);
   }
 
-  step(message: PeerMessage): void {
+  override step(message: PeerMessage): void {
     const { type } = message;
     const isVote =
       type === MessageType.vote || type === MessageType.preVote || type === MessageType.prepare;
     if (isVote && (!this.#isOver || message.term <= this.#silentUpTo)) return;
     // Also after the end the leader of that term may still have heartbeats on their way that it sent before it knew.
-    if (this.#isOver && message.term > this.#silentUpTo) this.#core.step(message);
-    else if (type === MessageType.heartbeat) this.#core.step(this.#withinWhatAgrees(message));
+    if (this.#isOver && message.term > this.#silentUpTo) super.step(message);
+    else if (type === MessageType.heartbeat) super.step(this.#withinWhatAgrees(message));
     else {
       if (type === MessageType.append) this.#noteAgreement(message);
-      this.#core.step(message);
+      super.step(message);
     }
   }
 
   /** An append that fits proves the log up to its end; what is behind may have been replaced once, and forgotten. */
   #noteAgreement({ term, index, logTerm, entries }: PeerMessage): void {
-    const status = this.#core.status();
+    const status = this.status();
     if (term < status.term) return;
-    if (index > status.commit && this.#core.termAt(index) !== logTerm) return;
+    if (index > status.commit && this.termAt(index) !== logTerm) return;
     const end = index + entries.length;
     this.#agreedIndex = term === this.#agreedTerm ? Math.max(this.#agreedIndex, end) : end;
     this.#agreedTerm = term;
@@ -131,15 +124,15 @@ export class ProbationCore implements Core {
 
   /** A leader that has not noticed yet takes what was lost for ours, and for committed here. */
   #withinWhatAgrees(heartbeat: PeerMessage): PeerMessage {
-    const { commit } = this.#core.status();
+    const { commit } = this.status();
     const agreed = heartbeat.term === this.#agreedTerm ? this.#agreedIndex : 0;
     const limit = Math.max(agreed, commit);
     return heartbeat.commit > limit ? { ...heartbeat, commit: limit } : heartbeat;
   }
 
-  configure(configuration: Configuration): void {
+  override configure(configuration: Configuration): void {
     this.#configuration = configuration;
-    this.#core.configure(this.#isOver ? configuration : this.#asLearner(configuration));
+    super.configure(this.#isOver ? configuration : this.#asLearner(configuration));
   }
 
   #asLearner(configuration: Configuration): Configuration {
@@ -154,58 +147,8 @@ export class ProbationCore implements Core {
     };
   }
 
-  tick(): void {
-    this.#core.tick();
-  }
-  propose(
-    data: readonly Uint8Array[],
-  ): { readonly index: number; readonly term: number } | Refusal {
-    return this.#core.propose(data);
-  }
-  proposeChange(
-    type: EntryType,
-    data: Uint8Array,
-  ): { readonly index: number; readonly term: number } | Refusal {
-    return this.#core.proposeChange(type, data);
-  }
-  readIndex(context: number): void {
-    this.#core.readIndex(context);
-  }
-  persisted(sequence: number): void {
-    this.#core.persisted(sequence);
-  }
-  applied(index: number): void {
-    this.#core.applied(index);
-  }
-  transferLeadership(to: NodeId): boolean {
-    return this.#core.transferLeadership(to);
-  }
-  campaign(): void {
-    this.#core.campaign();
-  }
-  unreachable(peer: NodeId): void {
-    this.#core.unreachable(peer);
-  }
-  lost(peer: NodeId): void {
-    this.#core.lost(peer);
-  }
-  snapshotSent(peer: NodeId, ok: boolean): void {
-    this.#core.snapshotSent(peer, ok);
-  }
-  snapshotInstalled(metadata: SnapshotMetadata): void {
-    this.#core.snapshotInstalled(metadata);
-  }
-  compact(index: number, keepFrom: number): void {
-    this.#core.compact(index, keepFrom);
-  }
-  termAt(index: number): number {
-    return this.#core.termAt(index);
-  }
-  hasEffects(): boolean {
-    return this.#core.hasEffects();
-  }
-  take(): Effects {
-    const taken = this.#withAbstention(this.#core.take());
+  override take(): Effects {
+    const taken = this.#withAbstention(super.take());
     if (this.#isOver) return taken;
     const effects = {
       ...taken,
@@ -214,7 +157,7 @@ export class ProbationCore implements Core {
     };
     if (this.#isConfirmed) return effects;
     // What this node said so far had no part in it: nothing of it was sent.
-    const { term } = this.#core.status();
+    const { term } = this.status();
     this.#isConfirmed = effects.reads.length > 0 && term === this.#informedTerm;
     return {
       ...effects,
@@ -229,10 +172,6 @@ export class ProbationCore implements Core {
     if (this.#silentUpTo === 0 || persist?.hardState?.term !== this.#silentUpTo) return effects;
     const hardState = { ...persist.hardState, vote: this.#id };
     return { ...effects, persist: { ...persist, hardState } };
-  }
-
-  status(): CoreStatus {
-    return this.#core.status();
   }
 }
 
