@@ -5,8 +5,9 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePorts, startCluster, until } from '../test/support/cluster.ts';
+import { startCluster, until } from '../test/support/cluster.ts';
 import { startEtcd } from '../test/support/etcd.ts';
+import { freePorts } from '../test/support/ports.ts';
 
 /** A running system under test. */
 export interface System {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ReplicaPlace } from '../src/consensus/place.ts';
 import type { ReplicaSettings } from '../src/consensus/replica/settings.ts';
-import { freePorts } from '../test/support/cluster.ts';
+import { freePorts } from '../test/support/ports.ts';
 
 export type NodePlan = ReplicaPlace & Partial<ReplicaSettings>;
 export type ClusterPlan = Pick<NodePlan, 'consensus' | 'leaseReads' | 'electionMs' | 'heartbeatMs'>;

@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePorts } from '../test/support/cluster.ts';
 import { engine } from '../test/support/etcd.ts';
+import { freePorts } from '../test/support/ports.ts';
 import { antietcdSystem, etcdSystem, quorateSystem, residentMib, type System } from './clusters.ts';
 import type { Report } from './report.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openNode } from 'quorate';
-import { freePorts } from '../test/support/cluster.ts';
+import { freePorts } from '../test/support/ports.ts';
 
 const [entriesText, folder, port] = process.argv.slice(2);
 const entries = Number(entriesText);

@@ -7,7 +7,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Cli, cli, type Ended, freePorts, until } from './support/cli.ts';
+import { Cli, cli, type Ended, until } from './support/cli.ts';
+import { freePorts } from './support/ports.ts';
 
 const timeout = 60_000;
 const etcd = process.env['QUORATE_ETCD'];

@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Cli, cli, freePorts } from './support/cli.ts';
+import { Cli, cli } from './support/cli.ts';
+import { freePorts } from './support/ports.ts';
 
 let folder: string;
 before(() => (folder = mkdtempSync(join(tmpdir(), 'quorate-serve-'))));

@@ -5,7 +5,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Cli, cli, freePorts, runs, until } from './support/cli.ts';
+import { Cli, cli, runs, until } from './support/cli.ts';
+import { freePorts } from './support/ports.ts';
 
 let folder: string;
 before(() => (folder = mkdtempSync(join(tmpdir(), 'quorate-start-'))));

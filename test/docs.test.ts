@@ -5,7 +5,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { freePorts } from './support/cli.ts';
+import { freePorts } from './support/ports.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 

@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Cli, freePorts } from './support/cli.ts';
+import { Cli } from './support/cli.ts';
+import { freePorts } from './support/ports.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 

@@ -9,7 +9,8 @@ import { etcdService } from '../../src/drivers/etcd/index.ts';
 import { kvOver } from '../../src/kv/index.ts';
 import { openNode, type QuorateNode } from '../../src/node.ts';
 import { type EtcdServer, serveEtcd } from '../../src/server/index.ts';
-import { freePorts, until } from '../support/cluster.ts';
+import { until } from '../support/cluster.ts';
+import { freePorts } from '../support/ports.ts';
 
 type Place = (typeof PLACES)[number];
 

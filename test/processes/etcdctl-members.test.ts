@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePorts, startCluster, until } from '../support/cluster.ts';
+import { startCluster, until } from '../support/cluster.ts';
 import { engine, missingEtcd, startEtcd } from '../support/etcd.ts';
+import { freePorts } from '../support/ports.ts';
 import { Transcript } from '../support/transcript.ts';
 
 /** etcd adds no member before all have been connected for five seconds. */

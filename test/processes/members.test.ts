@@ -10,7 +10,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type ErrorCode, isQuorateError } from 'quorate';
 import { etcdKv, etcdService } from 'quorate/drivers/etcd';
 import { cli } from '../support/cli.ts';
-import { type Cluster, freePorts, Member, startCluster, until } from '../support/cluster.ts';
+import { type Cluster, Member, startCluster, until } from '../support/cluster.ts';
+import { freePorts } from '../support/ports.ts';
 
 type Service = ReturnType<typeof etcdService>;
 

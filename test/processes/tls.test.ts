@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type EtcdTls, etcdKv } from 'quorate/drivers/etcd';
 import { type TestCertificate, testAuthority } from '../../src/testing/certificates.ts';
-import { freePorts, Member, until } from '../support/cluster.ts';
+import { Member, until } from '../support/cluster.ts';
 import { engine, missingEtcd } from '../support/etcd.ts';
+import { freePorts } from '../support/ports.ts';
 
 const timeout = 60_000;
 const authority = testAuthority('ours');

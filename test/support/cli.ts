@@ -1,7 +1,6 @@
 /** Runs the command line as real processes, and waits for what they say instead of for time. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -87,22 +86,6 @@ export function withoutVariables(): NodeJS.ProcessEnv {
 /** Runs a command to its end. */
 export function cli(...args: string[]): Promise<Ended> {
   return new Cli(args).ended;
-}
-
-/** Ports that were free a moment ago. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  try {
-    const ports: number[] = [];
-    for (const server of servers) {
-      server.listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      ports.push((server.address() as AddressInfo).port);
-    }
-    return ports;
-  } finally {
-    for (const server of servers) server.close();
-  }
 }
 
 /** Whether a process is there, and no zombie. */

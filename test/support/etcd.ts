@@ -4,7 +4,8 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePorts, until } from './cluster.ts';
+import { until } from './cluster.ts';
+import { freePorts } from './ports.ts';
 
 const ENGINES: string =
   process.env['QUORATE_ENGINES'] ?? join(homedir(), '.cache', 'quorate-engines', 'bin');
