@@ -1,23 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { systemClock } from '../../core/clock.ts';
 import { type ErrorCode, isQuorateError } from '../../core/errors.ts';
-import { systemRandom } from '../../core/random.ts';
-import { type MemoryNetwork, memoryNetwork } from '../../testing/memory-network.ts';
-import { memoryStorage } from '../../testing/memory-storage.ts';
-import { RaftCore } from '../raft/raft.ts';
 import type { NodeId } from '../types.ts';
-import type { MemberChange, MemberInfo } from './member-change.ts';
-import { bootstrapEntries, Members } from './members.ts';
-import { Replica } from './replica.ts';
-import { type ReplicaSettings, replicaSettings } from './settings.ts';
+import type { MemberChange } from './member-change.ts';
+import { idOf, memberOf, type TestReplica, urlsOf, withReplicas } from './test-replicas.ts';
 
-const idOf = (n: number): NodeId => `${n}`.padStart(16, '0');
-const urlsOf = (n: number): string[] => [`http://node${n}:2380`];
-const memberOf = (n: number, learner = false): MemberInfo => ({
-  ...{ id: idOf(n), name: `node${n}`, peerUrls: urlsOf(n) },
-  learner,
-});
 const add = (n: number, learner = false): MemberChange => ({
   kind: 'add',
   member: memberOf(n, learner),
@@ -25,154 +12,12 @@ const add = (n: number, learner = false): MemberChange => ({
 const remove = (n: number): MemberChange => ({ kind: 'remove', id: idOf(n) });
 const promote = (n: number): MemberChange => ({ kind: 'promote', id: idOf(n) });
 
-interface TestNode {
-  readonly id: NodeId;
-  readonly replica: Replica<number>;
-  readonly log: string[];
-  readonly failures: Error[];
-  removed: boolean;
-}
-
-/** Nodes that start with `first` as members; others join with an empty log. */
-class TestCluster {
-  readonly network: MemoryNetwork = memoryNetwork();
-  readonly nodes = new Map<number, TestNode>();
-  readonly first: readonly number[];
-  readonly settings: ReplicaSettings;
-  notStarted: readonly number[] = [];
-
-  constructor(first: readonly number[], settings: Partial<ReplicaSettings>) {
-    this.first = first;
-    this.settings = replicaSettings({
-      ...{ heartbeatMs: 10, electionMs: 60, requestTimeoutMs: 8000 },
-      ...settings,
-    });
-  }
-
-  async open(n: number): Promise<TestNode> {
-    const id = idOf(n);
-    const bootstrap = this.first.includes(n)
-      ? bootstrapEntries(this.first.map((m) => memberOf(m)))
-      : [];
-    const commit = bootstrap.length;
-    const hardState = { term: commit > 0 ? 1 : 0, vote: '', commit };
-    const storage = memoryStorage({ bootstrap: { entries: bootstrap, hardState } });
-    const transport = this.network.transport(id);
-    const known = [...new Set([...this.first, ...this.nodes.keys()])].filter((m) => m !== n);
-    transport.setPeers(new Map(known.map((m) => [idOf(m), urlsOf(m)])));
-    const log: string[] = [];
-    const failures: Error[] = [];
-    const replica = new Replica<number>({
-      id,
-      core: new RaftCore({
-        id,
-        settings: { electionTicks: 6 },
-        random: systemRandom,
-        hardState,
-        configuration: { voters: [], learners: [] },
-        snapshot: { index: 0, term: 0 },
-        entries: bootstrap,
-        applied: 0,
-      }),
-      storage,
-      transport,
-      machine: {
-        apply: (data) => log.push(Buffer.from(data).toString()),
-        snapshot: () => [Buffer.from(JSON.stringify(log))],
-        async restore(chunks) {
-          for await (const chunk of chunks) {
-            log.splice(0, log.length, ...JSON.parse(Buffer.from(chunk).toString()));
-          }
-        },
-      },
-      members: new Members(),
-      settings: this.settings,
-      clock: systemClock,
-      defer: (run) => void setImmediate(run),
-      events: {
-        onFailed: (error) => failures.push(error),
-        onRemoved: () => {
-          node.removed = true;
-        },
-        isStarted: (member) => !this.notStarted.some((m) => idOf(m) === member),
-      },
-    });
-    const node: TestNode = { id, replica, log, failures, removed: false };
-    this.nodes.set(n, node);
-    await replica.start();
-    return node;
-  }
-
-  node(n: number): TestNode {
-    return this.nodes.get(n)!;
-  }
-
-  async leader(): Promise<TestNode> {
-    return until(() => [...this.nodes.values()].find((node) => node.replica.leading));
-  }
-
-  /** Changes the members at node `n`, and starts those that were added. */
-  async change(n: number, ...changes: MemberChange[]): Promise<readonly MemberInfo[]> {
-    const members = await this.node(n).replica.changeMembers(changes);
-    for (const change of changes) {
-      if (change.kind !== 'add') continue;
-      await this.open(Number(change.member.id));
-    }
-    return members;
-  }
-
-  /** Node `n` holds all that node `of` has applied. */
-  async caughtUp(n: number, of: number): Promise<void> {
-    const least = this.node(of).replica.appliedIndex;
-    await until(() => this.node(n).replica.appliedIndex >= least);
-  }
-
-  /** The leader knows that node `n` holds its log. */
-  async inSync(n: number): Promise<void> {
-    const leader = await this.leader();
-    await until(() => {
-      const { peers, lastIndex } = leader.replica.status();
-      return peers.some(({ id, match }) => id === idOf(n) && match === lastIndex);
-    });
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.nodes.values()].map((node) => node.replica.close()));
-    for (const node of this.nodes.values()) assert.deepEqual(node.failures, []);
-  }
-}
-
-async function until<T>(holds: () => T | undefined | false): Promise<T> {
-  const deadline = performance.now() + 10_000;
-  for (;;) {
-    const value = holds();
-    if (value !== undefined && value !== false) return value;
-    assert.ok(performance.now() < deadline, `timed out waiting for ${holds}`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
-async function withCluster(
-  first: readonly number[],
-  run: (cluster: TestCluster) => Promise<void>,
-  settings: Partial<ReplicaSettings> = {},
-): Promise<void> {
-  const cluster = new TestCluster(first, settings);
-  try {
-    await Promise.all(first.map((n) => cluster.open(n)));
-    await cluster.leader();
-    await run(cluster);
-  } finally {
-    await cluster.close();
-  }
-}
-
-const put = (node: TestNode, text: string): Promise<number> =>
+const put = (node: TestReplica, text: string): Promise<string> =>
   node.replica.propose(Buffer.from(text));
-const votersOf = (node: TestNode): NodeId[] => [...node.replica.members.configuration().voters];
+const votersOf = (node: TestReplica): NodeId[] => [...node.replica.members.configuration().voters];
 
 test('one node becomes three by learners that are promoted, asked for on any node', async () => {
-  await withCluster([1], async (cluster) => {
+  await withReplicas([1], async (cluster) => {
     await put(cluster.node(1), 'a');
     await cluster.change(1, add(2, true));
     await cluster.inSync(2);
@@ -194,14 +39,14 @@ test('one node becomes three by learners that are promoted, asked for on any nod
 
 test('a newcomer gets the members with the snapshot', async () => {
   const settings = { snapshotEntries: 5, keepEntries: 1 };
-  await withCluster(
+  await withReplicas(
     [1],
     async (cluster) => {
       for (let i = 0; i < 30; i++) await put(cluster.node(1), `${i}`);
-      await until(() => cluster.node(1).replica.status().firstIndex > 10);
+      await cluster.until(() => cluster.node(1).replica.status().firstIndex > 10);
       await cluster.change(1, add(2));
       await cluster.caughtUp(2, 1);
-      assert.deepEqual(cluster.node(2).log, cluster.node(1).log);
+      assert.deepEqual(cluster.node(2).journal.commands, cluster.node(1).journal.commands);
       assert.deepEqual(votersOf(cluster.node(2)), [1, 2].map(idOf));
     },
     settings,
@@ -209,7 +54,7 @@ test('a newcomer gets the members with the snapshot', async () => {
 });
 
 test('several changes at once replace a member, through a joint configuration that ends by itself', async () => {
-  await withCluster([1, 2, 3], async (cluster) => {
+  await withReplicas([1, 2, 3], async (cluster) => {
     const leader = await cluster.leader();
     const [gone] = [1, 2, 3].filter((n) => idOf(n) !== leader.id);
     const members = await cluster.change(Number(leader.id), add(4), remove(gone!));
@@ -220,17 +65,17 @@ test('several changes at once replace a member, through a joint configuration th
     );
     const configuration = { voters: expected.map(idOf), learners: [] };
     assert.deepEqual(leader.replica.members.configuration(), configuration);
-    await until(() => cluster.node(gone!).removed);
+    await cluster.until(() => cluster.node(gone!).removed);
     await cluster.caughtUp(4, Number(leader.id));
     await put(cluster.node(4), 'x');
   });
 });
 
 test('a removed leader hands over, notices, and stops with a clear error', async () => {
-  await withCluster([1, 2, 3], async (cluster) => {
+  await withReplicas([1, 2, 3], async (cluster) => {
     const leader = await cluster.leader();
     await leader.replica.changeMembers([remove(Number(leader.id))]);
-    await until(() => leader.removed);
+    await cluster.until(() => leader.removed);
     await assert.rejects(put(leader, 'x'), (error) => {
       return isQuorateError(error, 'ERR_CLOSED') && /removed from the cluster/.test(error.message);
     });
@@ -244,13 +89,13 @@ test('a removed leader hands over, notices, and stops with a clear error', async
 
 test('two nodes shrink to one, whoever leads', async () => {
   for (const isLeaderGone of [true, false]) {
-    await withCluster([1, 2], async (cluster) => {
+    await withReplicas([1, 2], async (cluster) => {
       const leader = await cluster.leader();
       const other = cluster.node(3 - Number(leader.id));
       const gone = isLeaderGone ? leader : other;
       const kept = isLeaderGone ? other : leader;
       await kept.replica.changeMembers([remove(Number(gone.id))]);
-      await until(() => gone.removed);
+      await cluster.until(() => gone.removed);
       await put(kept, 'alone');
       assert.deepEqual(votersOf(kept), [kept.id]);
     });
@@ -258,7 +103,7 @@ test('two nodes shrink to one, whoever leads', async () => {
 });
 
 test('what makes no sense is refused, and nothing changes', async () => {
-  await withCluster([1, 2, 3], async (cluster) => {
+  await withReplicas([1, 2, 3], async (cluster) => {
     const leader = await cluster.leader();
     const before = leader.replica.members.list();
     const stranger: MemberChange = { kind: 'remove', id: idOf(99) };
@@ -294,7 +139,7 @@ test('what makes no sense is refused, and nothing changes', async () => {
 });
 
 test('a change that the members which run could not carry is refused', async () => {
-  await withCluster([1, 2, 3], async (cluster) => {
+  await withReplicas([1, 2, 3], async (cluster) => {
     cluster.notStarted = [2, 3];
     const refusedAs = (code: ErrorCode, ...changes: MemberChange[]): Promise<void> =>
       assert.rejects(cluster.node(1).replica.changeMembers(changes), (error) =>
@@ -321,7 +166,7 @@ test('a change that the members which run could not carry is refused', async () 
 });
 
 test('a learner that is behind is not promoted', async () => {
-  await withCluster([1], async (cluster) => {
+  await withReplicas([1], async (cluster) => {
     for (let i = 0; i < 20; i++) await put(cluster.node(1), `${i}`);
     await cluster.node(1).replica.changeMembers([add(2, true)]);
     await assert.rejects(cluster.node(1).replica.changeMembers([promote(2)]), (error) =>
@@ -337,7 +182,7 @@ test('a learner that is behind is not promoted', async () => {
 });
 
 test('of changes that conflict, asked for at once on different nodes, one is done', async () => {
-  await withCluster([1, 2, 3], async (cluster) => {
+  await withReplicas([1, 2, 3], async (cluster) => {
     const url = 'http://new:1';
     const asked = [1, 2, 3].map((n) => {
       const member = { id: idOf(10 + n), peerUrls: [url], learner: true };
@@ -353,7 +198,7 @@ test('of changes that conflict, asked for at once on different nodes, one is don
 });
 
 test('a removed id never comes back; the same URLs may, under a new one', async () => {
-  await withCluster([1, 2, 3], async (cluster) => {
+  await withReplicas([1, 2, 3], async (cluster) => {
     const leader = await cluster.leader();
     const [gone] = [1, 2, 3].filter((n) => idOf(n) !== leader.id);
     await leader.replica.changeMembers([remove(gone!)]);
@@ -370,11 +215,11 @@ test('a removed id never comes back; the same URLs may, under a new one', async 
 });
 
 test('a change of members waits for a leader, and ends with the time that it has', async () => {
-  await withCluster(
+  await withReplicas(
     [1, 2, 3],
     async (cluster) => {
       for (const n of [2, 3]) cluster.network.isolate(idOf(n));
-      await until(() => cluster.node(1).replica.leader === '');
+      await cluster.until(() => cluster.node(1).replica.leader === '');
       await assert.rejects(cluster.node(1).replica.changeMembers([add(4, true)]), (error) => {
         return isQuorateError(error, 'ERR_NO_LEADER') && error.outcome === 'not-applied';
       });
@@ -384,7 +229,7 @@ test('a change of members waits for a leader, and ends with the time that it has
 });
 
 test('a change that a peer garbled is refused, and does not get into the log', async () => {
-  await withCluster([1, 2], async (cluster) => {
+  await withReplicas([1, 2], async (cluster) => {
     const leader = await cluster.leader();
     const [other] = [1, 2].filter((n) => idOf(n) !== leader.id);
     const before = leader.replica.status().lastIndex;
@@ -403,7 +248,7 @@ test('a change that a peer garbled is refused, and does not get into the log', a
 });
 
 test('no change gets into the log while a voter that was added is missing for a majority', async () => {
-  await withCluster([1], async (cluster) => {
+  await withReplicas([1], async (cluster) => {
     const leader = cluster.node(1);
     await cluster.change(1, add(2, true));
     await cluster.inSync(2);

@@ -1,140 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { systemClock } from '../../core/clock.ts';
 import { isQuorateError } from '../../core/errors.ts';
-import { systemRandom } from '../../core/random.ts';
-import { type MemoryNetwork, memoryNetwork } from '../../testing/memory-network.ts';
-import { memoryStorage } from '../../testing/memory-storage.ts';
 import { MessageType } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
-import { RaftCore } from '../raft/raft.ts';
-import type { StateMachine } from '../state-machine.ts';
-import type { Storage } from '../storage.ts';
 import type { Transport } from '../transport.ts';
-import { bootstrapEntries, Members, memberId } from './members.ts';
 import type { ReplicaStatus } from './options.ts';
-import { Replica } from './replica.ts';
-import { type ReplicaSettings, replicaSettings } from './settings.ts';
-
-/** Keeps every command, so that order and count can be checked. */
-class Journal implements StateMachine<string> {
-  commands: string[] = [];
-
-  apply(data: Uint8Array): string {
-    this.commands.push(Buffer.from(data).toString());
-    return `${this.commands.length}:${this.commands.at(-1)}`;
-  }
-
-  snapshot(): Iterable<Uint8Array> {
-    return [Buffer.from(JSON.stringify(this.commands))];
-  }
-
-  async restore(chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    for await (const chunk of chunks) this.commands = JSON.parse(Buffer.from(chunk).toString());
-  }
-}
-
-interface TestNode {
-  readonly id: string;
-  readonly journal: Journal;
-  readonly replica: Replica<string>;
-  readonly failures: Error[];
-}
-
-const members = ['a', 'b', 'c'].map((name) => {
-  const peerUrls = [`http://${name}:2380`];
-  return { id: memberId(peerUrls, 'test'), name, peerUrls, learner: false };
-});
-
-class TestCluster {
-  readonly network: MemoryNetwork = memoryNetwork();
-  readonly storages = new Map<string, Storage>();
-  readonly nodes = new Map<string, TestNode>();
-  readonly settings: Partial<ReplicaSettings>;
-
-  constructor(settings: Partial<ReplicaSettings> = {}) {
-    this.settings = { heartbeatMs: 10, electionMs: 60, requestTimeoutMs: 5000, ...settings };
-  }
-
-  async open(id: string, storage = this.newStorage()): Promise<TestNode> {
-    const settings = replicaSettings(this.settings);
-    const { hardState, snapshot, entries } = storage.recovered;
-    const journal = new Journal();
-    const failures: Error[] = [];
-    const transport = this.network.transport(id);
-    transport.setPeers(new Map(members.filter((m) => m.id !== id).map((m) => [m.id, m.peerUrls])));
-    const replica = new Replica<string>({
-      id,
-      core: new RaftCore({
-        id,
-        settings: { electionTicks: 6 },
-        random: systemRandom,
-        hardState,
-        configuration: snapshot?.configuration ?? { voters: [], learners: [] },
-        snapshot: { index: snapshot?.index ?? 0, term: snapshot?.term ?? 0 },
-        entries,
-        applied: snapshot?.index ?? 0,
-      }),
-      storage,
-      transport,
-      machine: journal,
-      members: new Members(),
-      settings,
-      clock: systemClock,
-      defer: (run) => void setImmediate(run),
-      events: { onFailed: (error) => failures.push(error) },
-    });
-    this.storages.set(id, storage);
-    const node = { id, journal, replica, failures };
-    this.nodes.set(id, node);
-    await replica.start();
-    return node;
-  }
-
-  newStorage(): Storage {
-    const entries = bootstrapEntries(members);
-    const hardState = { term: 1, vote: '', commit: entries.length };
-    return memoryStorage({ bootstrap: { entries, hardState } });
-  }
-
-  async openAll(): Promise<TestNode[]> {
-    return Promise.all(members.map((member) => this.open(member.id)));
-  }
-
-  async leader(): Promise<TestNode> {
-    return until(() => [...this.nodes.values()].find((node) => node.replica.leading));
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.nodes.values()].map((node) => node.replica.close()));
-    for (const node of this.nodes.values()) assert.deepEqual(node.failures, []);
-  }
-}
-
-async function until<T>(holds: () => T | undefined | false): Promise<T> {
-  const deadline = performance.now() + 10_000;
-  for (;;) {
-    const value = holds();
-    if (value !== undefined && value !== false) return value;
-    assert.ok(performance.now() < deadline, `timed out waiting for ${holds}`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
+import { replicaSettings } from './settings.ts';
+import { idOf, type TestReplica, type TestReplicas, withReplicas } from './test-replicas.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text);
 
-async function withCluster(
-  run: (cluster: TestCluster) => Promise<void>,
-  settings?: Partial<ReplicaSettings>,
-): Promise<void> {
-  const cluster = new TestCluster(settings);
-  try {
-    await cluster.openAll();
-    await run(cluster);
-  } finally {
-    await cluster.close();
-  }
-}
+const withCluster = (
+  run: (cluster: TestReplicas) => Promise<void>,
+  settings?: Parameters<typeof replicaSettings>[0],
+): Promise<void> => withReplicas([1, 2, 3], run, settings);
 
 test('a proposal on any node resolves with what that node applied', async () => {
   await withCluster(async (cluster) => {
@@ -158,7 +37,7 @@ test('concurrent proposals from all nodes are applied once each, in one order ev
       ),
     );
     const journals = [...cluster.nodes.values()].map((node) => node.journal);
-    await until(() => journals.every((journal) => journal.commands.length === 600));
+    await cluster.until(() => journals.every((journal) => journal.commands.length === 600));
     assert.deepEqual([...journals[0]!.commands].sort(), sent.sort());
     for (const journal of journals) assert.deepEqual(journal.commands, journals[0]!.commands);
   });
@@ -182,7 +61,7 @@ test('proposals that a deposed leader could not commit are proposed again and ap
     cluster.network.isolate(leader.id);
     const stranded = Array.from({ length: 20 }, (_, i) => leader.replica.propose(bytes(`s${i}`)));
     const rest = [...cluster.nodes.values()].filter((node) => node !== leader);
-    await until(() => rest.find((node) => node.replica.leading));
+    await cluster.until(() => rest.find((node) => node.replica.leading));
     await rest[0]!.replica.propose(bytes('meanwhile'));
     cluster.network.rejoin(leader.id);
     await Promise.all(stranded);
@@ -212,13 +91,13 @@ test('without a majority a proposal is refused as not applied, and never is', as
       const leader = await cluster.leader();
       const follower = [...cluster.nodes.values()].find((node) => node !== leader)!;
       for (const node of cluster.nodes.values()) cluster.network.isolate(node.id);
-      await until(() => follower.replica.leader === '');
+      await cluster.until(() => follower.replica.leader === '');
       await assert.rejects(
         follower.replica.propose(bytes('lost')),
         (error) => isQuorateError(error, 'ERR_NO_LEADER') && error.outcome === 'not-applied',
       );
       for (const node of cluster.nodes.values()) cluster.network.rejoin(node.id);
-      await until(() => [...cluster.nodes.values()].some((node) => node.replica.leading));
+      await cluster.until(() => [...cluster.nodes.values()].some((node) => node.replica.leading));
       await follower.replica.propose(bytes('found'));
       assert.deepEqual(follower.journal.commands, ['found']);
     },
@@ -230,9 +109,9 @@ test('an appended proposal without an answer in time has an unknown outcome', as
   await withCluster(
     async (cluster) => {
       const leader = await cluster.leader();
-      const others = [...cluster.nodes.keys()].filter((id) => id !== leader.id);
+      const others = [...cluster.nodes.values()].filter((node) => node !== leader);
       // One way: the leader's appends are lost, so it keeps leading until it notices.
-      for (const id of others) cluster.network.cut(leader.id, id);
+      for (const { id } of others) cluster.network.cut(leader.id, id);
       await assert.rejects(
         leader.replica.propose(bytes('maybe')),
         (error) => isQuorateError(error, 'ERR_TIMEOUT') && error.outcome === 'unknown',
@@ -249,9 +128,9 @@ test('a node that fell behind the log gets a snapshot and then the rest', async 
       const late = [...cluster.nodes.values()].find((node) => node !== leader)!;
       cluster.network.isolate(late.id);
       for (let i = 0; i < 200; i++) await leader.replica.propose(bytes(`p${i}`));
-      await until(() => leader.replica.status().firstIndex > 50);
+      await cluster.until(() => leader.replica.status().firstIndex > 50);
       cluster.network.rejoin(late.id);
-      await until(() => late.journal.commands.length === 200);
+      await cluster.until(() => late.journal.commands.length === 200);
       await leader.replica.propose(bytes('after'));
       await late.replica.readBarrier();
       assert.deepEqual(late.journal.commands, leader.journal.commands);
@@ -267,7 +146,7 @@ test('closing the leader hands leadership over first', async () => {
     const changes: ReplicaStatus[] = [];
     const { term } = leader.replica.status();
     await leader.replica.close();
-    const next = await until(() =>
+    const next = await cluster.until(() =>
       [...cluster.nodes.values()].find((node) => node !== leader && node.replica.leading),
     );
     assert.equal(next.replica.status().term, term + 1, 'one planned election');
@@ -276,22 +155,21 @@ test('closing the leader hands leadership over first', async () => {
 });
 
 test('a closed node answers everything that was open', async () => {
-  const cluster = new TestCluster();
-  await cluster.openAll();
-  const leader = await cluster.leader();
-  for (const id of cluster.nodes.keys()) if (id !== leader.id) cluster.network.isolate(id);
-  const open = leader.replica.propose(bytes('open'));
-  const read = leader.replica.readBarrier();
-  const settled = Promise.allSettled([open, read]);
-  await leader.replica.close();
-  const outcomes = (await settled).map((one) =>
-    one.status === 'rejected' ? one.reason.code : 'done',
-  );
-  assert.deepEqual(outcomes, ['ERR_CLOSED', 'ERR_CLOSED']);
-  await assert.rejects(leader.replica.propose(bytes('late')), (e) =>
-    isQuorateError(e, 'ERR_CLOSED'),
-  );
-  await cluster.close();
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    for (const { id } of cluster.nodes.values()) if (id !== leader.id) cluster.network.isolate(id);
+    const open = leader.replica.propose(bytes('open'));
+    const read = leader.replica.readBarrier();
+    const settled = Promise.allSettled([open, read]);
+    await leader.replica.close();
+    const outcomes = (await settled).map((one) =>
+      one.status === 'rejected' ? one.reason.code : 'done',
+    );
+    assert.deepEqual(outcomes, ['ERR_CLOSED', 'ERR_CLOSED']);
+    await assert.rejects(leader.replica.propose(bytes('late')), (e) =>
+      isQuorateError(e, 'ERR_CLOSED'),
+    );
+  });
 });
 
 test('a proposal that is not of bytes, or of none, is refused before it is placed', async () => {
@@ -308,11 +186,10 @@ test('a proposal that is not of bytes, or of none, is refused before it is place
 });
 
 test('closing twice at once is closing once', async () => {
-  const cluster = new TestCluster();
-  await cluster.openAll();
-  const leader = await cluster.leader();
-  await Promise.all([leader.replica.close(), leader.replica.close()]);
-  await cluster.close();
+  await withCluster(async (cluster) => {
+    const leader = await cluster.leader();
+    await Promise.all([leader.replica.close(), leader.replica.close()]);
+  });
 });
 
 test('what only a leader may propose is never proposed again under another one', async () => {
@@ -326,7 +203,7 @@ test('what only a leader may propose is never proposed again under another one',
     cluster.network.isolate(leader.id);
     const stranded = leader.replica.propose(bytes('stranded'), onlyAsLeader);
     const refused = assert.rejects(stranded, notLeading);
-    await until(() => rest.find((node) => node.replica.leading));
+    await cluster.until(() => rest.find((node) => node.replica.leading));
     cluster.network.rejoin(leader.id);
     await refused;
     await leader.replica.propose(bytes('after'));
@@ -334,37 +211,40 @@ test('what only a leader may propose is never proposed again under another one',
   });
 });
 
+const FORGED = idOf(3);
+
 /** A cluster of two, and the transport of the third member in the test's hands. */
 async function withForgedPeer(
-  run: (follower: TestNode, forged: Transport, id: string) => Promise<void>,
+  run: (follower: TestReplica, forged: Transport, cluster: TestReplicas) => Promise<void>,
 ): Promise<void> {
-  const cluster = new TestCluster();
-  const [first, second, third] = members.map((member) => member.id);
-  const nodes = await Promise.all([cluster.open(first!), cluster.open(second!)]);
-  const forged = cluster.network.transport(third!);
-  forged.setPeers(new Map([first!, second!].map((id) => [id, ['http://x:1']])));
-  await forged.start({
-    onMessage: () => undefined,
-    onCall: () => Promise.reject(new Error('no')),
-    onSnapshot: () => Promise.reject(new Error('no')),
-    onUnreachable: () => undefined,
+  await withCluster(async (cluster) => {
+    await cluster.node(3).replica.close();
+    const others = [cluster.node(1), cluster.node(2)];
+    const forged = cluster.network.transport(FORGED);
+    forged.setPeers(new Map(others.map(({ id }) => [id, ['http://x:1']])));
+    await forged.start({
+      onMessage: () => undefined,
+      onCall: () => Promise.reject(new Error('no')),
+      onSnapshot: () => Promise.reject(new Error('no')),
+      onUnreachable: () => undefined,
+    });
+    const leader = await cluster.leader();
+    await leader.replica.propose(bytes('one'));
+    const follower = others.find((node) => node !== leader)!;
+    await follower.replica.readBarrier();
+    await run(follower, forged, cluster);
+    await forged.close();
   });
-  const leader = await cluster.leader();
-  await leader.replica.propose(bytes('one'));
-  const follower = nodes.find((node) => node !== leader)!;
-  await follower.replica.readBarrier();
-  await run(follower, forged, third!);
-  await Promise.all(nodes.map((node) => node.replica.close()));
-  await forged.close();
 }
 
 test('a node that has lost what it promised stops itself, and answers ERR_CLOSED from then on', async () => {
-  await withForgedPeer(async (follower, forged, id) => {
+  await withForgedPeer(async (follower, forged, cluster) => {
     forged.send({
-      ...draft(MessageType.heartbeat, id, follower.id, follower.replica.term + 1),
+      ...draft(MessageType.heartbeat, FORGED, follower.id, follower.replica.term + 1),
       commit: 1_000_000,
     });
-    const failure = await until(() => follower.failures[0]);
+    // Taken out: at the end of the test there must be no other.
+    const failure = await cluster.until(() => follower.failures.shift());
     assert.ok(isQuorateError(failure, 'ERR_CORRUPT'));
     const closed = { code: 'ERR_CLOSED', cause: failure };
     await assert.rejects(follower.replica.propose(bytes('x')), closed);
@@ -373,10 +253,10 @@ test('a node that has lost what it promised stops itself, and answers ERR_CLOSED
 });
 
 test('a snapshot older than the state is not taken, and its leader hears that all is well', async () => {
-  await withForgedPeer(async (follower, forged, id) => {
+  await withForgedPeer(async (follower, forged) => {
     const { term, appliedIndex: index } = follower.replica.status();
-    const message = { ...draft(MessageType.snapshot, id, follower.id, term + 1), index };
-    const configuration = { voters: members.map((member) => member.id), learners: [] };
+    const message = { ...draft(MessageType.snapshot, FORGED, follower.id, term + 1), index };
+    const configuration = { voters: [1, 2, 3].map(idOf), learners: [] };
     async function* chunks(): AsyncGenerator<Uint8Array> {
       yield Buffer.from('never read');
     }
