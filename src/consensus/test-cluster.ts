@@ -1,50 +1,37 @@
-/** For tests: three nodes on disks in memory, in virtual time. */
+/** For tests: three nodes on disks in memory, in virtual time, which passes when the test says so. */
 import assert from 'node:assert/strict';
 import { seededRandom } from '../core/random.ts';
-import type { CrashDisk } from '../testing/crash-disk.ts';
+import { CrashDisk } from '../testing/crash-disk.ts';
 import { type MemoryNetwork, memoryNetwork } from '../testing/memory-network.ts';
 import { VirtualClock } from '../testing/virtual-clock.ts';
 import { openReplica } from './open-replica.ts';
 import { memberId } from './replica/members.ts';
 import type { Replica } from './replica/replica.ts';
-import type { StateMachine } from './state-machine.ts';
+import { Journal, timePasses } from './replica/test-replicas.ts';
 
 export const ELECTION_MS = 60;
+const LIMIT_MS = 3000;
 const peers = { a: 'http://a:1', b: 'http://b:1', c: 'http://c:1' };
 export type Name = keyof typeof peers;
 export const idOf = (name: Name): string => memberId([peers[name]], 'etcd-cluster');
-
-/** Remembers every command. */
-export class Journal implements StateMachine<number> {
-  commands: string[] = [];
-  apply(data: Uint8Array): number {
-    return this.commands.push(Buffer.from(data).toString());
-  }
-  snapshot(): Iterable<Uint8Array> {
-    return this.commands.map((command) => Buffer.from(command));
-  }
-  async restore(chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    this.commands = [];
-    for await (const chunk of chunks) this.commands.push(Buffer.from(chunk).toString());
-  }
-}
 
 /** Three nodes on disks in memory, in virtual time. */
 export class VirtualCluster {
   readonly clock = new VirtualClock();
   readonly network: MemoryNetwork = memoryNetwork({ clock: this.clock });
   readonly disks: Record<Name, CrashDisk>;
-  readonly nodes = new Map<Name, { replica: Replica<number>; journal: Journal }>();
+  readonly nodes = new Map<Name, { replica: Replica<string>; journal: Journal }>();
   readonly warnings: string[] = [];
 
-  constructor(disks: Record<Name, CrashDisk>) {
-    this.disks = disks;
+  /** @param disks - absent ones are new. */
+  constructor(disks: Partial<Record<Name, CrashDisk>> = {}) {
+    this.disks = { a: new CrashDisk(), b: new CrashDisk(), c: new CrashDisk(), ...disks };
   }
 
   async open(...names: Name[]): Promise<void> {
     for (const name of names) {
       const journal = new Journal();
-      const { replica } = await openReplica<number>({
+      const { replica } = await openReplica<string>({
         name,
         peers,
         dataDir: '/data',
@@ -65,44 +52,42 @@ export class VirtualCluster {
     }
   }
 
+  node(name: Name): { replica: Replica<string>; journal: Journal } {
+    return this.nodes.get(name)!;
+  }
+
   /** Lets time pass until `holds`; false where it never does. */
-  async until(holds: () => boolean, limitMs = 3000): Promise<boolean> {
-    for (let passed = 0; !holds(); passed += 10) {
-      if (passed > limitMs) return false;
+  async until(holds: () => boolean | Promise<boolean>): Promise<boolean> {
+    for (let passed = 0; !(await holds()); passed += 10) {
+      if (passed > LIMIT_MS) return false;
       await this.clock.advance(10);
     }
     return true;
   }
 
-  get leader(): { replica: Replica<number>; journal: Journal } | undefined {
+  /** Lets time pass until `work` has ended, and ends as it does. */
+  async ended<T>(work: Promise<T>, what: string): Promise<T> {
+    return timePasses(this.clock, work, what, LIMIT_MS);
+  }
+
+  get leader(): { replica: Replica<string>; journal: Journal } | undefined {
     return [...this.nodes.values()].find(({ replica }) => replica.leading);
   }
 
   async propose(command: string): Promise<void> {
     assert.ok(await this.until(() => this.leader !== undefined), 'there is a leader');
-    let isDone = false;
     const proposed = this.leader!.replica.propose(Buffer.from(command));
-    proposed.then(
-      () => {
-        isDone = true;
-      },
-      () => undefined,
-    );
-    assert.ok(await this.until(() => isDone), `${command} is acknowledged`);
-    await proposed;
+    await this.ended(proposed, `the acknowledgement of ${command}`);
   }
 
   journals(): string[][] {
     return [...this.nodes.values()].map(({ journal }) => journal.commands);
   }
 
-  async close(): Promise<void> {
-    const closing = Promise.all([...this.nodes.values()].map(({ replica }) => replica.close()));
-    let isClosed = false;
-    void closing.then(() => {
-      isClosed = true;
-    });
-    await this.until(() => isClosed);
-    await closing;
+  /** @param names - all where there are none. */
+  async close(...names: Name[]): Promise<void> {
+    const gone = names.length > 0 ? names : [...this.nodes.keys()];
+    await this.ended(Promise.all(gone.map((name) => this.node(name).replica.close())), 'the close');
+    for (const name of gone) this.nodes.delete(name);
   }
 }

@@ -33,7 +33,7 @@ export async function timePasses<T>(
   };
   work.then(end, end);
   for (let passed = 0; !hasEnded; passed += STEP_MS) {
-    assert.ok(passed <= limitMs, `${what}: not after ${limitMs} ms`);
+    assert.ok(passed <= limitMs, `waited ${limitMs} ms in vain for ${what}`);
     await clock.advance(STEP_MS);
   }
   return work;
@@ -152,7 +152,7 @@ export class TestReplicas {
     for (;;) {
       const value = holds();
       if (value !== undefined && value !== false) return value;
-      assert.ok(this.clock.now() < endMs, `not after ${WAIT_LIMIT_MS} ms: ${holds}`);
+      assert.ok(this.clock.now() < endMs, `waited ${WAIT_LIMIT_MS} ms in vain for ${holds}`);
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
@@ -207,5 +207,5 @@ export async function withReplicas(
       await cluster.close();
     }
   };
-  await timePasses(cluster.clock, work(), 'the test ends', TEST_LIMIT_MS);
+  await timePasses(cluster.clock, work(), 'the end of the test', TEST_LIMIT_MS);
 }
