@@ -1,468 +1,61 @@
-/**
- * A cluster of cores on a bad day, for tests: a seed decides what is sent late, twice, out of order
- * or never, when disks finish, who crashes. Disks are modelled: a crash loses every write that had
- * not completed (some complete without having been reported). After every event the properties of
- * Raft (figure 3) are checked, with those of the disk and of reads.
- */
-import assert from 'node:assert/strict';
-import { type Random, seededRandom } from '../../core/random.ts';
-import type { Effects } from '../core.ts';
-import type { PeerMessage } from '../messages.ts';
-import type { Configuration, NodeId } from '../types.ts';
+/** A cluster of Raft cores on a bad day, for tests, on which the members may change as well. */
+import type { Core } from '../core.ts';
+import type { SimulatedNode } from '../test-core-node.ts';
+import { CoreSimulation, type Weights } from '../test-core-simulation.ts';
+import type { Entry } from '../types.ts';
 import { votersOf } from './membership.ts';
 import { RaftCore } from './raft.ts';
-import type { RaftSettings } from './settings.ts';
+import type { RaftOptions } from './settings.ts';
 import { configurationAfter, drawChange, isChange } from './test-changes.ts';
-import { mix, Properties, type SimulatedNode, type Transfer, writeTo } from './test-properties.ts';
+import { LogDisk, Properties } from './test-properties.ts';
 
-/** What may happen, and how often beside the rest. A seed draws its own. */
-interface Weights {
-  deliver: number;
-  drop: number;
-  duplicate: number;
-  tick: number;
-  write: number;
-  take: number;
-  propose: number;
-  read: number;
-  crash: number;
-  restart: number;
-  compact: number;
-  transfer: number;
-  stream: number;
-  install: number;
-  partition: number;
-  campaign: number;
-  unreachable: number;
-  change: number;
-}
-
-const MAX_ON_THE_WIRE = 300;
 const MAX_NODES = 7;
 const CHURN = { deliver: 260, take: 300, tick: 25, crash: 1, change: 80 };
 
-export class Simulation {
-  readonly seed: number;
-  readonly random: Random;
-  readonly settings: Partial<RaftSettings>;
-  readonly configuration: Configuration;
-  readonly nodes: SimulatedNode[];
-  readonly weights: Weights;
-  wire: PeerMessage[];
-  streams: Transfer[];
-  /** Pairs `from>to` that lose everything: partitions may be one-way. */
-  readonly cut: Set<string>;
-  step: number;
-  readonly properties: Properties;
-  nextContext: number;
-  nextValue: number;
-  // How much of the work was done, so that tests can see that something happened.
-  answered: number;
-  installs: number;
-  crashes: number;
-  changes: number;
+export class Simulation extends CoreSimulation<LogDisk, Properties> {
+  /** How many were proposed. */
+  changes = 0;
 
-  constructor(seed: number) {
-    this.seed = seed;
-    this.random = seededRandom(seed);
-    const voters = [1, 3, 3, 3, 4, 5][this.random.below(6)]!;
-    const learners = this.random.below(3) === 0 ? 1 : 0;
-    this.settings = this.#drawSettings();
-    this.weights = this.#drawWeights();
-    const known = voters + learners;
-    const count = this.weights.change > 0 ? MAX_NODES : known;
-    const ids = Array.from({ length: count }, (_, at) => `${at + 1}`.padStart(16, '0'));
-    this.configuration = { voters: ids.slice(0, voters), learners: ids.slice(voters, known) };
-    this.wire = [];
-    this.streams = [];
-    this.cut = new Set();
-    this.step = 0;
-    this.properties = new Properties(this.configuration, (id) => this.nodeOf(id).disk);
-    this.nextContext = 0;
-    this.nextValue = 0;
-    this.answered = 0;
-    this.installs = 0;
-    this.crashes = 0;
-    this.changes = 0;
-    this.nodes = ids.map((id) => this.#newNode(id));
-    for (const node of this.nodes) this.start(node);
+  protected override openCore(options: RaftOptions): Core {
+    return new RaftCore(options);
   }
 
-  #drawSettings(): Partial<RaftSettings> {
-    const pick = <T>(...choices: T[]): T => choices[this.random.below(choices.length)]!;
-    return {
-      electionTicks: pick(3, 6, 10),
-      preVote: pick(true, true, true, false),
-      checkQuorum: pick(true, true, true, false),
-      maxAppendBytes: pick(1, 100, 1000, 1 << 20),
-      maxInflightMessages: pick(1, 2, 8, 256),
-      maxUncommittedEntries: pick(8, 1000),
-      maxCommittedEntriesPerTake: pick(1, 3, 4096),
-      maxPendingReads: pick(4, 1000),
-    };
+  protected override newDisk(): LogDisk {
+    return new LogDisk(this.configuration);
   }
 
-  #drawWeights(): Weights {
-    const sometimes = (weight: number): number => (this.random.below(2) === 0 ? 0 : weight);
-    const weights = {
-      deliver: 120,
-      drop: sometimes(15),
-      duplicate: sometimes(15),
-      tick: 20 + this.random.below(60),
-      write: 20 + this.random.below(60),
-      take: 60 + this.random.below(200),
-      propose: 5 + this.random.below(20),
-      read: 5 + this.random.below(10),
-      crash: sometimes(1 + this.random.below(2)),
-      restart: 5,
-      compact: sometimes(4),
-      transfer: sometimes(1),
-      stream: 15,
-      install: 15,
-      partition: sometimes(1),
-      campaign: sometimes(2),
-      unreachable: sometimes(2),
-      change: sometimes(1 + this.random.below(60)),
-    };
+  protected override newProperties(): Properties {
+    return new Properties(this.configuration, (id) => this.nodeOf(id).disk);
+  }
+
+  protected override countNodes(known: number): number {
+    return this.weights.change > 0 ? MAX_NODES : known;
+  }
+
+  protected override drawWeights(): Weights {
+    const weights = super.drawWeights();
+    weights.change = this.sometimes(1 + this.random.below(60));
     // Every third day is a quiet one, with as many changes of the configuration as possible.
     return this.random.below(3) === 0 ? { ...weights, ...CHURN } : weights;
   }
 
-  #newNode(id: NodeId): SimulatedNode {
-    const metadata = { index: 0, term: 0, configuration: this.configuration };
-    return {
-      id,
-      disk: {
-        hardState: { term: 0, vote: '', commit: 0 },
-        entries: [],
-        snapshot: { metadata, hash: 0 },
-      },
-      configuration: this.configuration,
-      core: undefined,
-      writes: [],
-      applied: 0,
-      hash: 0,
-      offered: undefined,
-      installing: undefined,
-      reads: new Map(),
-      lastCommit: 0,
-      lastTerm: 0,
-    };
-  }
-
-  // Life and death of a node
-
-  start(node: SimulatedNode): void {
-    const { disk } = node;
-    const { index, term, configuration } = disk.snapshot.metadata;
-    node.applied = index;
-    node.configuration = configuration;
-    node.hash = disk.snapshot.hash;
-    node.core = new RaftCore({
-      id: node.id,
-      settings: this.settings,
-      random: seededRandom(this.random.below(2 ** 32)),
-      hardState: disk.hardState,
-      configuration,
-      snapshot: { index, term },
-      entries: disk.entries.filter((entry) => entry.index > index),
-      applied: index,
-    });
-    node.lastCommit = node.core.status().commit;
-    assert.ok(node.core.status().term >= node.disk.hardState.term, 'a term survives a restart');
-  }
-
-  crash(node: SimulatedNode): void {
-    const completed = this.random.below(node.writes.length + 1);
-    for (let at = 0; at < completed; at++) writeTo(node.disk, node.writes[at]!.write);
-    // Of the write under way the entries may be there, and the state that comes after them not.
-    const torn = node.writes[completed];
-    if (torn !== undefined && this.random.below(2) === 0) {
-      writeTo(node.disk, { ...torn.write, hardState: undefined });
-    }
-    // What the disk has not seen, the node has not known.
-    node.lastTerm = node.disk.hardState.term;
-    node.core = undefined;
-    node.writes = [];
-    node.offered = undefined;
-    node.installing = undefined;
-    node.reads.clear();
-    this.crashes += 1;
-  }
-
-  // One event
-
-  run(steps: number): void {
-    const names = Object.keys(this.weights) as (keyof Weights)[];
-    const total = names.reduce((sum, name) => sum + this.weights[name], 0);
-    for (let count = 0; count < steps; count++) {
-      this.step += 1;
-      let draw = this.random.below(total);
-      let chosen = 0;
-      while (draw >= this.weights[names[chosen]!]) draw -= this.weights[names[chosen++]!];
-      this.#happen(names[chosen]!, this.nodes[this.random.below(this.nodes.length)]!);
-    }
-  }
-
-  #happen(event: keyof Weights, node: SimulatedNode): void {
-    const { core } = node;
-    if (event === 'deliver') this.#deliver(true);
-    else if (event === 'drop') this.#takeFromWire();
-    else if (event === 'duplicate') this.#deliver(false);
-    else if (event === 'stream') this.#deliverStream(this.random.below(5) > 0);
-    else if (event === 'partition') this.#partition();
-    else if (event === 'restart') {
-      if (core === undefined) this.start(node);
-    } else if (core === undefined) return;
-    else if (event === 'crash') this.crash(node);
-    else if (event === 'tick') this.#tick(node, core);
-    else if (event === 'write') this.completeWrites(node, 1 + this.random.below(3));
-    else if (event === 'take') this.take(node);
-    else if (event === 'propose') this.propose(node);
-    else if (event === 'read') this.read(node);
-    else if (event === 'compact') this.#compact(node);
-    else if (event === 'install') this.install(node);
-    else if (event === 'campaign') core.campaign();
-    else if (event === 'change') this.change(this.#leader() ?? node);
-    else {
-      const other = this.nodes[this.random.below(this.nodes.length)]!.id;
-      if (event === 'transfer') core.transferLeadership(other);
-      else core.unreachable(other);
-    }
-    this.properties.check(node);
-  }
-
-  /** Clocks differ: every other seed has a node that is ten times as slow. */
-  #tick(node: SimulatedNode, core: RaftCore): void {
-    const isSlow = this.seed % 2 === 0 && node === this.nodes[0];
-    if (!isSlow || this.random.below(10) === 0) core.tick();
-  }
-
-  #takeFromWire(): PeerMessage | undefined {
-    if (this.wire.length === 0) return undefined;
-    // Mostly in order, sometimes not.
-    const near = Math.min(this.wire.length, this.random.below(8) === 0 ? MAX_ON_THE_WIRE : 4);
-    return this.wire.splice(this.random.below(near), 1)[0];
-  }
-
-  #deliver(once: boolean): void {
-    const message = this.#takeFromWire();
-    if (message === undefined) return;
-    if (!once) this.wire.push(message);
-    if (this.cut.has(`${message.from}>${message.to}`)) return;
-    const node = this.nodeOf(message.to);
-    node.core?.step(message);
-    this.properties.check(node);
-  }
-
-  nodeOf(id: NodeId): SimulatedNode {
-    const node = this.nodes.find((candidate) => candidate.id === id);
-    assert.ok(node !== undefined);
-    return node;
-  }
-
-  propose(node: SimulatedNode): boolean {
-    const data = Array.from({ length: 1 + this.random.below(4) }, () =>
-      new TextEncoder().encode(`value ${this.nextValue++}`),
-    );
-    return typeof node.core!.propose(data) === 'object';
-  }
-
-  #leader(): SimulatedNode | undefined {
-    return this.nodes.find((node) => node.core?.status().role === 'leader');
-  }
-
-  change(node: SimulatedNode): void {
+  protected override change(node: SimulatedNode<LogDisk>): void {
+    const proposer = this.leader() ?? node;
     const ids = this.nodes.map(({ id }) => id);
-    const { type, data } = drawChange(this.random, ids, node.configuration);
-    if (typeof node.core!.proposeChange(type, data) === 'object') this.changes += 1;
+    const { type, data } = drawChange(this.random, ids, proposer.configuration);
+    if (typeof proposer.core!.proposeChange(type, data) === 'object') this.changes += 1;
   }
 
-  read(node: SimulatedNode): void {
-    const context = this.nextContext++;
-    node.reads.set(context, this.properties.maxCommit);
-    node.core!.readIndex(context);
+  protected override onApplied(node: SimulatedNode<LogDisk>, entry: Entry): void {
+    if (!isChange(entry)) return;
+    node.configuration = configurationAfter(node.configuration, entry);
+    this.properties.checkConfiguration(entry.index, node.configuration);
+    node.core!.configure(node.configuration);
   }
 
-  #compact(node: SimulatedNode): void {
-    if (node.applied <= node.disk.snapshot.metadata.index || node.installing !== undefined) return;
-    const index = node.applied;
-    const { term } = this.properties.committed[index]!;
-    const metadata = { index, term, configuration: node.configuration };
-    node.disk.snapshot = { metadata, hash: node.hash };
-    node.core!.compact(index, Math.max(1, index + 1 - this.random.below(5)));
-  }
-
-  /** Cuts some ways at random, or one node (a leader, if there is one) off from all others. */
-  #partition(): void {
-    this.cut.clear();
-    const kind = this.random.below(4);
-    if (kind === 0) return;
-    const alone = this.#leader() ?? this.nodes[this.random.below(this.nodes.length)]!;
-    for (const from of this.nodes) {
-      for (const to of this.nodes) {
-        const isCut = kind === 1 ? this.random.below(4) === 0 : (from === alone) !== (to === alone);
-        if (isCut) this.cut.add(`${from.id}>${to.id}`);
-      }
-    }
-  }
-
-  // What a replica does
-
-  take(node: SimulatedNode): void {
-    if (!node.core!.hasEffects()) return;
-    const effects = node.core!.take();
-    this.#send(node, effects.messages);
-    if (effects.persist !== undefined) {
-      this.properties.checkWrite(node, effects.persist);
-      node.writes.push({
-        write: effects.persist,
-        sequence: effects.persist.sequence,
-        messages: effects.messagesAfterPersist,
-      });
-    } else {
-      assert.equal(effects.messagesAfterPersist.length, 0, 'nothing waits for no write');
-    }
-    this.#apply(node, effects);
-    this.#answer(node, effects);
-    for (const message of effects.snapshotsWanted) {
-      this.streams.push({ message, snapshot: node.disk.snapshot });
-      assert.equal(message.index, node.disk.snapshot.metadata.index, 'the newest snapshot is sent');
-    }
-    if (effects.install !== undefined) {
-      assert.ok(node.offered !== undefined, 'only a snapshot that came is installed');
-      node.installing = node.offered;
-    }
-    node.offered = undefined;
-    this.properties.check(node);
-  }
-
-  completeWrites(node: SimulatedNode, count: number): void {
-    const done = node.writes.splice(0, count);
-    if (done.length === 0) return;
-    for (const { write } of done) writeTo(node.disk, write);
-    for (const { messages } of done) this.#send(node, messages);
-    node.core!.persisted(done.at(-1)!.sequence);
-    this.properties.check(node);
-  }
-
-  #send(node: SimulatedNode, messages: readonly PeerMessage[]): void {
-    for (const message of messages) {
-      this.properties.checkPromise(node, message);
-      if (this.wire.length < MAX_ON_THE_WIRE) this.wire.push(message);
-    }
-  }
-
-  #apply(node: SimulatedNode, effects: Effects): void {
-    for (const entry of effects.committed) {
-      assert.equal(entry.index, node.applied + 1, 'entries are applied in order');
-      node.applied = entry.index;
-      node.hash = mix(node.hash, entry);
-      this.properties.checkCommitted(entry, node.hash);
-      if (!isChange(entry)) continue;
-      node.configuration = configurationAfter(node.configuration, entry);
-      this.properties.checkConfiguration(entry.index, node.configuration);
-      node.core!.configure(node.configuration);
-    }
-    if (effects.committed.length > 0) node.core!.applied(node.applied);
-  }
-
-  #answer(node: SimulatedNode, effects: Effects): void {
-    for (const { context, index } of effects.reads) {
-      const least = node.reads.get(context);
-      assert.ok(least !== undefined, 'a read is answered once');
-      assert.ok(index >= least, `read ${context} is not stale: ${index} >= ${least}`);
-      node.reads.delete(context);
-      this.answered += 1;
-    }
-    for (const context of effects.droppedReads) {
-      assert.ok(node.reads.delete(context), 'a read is dropped once');
-    }
-  }
-
-  #deliverStream(arrives: boolean): void {
-    if (this.streams.length === 0) return;
-    const at = this.random.below(this.streams.length);
-    const stream = this.streams.splice(at, 1)[0]!;
-    this.arrive(stream, arrives);
-  }
-
-  /** A snapshot stream ends. A node takes one at a time, and refuses while it has one in hand. */
-  arrive(stream: Transfer, arrives: boolean): void {
-    const { message } = stream;
-    const node = this.nodeOf(message.to);
-    const ok = arrives && node.core !== undefined && node.installing === undefined;
-    if (ok) {
-      this.take(node);
-      node.offered = stream;
-      node.core!.step(message);
-      this.take(node);
-    }
-    this.nodeOf(message.from).core?.snapshotSent(message.to, ok);
-  }
-
-  install(node: SimulatedNode): void {
-    const { installing } = node;
-    if (installing === undefined) return;
-    // Storage orders a snapshot after the writes queued before it.
-    this.completeWrites(node, node.writes.length);
-    const { metadata, hash } = installing.snapshot;
-    node.disk.snapshot = installing.snapshot;
-    node.disk.entries = [];
-    node.applied = metadata.index;
-    node.configuration = metadata.configuration;
-    node.hash = hash;
-    node.installing = undefined;
-    this.installs += 1;
-    node.core!.snapshotInstalled(metadata);
-    this.properties.check(node);
-  }
-
-  // The day gets better
-
-  /** Heals everything and demands progress of the members. */
-  recover(): void {
-    this.cut.clear();
-    for (const node of this.nodes) if (node.core === undefined) this.start(node);
-    const isSettled = (): boolean =>
-      this.#members().every((node) => node.applied === this.properties.maxCommit);
-    let isProposed = false;
-    for (let round = 0; round < 400; round++) {
-      this.#calmRound();
-      const leader = this.#leader();
-      if (leader !== undefined && !isProposed && round > 100) isProposed = this.propose(leader);
-      if (isProposed && round > 200 && isSettled()) break;
-    }
-    assert.ok(isProposed, 'a healthy cluster elects a leader that takes proposals');
-    for (const node of this.#members()) {
-      assert.equal(node.applied, this.properties.maxCommit, `${node.id} catches up`);
-      assert.equal(node.hash, this.properties.committed[this.properties.maxCommit]!.hash);
-      assert.equal(node.reads.size, 0, 'no read hangs');
-    }
-  }
-
-  /** Those of the newest configuration. */
-  #members(): SimulatedNode[] {
-    const [newest] = [...this.properties.configurations.values()].slice(-1);
-    const ids = [...votersOf(newest!), ...newest!.learners];
+  protected override members(): SimulatedNode<LogDisk>[] {
+    const newest = this.properties.newestConfiguration;
+    const ids = [...votersOf(newest), ...newest.learners];
     return this.nodes.filter(({ id }) => ids.includes(id));
-  }
-
-  #calmRound(): void {
-    for (const node of this.nodes) node.core!.tick();
-    for (let turn = 0; turn < 30; turn++) {
-      for (const stream of this.streams.splice(0)) this.arrive(stream, true);
-      for (const node of this.nodes) {
-        this.install(node);
-        this.take(node);
-        this.completeWrites(node, node.writes.length);
-      }
-      const messages = this.wire;
-      this.wire = [];
-      for (const message of messages) {
-        this.nodeOf(message.to).core!.step(message);
-        this.properties.check(this.nodeOf(message.to));
-      }
-    }
   }
 }
