@@ -210,17 +210,12 @@ test('whatever one sector or file of one node of three turns into, nothing ackno
 });
 
 test('a snapshot that turns bad while its node runs is replaced before it is sent', async () => {
-  const cluster = new VirtualCluster({
-    a: new CrashDisk(),
-    b: new CrashDisk(),
-    c: new CrashDisk(),
-  });
+  const cluster = new VirtualCluster();
   await cluster.open('a', 'b', 'c');
   const command = (i: number): string => `${i}`.padEnd(500, '.');
   await cluster.propose(command(0));
   await cluster.clock.advance(5 * ELECTION_MS);
-  await cluster.nodes.get('c')!.replica.close();
-  cluster.nodes.delete('c');
+  await cluster.close('c');
   let last = 0;
   // Until the newest snapshot reaches to where the log in memory begins.
   const isFresh = (): boolean => {

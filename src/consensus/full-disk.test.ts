@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isQuorateError } from '../core/errors.ts';
-import { CrashDisk } from '../testing/crash-disk.ts';
+import type { CrashDisk } from '../testing/crash-disk.ts';
 import { idOf, type Name, VirtualCluster } from './test-cluster.ts';
 
 /** Whatever would make a file longer, or a new one, is refused. */
@@ -12,11 +12,7 @@ function fill(disk: CrashDisk): void {
 }
 
 async function withCluster(run: (cluster: VirtualCluster) => Promise<void>): Promise<void> {
-  const cluster = new VirtualCluster({
-    a: new CrashDisk(),
-    b: new CrashDisk(),
-    c: new CrashDisk(),
-  });
+  const cluster = new VirtualCluster();
   await cluster.open('a', 'b', 'c');
   await cluster.propose('first');
   // The first term's probation is over.
@@ -52,16 +48,8 @@ async function refusalOf(cluster: VirtualCluster, name: Name): Promise<unknown> 
   throw new assert.AssertionError({ message: 'never refused' });
 }
 
-async function reads(cluster: VirtualCluster, name: Name): Promise<void> {
-  let isRead = false;
-  void cluster.nodes
-    .get(name)!
-    .replica.readBarrier()
-    .then(() => {
-      isRead = true;
-    });
-  assert.ok(await cluster.until(() => isRead), `${name} reads`);
-}
+const reads = (cluster: VirtualCluster, name: Name): Promise<void> =>
+  cluster.ended(cluster.node(name).replica.readBarrier(), `what ${name} reads`);
 
 const agree = (cluster: VirtualCluster): boolean => {
   const [first, ...others] = cluster.journals();

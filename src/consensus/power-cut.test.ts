@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '../core/random.ts';
-import { CrashDisk } from '../testing/crash-disk.ts';
+import type { CrashDisk } from '../testing/crash-disk.ts';
 import { type Name, VirtualCluster } from './test-cluster.ts';
 
 const NAMES: readonly Name[] = ['a', 'b', 'c'];
@@ -16,11 +16,7 @@ async function cutPower(seed: number): Promise<{
   readonly acknowledged: readonly string[];
 }> {
   const random = seededRandom(seed);
-  const cluster = new VirtualCluster({
-    a: new CrashDisk(),
-    b: new CrashDisk(),
-    c: new CrashDisk(),
-  });
+  const cluster = new VirtualCluster();
   await cluster.open(...NAMES);
   const acknowledged: string[] = [];
   const before = 1 + random.below(15);
