@@ -56,6 +56,15 @@ export abstract class CoreProperties<D extends Disk> {
   /** A commit index is seen; `lastCommit` of the node and `maxCommit` are those before. */
   protected abstract checkCommit(node: SimulatedNode<D>, core: Core, status: CoreStatus): void;
 
+  /** A core was opened with what is on the disk. */
+  checkStarted({ core, disk }: SimulatedNode<D>): void {
+    const { term } = core!.status();
+    assert.ok(term >= disk.hardState.term, 'a term survives a restart');
+    // Also where the entries of a write are there and its term is lost: the node had entered it.
+    for (const entry of disk.readEntries())
+      assert.ok(term >= entry.term, 'no entry is of a term to come');
+  }
+
   /** A core wants `write` to be made durable. */
   checkWrite(node: SimulatedNode<D>, write: Persist): void {
     if (write.hardState === undefined) return;

@@ -18,31 +18,9 @@ import {
   type SimulatedNode,
   type Transfer,
 } from './test-core-node.ts';
+import { drawSettings, drawWeights, type Weights } from './test-core-odds.ts';
 import type { CoreProperties } from './test-core-properties.ts';
 import type { Configuration, Entry, NodeId } from './types.ts';
-
-/** What may happen, and how often beside the rest. A seed draws its own. */
-export interface Weights {
-  deliver: number;
-  drop: number;
-  duplicate: number;
-  tick: number;
-  write: number;
-  take: number;
-  propose: number;
-  read: number;
-  crash: number;
-  restart: number;
-  compact: number;
-  transfer: number;
-  stream: number;
-  install: number;
-  partition: number;
-  campaign: number;
-  unreachable: number;
-  /** Of the members. Never, where they are fixed. */
-  change: number;
-}
 
 const MAX_ON_THE_WIRE = 300;
 
@@ -71,7 +49,7 @@ export abstract class CoreSimulation<D extends Disk, P extends CoreProperties<D>
     this.random = seededRandom(seed);
     const voters = [1, 3, 3, 3, 4, 5][this.random.below(6)]!;
     const learners = this.random.below(3) === 0 ? 1 : 0;
-    this.settings = this.#drawSettings();
+    this.settings = drawSettings(this.random);
     this.weights = this.drawWeights();
     const known = voters + learners;
     const ids = Array.from({ length: this.countNodes(known) }, (_, at) =>
@@ -94,46 +72,9 @@ export abstract class CoreSimulation<D extends Disk, P extends CoreProperties<D>
     return known;
   }
 
-  #drawSettings(): Partial<RaftSettings> {
-    const pick = <T>(...choices: T[]): T => choices[this.random.below(choices.length)]!;
-    return {
-      electionTicks: pick(3, 6, 10),
-      preVote: pick(true, true, true, false),
-      checkQuorum: pick(true, true, true, false),
-      maxAppendBytes: pick(1, 100, 1000, 1 << 20),
-      maxInflightMessages: pick(1, 2, 8, 256),
-      maxUncommittedEntries: pick(8, 1000),
-      maxCommittedEntriesPerTake: pick(1, 3, 4096),
-      maxPendingReads: pick(4, 1000),
-    };
-  }
-
+  /** What this day is like. */
   protected drawWeights(): Weights {
-    const sometimes = (weight: number): number => this.sometimes(weight);
-    return {
-      deliver: 120,
-      drop: sometimes(15),
-      duplicate: sometimes(15),
-      tick: 20 + this.random.below(60),
-      write: 20 + this.random.below(60),
-      take: 60 + this.random.below(200),
-      propose: 5 + this.random.below(20),
-      read: 5 + this.random.below(10),
-      crash: sometimes(1 + this.random.below(2)),
-      restart: 5,
-      compact: sometimes(4),
-      transfer: sometimes(1),
-      stream: 15,
-      install: 15,
-      partition: sometimes(1),
-      campaign: sometimes(2),
-      unreachable: sometimes(2),
-      change: 0,
-    };
-  }
-
-  protected sometimes(weight: number): number {
-    return this.random.below(2) === 0 ? 0 : weight;
+    return drawWeights(this.random);
   }
 
   // Life and death of a node
@@ -156,7 +97,7 @@ export abstract class CoreSimulation<D extends Disk, P extends CoreProperties<D>
       applied: index,
     });
     node.lastCommit = node.core.status().commit;
-    assert.ok(node.core.status().term >= disk.hardState.term, 'a term survives a restart');
+    this.properties.checkStarted(node);
   }
 
   crash(node: SimulatedNode<D>): void {
@@ -258,7 +199,7 @@ export abstract class CoreSimulation<D extends Disk, P extends CoreProperties<D>
     return typeof node.core!.propose(data) === 'object';
   }
 
-  /** The leader of one term: another may be in office, or think so. */
+  /** Whoever leads; of leaders of different terms, any. */
   protected leader(): SimulatedNode<D> | undefined {
     return this.nodes.find((node) => node.core?.status().role === 'leader');
   }

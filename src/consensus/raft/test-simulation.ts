@@ -1,7 +1,8 @@
 /** A cluster of Raft cores on a bad day, for tests, on which the members may change as well. */
 import type { Core } from '../core.ts';
 import type { SimulatedNode } from '../test-core-node.ts';
-import { CoreSimulation, type Weights } from '../test-core-simulation.ts';
+import { sometimes, type Weights } from '../test-core-odds.ts';
+import { CoreSimulation } from '../test-core-simulation.ts';
 import type { Entry } from '../types.ts';
 import { votersOf } from './membership.ts';
 import { RaftCore } from './raft.ts';
@@ -34,7 +35,7 @@ export class Simulation extends CoreSimulation<LogDisk, Properties> {
 
   protected override drawWeights(): Weights {
     const weights = super.drawWeights();
-    weights.change = this.sometimes(1 + this.random.below(60));
+    weights.change = sometimes(this.random, 1 + this.random.below(60));
     // Every third day is a quiet one, with as many changes of the configuration as possible.
     return this.random.below(3) === 0 ? { ...weights, ...CHURN } : weights;
   }
