@@ -1,104 +1,69 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { seededRandom } from '../core/random.ts';
 import { CrashDisk } from '../testing/crash-disk.ts';
-import { answeringStanding, joiningMarker } from './joining.ts';
+import type { Core } from './core.ts';
+import { answeringStanding, joiningMarker, type StandingSource } from './joining.ts';
 import { MessageType } from './messages.ts';
 import { draft } from './raft/draft.ts';
-import { RaftCore } from './raft/raft.ts';
 import { PeersOnProbation } from './replica/peers-on-probation.ts';
 import { ProbationCore, type Standing } from './replica/probation.ts';
+import { newRaft } from './replica/test-replicas.ts';
 import type { Storage } from './storage.ts';
 
-const onProbation = new PeersOnProbation({ now: () => 0 }, 100);
+const nobody = new PeersOnProbation({ now: () => 0 }, 100);
 
-test('of two, one whose own log is damaged does not vouch for the other', async () => {
-  // Its log ends when the voters were a and b; the damage took that c, d and e came, and what a and b acknowledged.
-  const configuration = { voters: ['a', 'b'], learners: [] };
-  const raft = new RaftCore({
-    id: 'a',
-    random: seededRandom(1),
-    hardState: { term: 1, vote: '', commit: 0 },
-    configuration,
-    snapshot: { index: 0, term: 0 },
-    entries: [],
-    applied: 0,
-  });
-  const core = new ProbationCore(raft, 'a');
+/** Asks the node of `core` how it stands, as a peer on probation does. */
+function asking(
+  core: Core,
+  given: Partial<StandingSource> = {},
+): (question: string) => Promise<Standing> {
   const { onCall } = answeringStanding(
     {},
     {
       core,
-      configuration: () => configuration,
-      wasAddedToUs: () => true,
+      configuration: () => ({ voters: ['a', 'b', 'c'], learners: [] }),
+      wasAddedToUs: () => false,
       neverVoted: () => false,
-      onProbation,
-      newLength: -1,
+      onProbation: nobody,
+      newLength: 0,
+      ...given,
     },
   );
-  const asked = async (): Promise<Standing> => {
-    const answer = await onCall!('standing', Buffer.from('b 0'));
+  return async (question) => {
+    const answer = await onCall!('standing', Buffer.from(question));
     return JSON.parse(Buffer.from(answer).toString()) as Standing;
   };
-  assert.equal((await asked()).holdsAll, false);
+}
+
+test('of two, one whose own log is damaged does not vouch for the other', async () => {
+  // Its log ends when the voters were a and b; the damage took that c, d and e came, and what a and b acknowledged.
+  const configuration = { voters: ['a', 'b'], learners: [] };
+  const core = new ProbationCore(newRaft('a', { configuration }), 'a');
+  const source = { configuration: () => configuration, wasAddedToUs: () => true, newLength: -1 };
+  const ask = asking(core, source);
+  assert.equal((await ask('b 0')).holdsAll, false);
   core.abstain();
   core.end();
-  assert.equal((await asked()).holdsAll, true);
+  assert.equal((await ask('b 0')).holdsAll, true);
 });
 
 test('a founder that heard of an election is not new any more, though its log holds nothing yet', async () => {
-  const configuration = { voters: ['a', 'b', 'c'], learners: [] };
-  const raft = new RaftCore({
-    id: 'c',
-    random: seededRandom(1),
-    hardState: { term: 1, vote: '', commit: 0 },
-    configuration,
-    snapshot: { index: 0, term: 0 },
-    entries: [],
-    applied: 0,
-  });
-  const source = {
-    wasAddedToUs: () => false,
-    neverVoted: () => false,
-    onProbation,
-    newLength: 0,
-  };
-  const { onCall } = answeringStanding(
-    {},
-    { core: raft, configuration: () => configuration, ...source },
-  );
-  const isNew = async (): Promise<boolean> => {
-    const answer = await onCall!('standing', Buffer.from('b 0'));
-    return (JSON.parse(Buffer.from(answer).toString()) as Standing).isNew;
-  };
-  assert.equal(await isNew(), true);
+  const raft = newRaft('c');
+  const ask = asking(raft);
+  assert.equal((await ask('b 0')).isNew, true);
   // What a and b decide from here on b may forget: with c it must not take itself for the first members.
   raft.step(draft(MessageType.heartbeat, 'a', 'c', 2));
-  assert.equal(await isNew(), false);
+  assert.equal((await ask('b 0')).isNew, false);
 });
 
 test('who asks is on probation until it says that this is over, or asks no more', async () => {
   let nowMs = 0;
   const peers = new PeersOnProbation({ now: () => nowMs }, 100);
-  const configuration = { voters: ['a', 'b', 'c'], learners: [] };
-  const raft = new RaftCore({
-    id: 'a',
-    random: seededRandom(1),
-    hardState: { term: 1, vote: '', commit: 0 },
-    configuration,
-    snapshot: { index: 0, term: 0 },
-    entries: [],
-    applied: 0,
-  });
-  const source = { wasAddedToUs: () => false, neverVoted: () => false, newLength: 0 };
-  const { onCall } = answeringStanding(
-    {},
-    { core: raft, configuration: () => configuration, onProbation: peers, ...source },
-  );
-  await onCall!('standing', Buffer.from('b 0'));
-  await onCall!('standing', Buffer.from('c 7'));
+  const ask = asking(newRaft('a'), { onProbation: peers });
+  await ask('b 0');
+  await ask('c 7');
   assert.deepEqual([peers.has('a'), peers.has('b'), peers.has('c')], [false, true, true]);
-  await onCall!('standing', Buffer.from('b over'));
+  await ask('b over');
   assert.deepEqual([peers.has('b'), peers.has('c')], [false, true]);
   nowMs = 399;
   assert.equal(peers.has('c'), true, 'its last question may have been given up');

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { seededRandom } from '../../core/random.ts';
 import type { Core } from '../core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
-import { RaftCore } from '../raft/raft.ts';
 import {
   type ProbationContext,
   ProbationCore,
@@ -12,8 +10,8 @@ import {
   probation,
   type Standing,
 } from './probation.ts';
+import { newRaft } from './test-replicas.ts';
 
-const configuration = { voters: ['a', 'b', 'c'], learners: [] };
 const REPLIES: readonly number[] = [
   MessageType.appendReply,
   MessageType.heartbeatReply,
@@ -22,17 +20,8 @@ const REPLIES: readonly number[] = [
 ];
 
 function onProbation(): ProbationCore {
-  const raft = new RaftCore({
-    id: 'c',
-    random: seededRandom(1),
-    hardState: { term: 1, vote: '', commit: 0 },
-    configuration,
-    snapshot: { index: 0, term: 0 },
-    entries: [],
-    applied: 0,
-  });
-  const core = new ProbationCore(raft, 'c');
-  core.configure(configuration);
+  const core = new ProbationCore(newRaft('c'), 'c');
+  core.configure({ voters: ['a', 'b', 'c'], learners: [] });
   return core;
 }
 
@@ -129,15 +118,8 @@ test('a heartbeat from before the leader knew of the loss may come after the pro
 });
 
 test('a leader on a lease, which may be deposed already, confirms itself with the others first', () => {
-  const leader = new RaftCore({
-    id: 'a',
-    random: seededRandom(1),
+  const leader = newRaft('a', {
     settings: { preVote: false },
-    hardState: { term: 1, vote: '', commit: 0 },
-    configuration,
-    snapshot: { index: 0, term: 0 },
-    entries: [],
-    applied: 0,
     lease: { now: () => 1000, durationMs: 90, maxClockDrift: 0 },
   });
   const answered = (type: MessageType, fields: Partial<PeerMessage> = {}): PeerMessage[] => {
