@@ -21,7 +21,7 @@ async function nodes(virtualMs: number, clients: number): Promise<Speed> {
     world,
     open: openNode,
     nodes: 3,
-    settings: { segmentBytes: 64 * 1024 },
+    settings: { surroundings: { segmentBytes: 64 * 1024 } },
   });
   for (const seat of cluster.seats) cluster.start(seat);
   const leads = (): boolean => cluster.running.some(({ node }) => node!.status().leader !== '');

@@ -8,7 +8,14 @@ const PEERS = { a: 'http://127.0.0.1:0' };
 
 /** A node that is alone in its cluster, on a disk in memory. */
 function alone(disk: CrashDisk, more: Partial<NodeOptions> = {}): NodeOptions {
-  return { name: 'a', dataDir: '/data', peers: PEERS, consensus: 'paxos', disk, ...more };
+  return {
+    name: 'a',
+    dataDir: '/data',
+    peers: PEERS,
+    consensus: 'paxos',
+    surroundings: { disk },
+    ...more,
+  };
 }
 
 test('what was written is there after restarts, and ballots are never used again', async () => {

@@ -2,12 +2,13 @@
  * A node: one member of a durable quorum with the key-value store on it, inside this process.
  * Three processes that each open one form the cluster; `serveEtcd` makes it reachable for etcd clients.
  */
-import { openReplica, type ReplicaSurroundings } from './consensus/open-replica.ts';
+import { openReplica } from './consensus/open-replica.ts';
 import { type ReplicaPlace, requirePlace } from './consensus/place.ts';
 import type { MemberChange, MemberInfo } from './consensus/replica/member-change.ts';
 import type { ReplicaStatus } from './consensus/replica/options.ts';
 import type { Replica } from './consensus/replica/replica.ts';
 import type { ReplicaSettings } from './consensus/replica/settings.ts';
+import type { ReplicaSurroundings } from './consensus/surroundings.ts';
 import type { WaitOptions } from './core/abort.ts';
 import { systemClock } from './core/clock.ts';
 import { QuorateError } from './core/errors.ts';
@@ -22,8 +23,7 @@ import type { NodeBackend } from './server/backend.ts';
 /** Who a node is, where its data lives, and how it and its store behave. */
 export interface NodeOptions
   extends ReplicaPlace,
-    Partial<Omit<ReplicaSettings, 'maxProposalBytes'>>,
-    ReplicaSurroundings {
+    Partial<Omit<ReplicaSettings, 'maxProposalBytes'>> {
   /**
    * Where clients reach this node; shown to them in the member list. To be reached there, serve it:
    * `serveEtcd(node.backend, …)`. @defaultValue none
@@ -41,6 +41,8 @@ export interface NodeOptions
   readonly autoCompaction?:
     | { readonly mode: 'periodic' | 'revision'; readonly retention: string }
     | undefined;
+  /** For simulations and tests. @defaultValue the clock, the disk and the network of this machine */
+  readonly surroundings?: ReplicaSurroundings;
 }
 
 /** How a node stands: its part in the quorum, and its store. */
@@ -117,7 +119,7 @@ const DEFAULT_PROGRESS_MS = 600_000;
 export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   requirePlace(options);
   requireCompaction(options.autoCompaction);
-  const clock = options.clock ?? systemClock;
+  const { clock = systemClock, random = systemRandom } = options.surroundings ?? {};
   const maxRequestBytes = options.maxRequestBytes ?? 1.5 * 1024 * 1024;
   const electionMs = options.electionMs ?? 1000;
   const store = new KvStore({
@@ -162,7 +164,7 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   const { replica, nodeId, clusterId } = opened;
   const service = new EmbeddedKv(store, {
     clock,
-    random: options.random ?? systemRandom,
+    random,
     clusterId: BigInt(`0x${clusterId}`),
     memberId: BigInt(`0x${nodeId}`),
     maxTxnOperations: options.maxTxnOperations ?? 128,

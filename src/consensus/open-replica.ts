@@ -11,7 +11,6 @@ import { PaxosCore } from './paxos/paxos.ts';
 import { initialMembers, missing, ownMember, type ReplicaPlace, requirePlace } from './place.ts';
 import type { LeaseOptions } from './raft/lease.ts';
 import { RaftCore } from './raft/raft.ts';
-import type { RaftSettings } from './raft/settings.ts';
 import { Members } from './replica/members.ts';
 import type { ReplicaEvents } from './replica/options.ts';
 import { PeersOnProbation } from './replica/peers-on-probation.ts';
@@ -20,47 +19,24 @@ import { Replica } from './replica/replica.ts';
 import { type ReplicaSettings, replicaSettings } from './replica/settings.ts';
 import { describeCluster, type Seat, seatOfLog, takeSeat } from './seat.ts';
 import type { StateMachine } from './state-machine.ts';
-import type { Identity, RecoveredState, Storage } from './storage.ts';
-import type { PeerSockets } from './transport/sockets.ts';
+import type { Identity, Storage } from './storage.ts';
+import type { CoreLimits, ReplicaSurroundings } from './surroundings.ts';
 import { tcpTransport } from './transport/tcp.ts';
 import type { Transport } from './transport.ts';
 import type { NodeId } from './types.ts';
 import { type JoiningMarker, readJoiningMarker } from './wal/joining.ts';
 import { openDiskStorage } from './wal/storage.ts';
 
-/** Replaces the surroundings: for the simulator and for tests. */
-export interface ReplicaSurroundings {
-  readonly clock?: Clock;
-  readonly random?: Random;
-  readonly disk?: Disk;
-  readonly transport?: Transport;
-  readonly defer?: (run: () => void) => void;
-  /** Wraps the consensus core, so that all that goes in and out can be watched. */
-  readonly wrapCore?: (core: Core, recovered: RecoveredState) => Core;
-  /** Beneath the transport, where none is given. */
-  readonly sockets?: PeerSockets;
-  /** Wraps the transport, so that all that is sent and received can be watched. */
-  readonly wrapTransport?: (transport: Transport) => Transport;
-  /** Small log segments, so that they change often. */
-  readonly segmentBytes?: number;
-  /** Small limits of the consensus core, so that they are met. */
-  readonly coreLimits?: CoreLimits;
-  /** Leases that last longer than an election takes, so that they are waited for. */
-  readonly leaseMs?: number;
-}
-
-/** What bounds the work of a core at one time. */
-export type CoreLimits = Partial<Omit<RaftSettings, 'electionTicks' | 'heartbeatTicks'>>;
-
 /** Who a replica is, where its log lives, how it behaves, and what it replicates. */
-export interface OpenReplicaOptions<Result>
-  extends ReplicaPlace,
-    Partial<ReplicaSettings>,
-    ReplicaSurroundings {
+export interface OpenReplicaOptions<Result> extends ReplicaPlace, Partial<ReplicaSettings> {
   /** Empty as it is passed: the log and the newest snapshot bring it to where it was. */
   readonly machine: StateMachine<Result>;
   readonly events?: ReplicaEvents;
+  /** For simulations and tests. @defaultValue the clock, the disk and the network of this machine */
+  readonly surroundings?: ReplicaSurroundings;
 }
+
+type Place = ReplicaPlace & Pick<OpenReplicaOptions<never>, 'surroundings'>;
 
 /** A running replica with the ids it goes by. */
 export interface OpenedReplica<Result> {
@@ -95,39 +71,46 @@ export async function openReplica<Result>(
   const settings = replicaSettings(pickSettings(options));
   const members = initialMembers(options);
   const own = ownMember(options, members);
+  const { surroundings = {} } = options;
+  const { clock = systemClock, disk = nodeDisk, random = systemRandom } = surroundings;
+  const { sockets, defer } = surroundings;
   const leases = leaseTerms(
     options.leaseReads,
     options.consensus,
-    options.leaseMs ?? settings.electionMs,
+    surroundings.leaseMs ?? settings.electionMs,
   );
-  const clock = options.clock ?? systemClock;
-  const disk = options.disk ?? nodeDisk;
-  const random = options.random ?? systemRandom;
-  const surroundings = { disk, clock, random, sockets: options.sockets, defer: options.defer };
-  const taken = withConsensus(await takeSeat(options, members, own, surroundings), options);
+  const asking = { disk, clock, random, sockets, defer };
+  const taken = withConsensus(await takeSeat(options, members, own, asking), options);
   const { nodeId, clusterId } = taken.identity;
   const storage = await openStorage(options, disk, taken);
   const stopping = new AbortController();
   let transport: Transport | undefined;
   try {
-    const seat = await seatOfLog(taken, options, own, storage, surroundings);
+    const seat = await seatOfLog(taken, options, own, storage, asking);
     await outlastOldLeases(disk, options.dataDir, leases, clock, (text) =>
       options.log?.('warn', text),
     );
     const known = new Members();
-    transport =
-      options.transport ??
+    const inner =
+      surroundings.transport ??
       openTransport(options, seat.identity, settings.electionMs, leases, () =>
         describeCluster(clusterId, known.list()),
       );
-    if (options.wrapTransport !== undefined) transport = options.wrapTransport(transport);
+    transport = surroundings.wrapTransport?.(inner) ?? inner;
     const others = seat.members.filter((member) => member.id !== nodeId);
     transport.setPeers(new Map(others.map((m) => [m.id, m.peerUrls] as const)), new Set());
     const peers = others.filter((member) => !member.learner).map((member) => member.id);
     const marker = await markerOf(options, disk, storage, seat);
     const lease = leases && leaseOptions(leases, clock, storage);
-    const fresh = newCore(taken.identity, storage, settings, random, options.coreLimits, lease);
-    const raft = (options.wrapCore ?? unchanged)(fresh, storage.recovered);
+    const fresh = newCore(
+      taken.identity,
+      storage,
+      settings,
+      random,
+      surroundings.coreLimits,
+      lease,
+    );
+    const raft = surroundings.wrapCore?.(fresh, storage.recovered) ?? fresh;
     const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
     const onProbation = new PeersOnProbation(clock, settings.electionMs);
     const replica = new Replica<Result>({
@@ -139,7 +122,7 @@ export async function openReplica<Result>(
       members: known,
       settings,
       clock,
-      defer: options.defer ?? ((run) => void setImmediate(run)),
+      defer: defer ?? ((run) => void setImmediate(run)),
       events: answeringStanding(options.events ?? {}, {
         core,
         configuration: () => known.configuration(),
@@ -164,10 +147,6 @@ export async function openReplica<Result>(
     await storage.close();
     throw error;
   }
-}
-
-function unchanged(core: Core): Core {
-  return core;
 }
 
 /** Of a node that founded its cluster alone there is no other copy, unless it says that others came. */
@@ -197,13 +176,10 @@ async function markerOf(
   );
 }
 
-function openStorage(
-  options: ReplicaPlace & ReplicaSurroundings,
-  disk: Disk,
-  seat: Seat,
-): Promise<Storage> {
+function openStorage(options: Place, disk: Disk, seat: Seat): Promise<Storage> {
   const { identity, bootstrap } = seat;
-  const { dataDir, fsync = true, segmentBytes, log } = options;
+  const { dataDir, fsync = true, surroundings, log } = options;
+  const segmentBytes = surroundings?.segmentBytes;
   return openDiskStorage({
     disk,
     folder: dataDir,
@@ -217,12 +193,13 @@ function openStorage(
 }
 
 function openTransport(
-  options: ReplicaPlace & ReplicaSurroundings,
+  options: Place,
   { nodeId, clusterId, consensus }: Identity,
   electionMs: number,
   leases: LeaseTerms | undefined,
   describe: () => Uint8Array,
 ): Transport {
+  const { clock = systemClock, random = systemRandom, sockets, defer } = options.surroundings ?? {};
   const own = options.peers[options.name]!;
   const advertisedUrls = typeof own === 'string' ? [own] : own;
   return tcpTransport({
@@ -234,12 +211,12 @@ function openTransport(
     advertisedUrls,
     describeCluster: describe,
     tls: options.peerTls,
-    clock: options.clock ?? systemClock,
-    random: options.random ?? systemRandom,
+    clock,
+    random,
     log: (level, text) => options.log?.(level, text),
     settings: { deadAfterMs: 2 * electionMs },
-    ...(options.sockets === undefined ? {} : { sockets: options.sockets }),
-    ...(options.defer === undefined ? {} : { defer: options.defer }),
+    ...(sockets === undefined ? {} : { sockets }),
+    ...(defer === undefined ? {} : { defer }),
   });
 }
 

@@ -36,16 +36,18 @@ export class VirtualCluster {
         peers,
         dataDir: '/data',
         machine: journal,
-        disk: this.disks[name],
-        clock: this.clock,
-        random: seededRandom(name.charCodeAt(0)),
+        surroundings: {
+          disk: this.disks[name],
+          clock: this.clock,
+          random: seededRandom(name.charCodeAt(0)),
+          segmentBytes: 4096,
+          transport: this.network.transport(idOf(name)),
+        },
         heartbeatMs: 10,
         electionMs: ELECTION_MS,
         requestTimeoutMs: 2000,
         snapshotEntries: 9,
         keepEntries: 2,
-        segmentBytes: 4096,
-        transport: this.network.transport(idOf(name)),
         log: (level, text) => level !== 'info' && this.warnings.push(`${name}: ${text}`),
       });
       this.nodes.set(name, { replica, journal });

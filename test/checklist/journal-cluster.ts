@@ -63,10 +63,10 @@ export class JournalCluster extends NodeCluster<JournalNode> {
       }
       assert.equal(command, order[place], `${this}: all nodes have the same at ${place}`);
     };
-    super(core, options, async (surroundings) => {
+    super(core, options, async (plan) => {
       const journal = new Journal(observe);
       const { replica } = await openReplica<number>({
-        ...surroundings,
+        ...plan,
         ...core.options,
         machine: journal,
         snapshotEntries: options.snapshotEntries ?? 1_000_000,

@@ -21,9 +21,9 @@ export class KvCluster extends NodeCluster<QuorateNode> {
   #value = 0;
 
   constructor(core: CoreUnderTest, options: KvClusterOptions) {
-    super(core, options, (surroundings) =>
+    super(core, options, (plan) =>
       openNode({
-        ...surroundings,
+        ...plan,
         ...core.options,
         snapshotEntries: options.snapshotEntries ?? 1_000_000,
         keepEntries: 3,

@@ -17,15 +17,17 @@ import type { CoreUnderTest } from './cores.ts';
 import { MillisecondClock } from './millisecond-clock.ts';
 
 /** What a node is opened with. */
-export interface Surroundings {
+export interface NodePlan {
   readonly name: string;
   readonly peers: Readonly<Record<string, string>>;
   readonly dataDir: string;
-  readonly segmentBytes: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly disk: CrashDisk;
-  readonly transport: Transport;
+  readonly surroundings: {
+    readonly segmentBytes: number;
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly disk: CrashDisk;
+    readonly transport: Transport;
+  };
   readonly heartbeatMs: number;
   readonly electionMs: number;
   readonly requestTimeoutMs: number;
@@ -68,14 +70,14 @@ export class NodeCluster<Node extends Running> {
   readonly #core: CoreUnderTest;
   readonly #options: NodeClusterOptions;
   readonly #peers: Readonly<Record<string, string>>;
-  readonly #open: (surroundings: Surroundings) => Promise<Node>;
+  readonly #open: (plan: NodePlan) => Promise<Node>;
   /** Nodes that crashed, until they have noticed. */
   readonly #dying = new Set<Promise<void>>();
 
   constructor(
     core: CoreUnderTest,
     options: NodeClusterOptions,
-    open: (surroundings: Surroundings) => Promise<Node>,
+    open: (plan: NodePlan) => Promise<Node>,
   ) {
     this.#core = core;
     this.#options = options;
@@ -109,11 +111,13 @@ export class NodeCluster<Node extends Running> {
         name: seat.name,
         peers: this.#peers,
         dataDir: '/data',
-        segmentBytes: 16 * 1024,
-        clock: this.clock,
-        random: this.random,
-        disk: seat.disk,
-        transport: seat.transport,
+        surroundings: {
+          segmentBytes: 16 * 1024,
+          clock: this.clock,
+          random: this.random,
+          disk: seat.disk,
+          transport: seat.transport,
+        },
         heartbeatMs: 10,
         electionMs: 100,
         requestTimeoutMs: 1000,

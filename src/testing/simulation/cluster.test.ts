@@ -16,7 +16,12 @@ interface Bench {
   until(holds: () => boolean): Promise<void>;
 }
 
-const SETTINGS = { heartbeatMs: 50, electionMs: 400, segmentBytes: 8192, snapshotEntries: 20 };
+const SETTINGS = {
+  heartbeatMs: 50,
+  electionMs: 400,
+  snapshotEntries: 20,
+  surroundings: { segmentBytes: 8192 },
+};
 
 function bench(
   nodes: number,

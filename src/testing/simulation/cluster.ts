@@ -213,22 +213,25 @@ export class SimulatedCluster<Node extends SimulatedNode = QuorateNode> {
       join: seat.joins,
       ...settings,
       dataDir: DATA_FOLDER,
-      clock: life.clock,
-      random: world.random(`node/${seat.name}/${seat.lives}`),
-      disk: life.disk,
-      sockets: this.network.sockets(seat.host, life.process),
-      defer: life.process.defer,
-      wrapCore: (core, recovered) => observer?.wrapCore?.(life, core, recovered) ?? core,
-      wrapTransport: (transport) =>
-        new AdverseTransport(transport, {
-          world,
-          process: life.process,
-          weather: this.messages,
-          memoryLosses: this.memoryLosses,
-          random: world.random(`messages/${seat.name}/${seat.lives}`),
-          onSend: (message) => observer?.onSend?.(life, message),
-          onReceive: (message) => observer?.onReceive?.(life, message),
-        }),
+      surroundings: {
+        ...settings?.surroundings,
+        clock: life.clock,
+        random: world.random(`node/${seat.name}/${seat.lives}`),
+        disk: life.disk,
+        sockets: this.network.sockets(seat.host, life.process),
+        defer: life.process.defer,
+        wrapCore: (core, recovered) => observer?.wrapCore?.(life, core, recovered) ?? core,
+        wrapTransport: (transport) =>
+          new AdverseTransport(transport, {
+            world,
+            process: life.process,
+            weather: this.messages,
+            memoryLosses: this.memoryLosses,
+            random: world.random(`messages/${seat.name}/${seat.lives}`),
+            onSend: (message) => observer?.onSend?.(life, message),
+            onReceive: (message) => observer?.onReceive?.(life, message),
+          }),
+      },
       log: (level, text) => {
         world.note(`${seat.name} ${level}: ${text}`);
         observer?.onLog?.(life, level, text);

@@ -12,7 +12,7 @@
  * and received, every start and end of a life, and the world after every event.
  */
 
-import type { CoreLimits } from '../../consensus/open-replica.ts';
+import type { CoreLimits } from '../../consensus/surroundings.ts';
 import { systemClock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { NodeOptions } from '../../node.ts';
@@ -102,10 +102,8 @@ const NODE_SETTINGS = [
   'heartbeatMs',
   'electionMs',
   'requestTimeoutMs',
-  'segmentBytes',
   'snapshotEntries',
   'keepEntries',
-  'leaseMs',
 ] as const satisfies readonly (keyof NodeOptions)[];
 
 /** The names of a weather that limit a core. */
@@ -120,14 +118,17 @@ const CORE_LIMITS = [
 const SEGMENT_BYTES = 64 * 1024;
 
 function nodeSettings({ weather, consensus }: Story): Partial<NodeOptions> {
-  const settings = { segmentBytes: SEGMENT_BYTES, ...pick(weather, NODE_SETTINGS) };
   const leaseDrift = (weather['leaseDriftPpm'] ?? 0) / 1_000_000;
   const hasLeases = leaseDrift > 0 && consensus === 'raft';
   return {
     consensus,
-    ...settings,
+    ...pick(weather, NODE_SETTINGS),
     ...(hasLeases ? { leaseReads: { maxClockDrift: leaseDrift } } : {}),
-    coreLimits: pick(weather, CORE_LIMITS),
+    surroundings: {
+      segmentBytes: SEGMENT_BYTES,
+      ...pick(weather, ['segmentBytes', 'leaseMs']),
+      coreLimits: pick(weather, CORE_LIMITS),
+    },
   };
 }
 
