@@ -65,6 +65,12 @@ export type ErrorCode =
  */
 export type Outcome = 'not-applied' | 'unknown';
 
+/**
+ * How a lock was lost: its time ran out (`expired`), another took it or an operator did (`stolen`), or the
+ * session or connection that it lived on ended (`session`).
+ */
+export type LockLoss = 'expired' | 'stolen' | 'session';
+
 export interface QuorateErrorOptions {
   /** @defaultValue `'not-applied'` */
   readonly outcome?: Outcome;
@@ -73,6 +79,8 @@ export interface QuorateErrorOptions {
   readonly cause?: unknown;
   /** For `ERR_COMPACTED`: the oldest revision that can still be read. */
   readonly compactRevision?: number;
+  /** For `ERR_LOCK_LOST` and `ERR_NOT_ELECTED`. */
+  readonly loss?: LockLoss;
 }
 
 const BRAND: unique symbol = Symbol.for('quorate.error') as never;
@@ -98,6 +106,8 @@ export class QuorateError extends Error {
   readonly retryable: boolean;
   /** For `ERR_COMPACTED`: the oldest revision that can still be read. */
   readonly compactRevision: number | undefined;
+  /** For `ERR_LOCK_LOST` and `ERR_NOT_ELECTED`: how it was lost, where it was. */
+  readonly loss: LockLoss | undefined;
 
   constructor(code: ErrorCode, message: string, options: QuorateErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -106,6 +116,7 @@ export class QuorateError extends Error {
     this.outcome = options.outcome ?? 'not-applied';
     this.retryable = options.retryable ?? false;
     this.compactRevision = options.compactRevision;
+    this.loss = options.loss;
   }
 }
 

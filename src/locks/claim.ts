@@ -1,38 +1,39 @@
 /**
- * A claim: a key in the queue of a name, and what it becomes when its turn comes. Locks and
- * leaderships are both this.
+ * Claims over a store: a key in the queue of a name, and its wait for its turn.
  *
  * The layout and the rules are those of etcd's `client/v3/concurrency`, so that its programs and
  * these exclude each other: under `name/` every key is one claim, the one created first holds, and
  * each waits for the deletion of the one created just before it (first come, first served, and no
  * herd). A name is also waited for by names above it: `a` queues behind the keys of `a/b`.
+ *
+ * A claim with more than one permit says so at the end of its key, and counts all that are before it. Keys
+ * that say nothing, those of etcd's own programs among them, are exclusive.
  */
 import { orAborted, sleep, throwIfAborted } from '../core/abort.ts';
-import type { BytesLike } from '../core/bytes.ts';
-import type { Cancel } from '../core/clock.ts';
-import { type ErrorCode, isQuorateError, QuorateError } from '../core/errors.ts';
+import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { KeyValue, Kv, OpResult } from '../kv/kv.ts';
+import type { ClaimRequest } from './engine.ts';
+import { KvClaim } from './kv-claim.ts';
 import type { Session, Sessions } from './session.ts';
-import { checkedSignal, Gate } from './signals.ts';
+import { Gate } from './signals.ts';
 
-/** A short critical section is over before a watch for theft of its key would pay. */
-const GUARD_AFTER_MS = 20;
 /** Between attempts to learn what became of a write whose reply was lost. */
 const ASK_AGAIN_MS = 50;
-const GUARD_AGAIN_MS = 500;
 
-/** What is claimed, and how it is called in errors. */
-export interface ClaimRequest {
-  readonly name: string;
-  readonly value: BytesLike;
-  readonly what: 'lock' | 'leadership';
-  readonly lostCode: ErrorCode;
-  readonly signal: AbortSignal | undefined;
-  readonly waitMs: number | undefined;
+/** How many may hold together with the claim of this key. */
+export function permitsOf(key: string): number {
+  const [, permits] = /~(\d{1,15}|shared)$/.exec(key) ?? [];
+  if (permits === undefined) return 1;
+  return permits === 'shared' ? Number.POSITIVE_INFINITY : Math.max(1, Number(permits));
+}
+
+/** Whether a claim holds that has those before it. */
+export function holdsBehind(before: readonly string[], permits: number): boolean {
+  return before.length < before.reduce((least, key) => Math.min(least, permitsOf(key)), permits);
 }
 
 /** Waits for the turn of a new claim. Whatever ends it otherwise, its key is removed. */
-export async function claim(sessions: Sessions, request: ClaimRequest): Promise<Claim> {
+export async function claim(sessions: Sessions, request: ClaimRequest): Promise<KvClaim> {
   throwIfAborted(request.signal);
   const gate = new Gate(sessions.clock, request);
   try {
@@ -46,7 +47,7 @@ export async function claim(sessions: Sessions, request: ClaimRequest): Promise<
 export async function tryClaim(
   sessions: Sessions,
   request: ClaimRequest,
-): Promise<Claim | undefined> {
+): Promise<KvClaim | undefined> {
   throwIfAborted(request.signal);
   return withLiveLease(() => tryClaimOnce(sessions, request));
 }
@@ -61,7 +62,7 @@ async function withLiveLease<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-async function claimOnce(sessions: Sessions, request: ClaimRequest, gate: Gate): Promise<Claim> {
+async function claimOnce(sessions: Sessions, request: ClaimRequest, gate: Gate): Promise<KvClaim> {
   const session = await orAborted(sessions.current(), gate.signal);
   const entry = new Entry(sessions, session, request);
   const leave = session.join((reason) => gate.abort(entry.lostPlace(reason)));
@@ -81,15 +82,18 @@ async function claimOnce(sessions: Sessions, request: ClaimRequest, gate: Gate):
   }
 }
 
-async function tryClaimOnce(sessions: Sessions, request: ClaimRequest): Promise<Claim | undefined> {
+async function tryClaimOnce(
+  sessions: Sessions,
+  request: ClaimRequest,
+): Promise<KvClaim | undefined> {
   const session = await orAborted(sessions.current(), request.signal);
   const entry = new Entry(sessions, session, request);
   const leave = session.join(() => undefined);
-  const placed = entry.enqueueIfFree();
+  const placed = request.permits === 1 ? entry.enqueueIfFree() : entry.enqueue(request.signal);
   try {
     const place = await orAborted(placed, request.signal);
-    if (place !== undefined) return entry.held(place);
-    session.freeKey(entry.key);
+    if (place !== undefined && entry.hasTurn(place)) return entry.held(place);
+    await entry.remove(placed);
     return undefined;
   } catch (error) {
     sessions.inBackground(entry.remove(placed));
@@ -104,8 +108,8 @@ async function tryClaimOnce(sessions: Sessions, request: ClaimRequest): Promise<
 interface Place {
   readonly revision: number;
   readonly asOf: number;
-  /** `undefined`: nobody. */
-  readonly before: KeyValue | undefined;
+  /** Newest first. Of those before an exclusive claim only the newest: when it goes one looks again. */
+  readonly before: readonly string[];
 }
 
 /** A key in the queue. */
@@ -120,7 +124,7 @@ class Entry {
   #mayExist: boolean;
 
   constructor(sessions: Sessions, session: Session, request: ClaimRequest) {
-    this.key = session.reserveKey(request.name);
+    this.key = session.reserveKey(request.name, keySuffix(request.permits));
     this.#sessions = sessions;
     this.#session = session;
     this.#request = request;
@@ -139,21 +143,21 @@ class Entry {
   }
 
   /** Its turn has come: what it becomes. */
-  held(place: Place): Claim {
+  held(place: Place): KvClaim {
     const ended = this.#session.endReason();
     if (ended !== undefined) throw this.lostPlace(ended);
-    return new Claim(this.#sessions, this.#session, this.#request, this.key, place.revision);
+    return new KvClaim(this.#sessions, this.#session, this.#request, this.key, place.revision);
   }
 
   /** Puts the key unless it is there, and says who is before it: one round trip. */
-  async enqueue(signal: AbortSignal): Promise<Place> {
+  async enqueue(signal: AbortSignal | undefined): Promise<Place> {
     while (true) {
       const result = await this.#settle(signal, () =>
         this.#kv.txn({
           if: [{ key: this.key, target: 'create', is: '=', to: 0 }],
           then: [
             this.#put(),
-            { op: 'range', key: { prefix: this.#prefix }, ...NEWEST, limit: 2, keysOnly: true },
+            { op: 'range', key: { prefix: this.#prefix }, ...NEWEST, limit: this.#most(2) },
           ],
           else: [{ op: 'range', key: this.key, keysOnly: true }],
         }),
@@ -161,12 +165,21 @@ class Entry {
       // Our own key is the newest of all; what comes after it in this order was there before.
       this.#mayExist = true;
       if (result.succeeded) {
-        const before = kvsOf(result.results[1])[1];
+        const before = keysOf(kvsOf(result.results[1]).slice(1));
         return { revision: result.revision, asOf: result.revision, before };
       }
       const [own] = kvsOf(result.results[0]);
       if (own !== undefined) return this.#look(own.createRevision);
     }
+  }
+
+  hasTurn({ before }: Place): boolean {
+    return holdsBehind(before, this.#request.permits);
+  }
+
+  /** A limit for ranges of those before: an exclusive claim needs the newest alone. */
+  #most(limit: number): number {
+    return this.#request.permits === 1 ? limit : 0;
   }
 
   /** Puts the key where there is none under the name. */
@@ -180,19 +193,17 @@ class Entry {
     );
     const asOf = result.revision;
     this.#mayExist ||= result.succeeded;
-    if (result.succeeded) return { revision: asOf, asOf, before: undefined };
+    if (result.succeeded) return { revision: asOf, asOf, before: [] };
     // There only where a first attempt, whose reply was lost, had put it.
     const [own] = kvsOf(result.results[0]);
-    return own === undefined
-      ? undefined
-      : { revision: own.createRevision, asOf, before: undefined };
+    return own === undefined ? undefined : { revision: own.createRevision, asOf, before: [] };
   }
 
   async waitTurn(place: Place, signal: AbortSignal): Promise<void> {
-    let { before, asOf } = place;
-    while (before !== undefined) {
-      await this.#deleted(before.key, asOf + 1, signal);
-      ({ before, asOf } = await orAborted(this.#look(place.revision), signal));
+    let now = place;
+    while (!this.hasTurn(now)) {
+      await this.#thinned(now, signal);
+      now = await orAborted(this.#look(place.revision), signal);
     }
   }
 
@@ -243,13 +254,12 @@ class Entry {
           key: { prefix: this.#prefix },
           ...NEWEST,
           maxCreateRevision: revision - 1,
-          limit: 1,
-          keysOnly: true,
+          limit: this.#most(1),
         },
         { op: 'range', key: this.key, keysOnly: true },
       ],
     });
-    const [before] = kvsOf(results[0]);
+    const before = keysOf(kvsOf(results[0]));
     const [own] = kvsOf(results[1]);
     if (own?.createRevision !== revision) {
       throw this.lostPlace(new QuorateError('ERR_LOCK_LOST', 'its key was deleted'));
@@ -257,165 +267,35 @@ class Entry {
     return { revision, asOf, before };
   }
 
-  async #deleted(key: Buffer, fromRevision: number, signal: AbortSignal): Promise<void> {
+  /** Resolves when so many of those before it are gone that its turn may have come. */
+  async #thinned({ before, asOf }: Place, signal: AbortSignal): Promise<void> {
+    const { permits } = this.#request;
+    const left = new Set(before);
+    const range = permits === 1 ? before[0]! : { prefix: this.#prefix };
     try {
-      const watch = this.#kv.watch(key, { fromRevision, without: 'put', signal });
-      for await (const batch of watch) if (batch.events.length > 0) return;
+      const watch = this.#kv.watch(range, { fromRevision: asOf + 1, without: 'put', signal });
+      for await (const { events } of watch) {
+        for (const { kv } of events) left.delete(kv.key.toString());
+        if (holdsBehind([...left], permits)) return;
+      }
     } catch (error) {
-      // The history is gone; whoever asks next sees whether the key is.
+      // The history is gone; whoever asks next sees who is left.
       if (!isQuorateError(error, 'ERR_COMPACTED')) throw error;
     }
   }
 }
 
-const NEWEST = { sortBy: 'create', order: 'descend' } as const;
+const NEWEST = { sortBy: 'create', order: 'descend', keysOnly: true } as const;
+
+function keySuffix(permits: number): string {
+  if (permits === 1) return '';
+  return permits === Number.POSITIVE_INFINITY ? '~shared' : `~${permits}`;
+}
 
 function kvsOf(result: OpResult | undefined): readonly KeyValue[] {
   return result?.op === 'range' ? result.kvs : [];
 }
 
-/** A claim whose turn it is. */
-export class Claim {
-  readonly name: string;
-  readonly key: string;
-  /** Revision at which the key was created: grows with every claim. */
-  readonly revision: number;
-  readonly #sessions: Sessions;
-  readonly #session: Session;
-  readonly #request: ClaimRequest;
-  readonly #leave: () => void;
-  readonly #cancelGuard: Cancel;
-  #state: 'held' | 'lost' | 'released';
-  #reason: QuorateError | undefined;
-  /** Made when first looked at: most claims end without. */
-  #controller: AbortController | undefined;
-  #guardStop: AbortController | undefined;
-  #released: Promise<void> | undefined;
-
-  constructor(
-    sessions: Sessions,
-    session: Session,
-    request: ClaimRequest,
-    key: string,
-    revision: number,
-  ) {
-    this.name = request.name;
-    this.key = key;
-    this.revision = revision;
-    this.#sessions = sessions;
-    this.#session = session;
-    this.#request = request;
-    this.#leave = session.join((reason) => this.#lose(reason.message));
-    this.#cancelGuard = sessions.clock.after(GUARD_AFTER_MS, () => void this.#guard());
-    this.#state = 'held';
-    this.#reason = undefined;
-    this.#controller = undefined;
-    this.#guardStop = undefined;
-    this.#released = undefined;
-  }
-
-  get lost(): AbortSignal {
-    this.#check();
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController();
-      if (this.#state === 'lost') this.#controller.abort(this.#reason);
-      else checkedSignal(this.#controller.signal, () => void this.#check());
-    }
-    return this.#controller.signal;
-  }
-
-  get lease(): bigint {
-    return this.#session.lease;
-  }
-
-  assertHeld(): void {
-    if (this.#check()) return;
-    if (this.#reason !== undefined) throw this.#reason;
-    const { what, name, lostCode } = this.#request;
-    throw new QuorateError(lostCode, `the ${what} '${name}' was given back`);
-  }
-
-  remainingMs(): number {
-    return this.#check() ? this.#session.remainingMs() : 0;
-  }
-
-  release(): Promise<void> {
-    this.#released ??= this.#release();
-    return this.#released;
-  }
-
-  /** For `finally` and `await using`: the error of the work must stay the one that is seen. */
-  async dispose(): Promise<void> {
-    await this.release().catch(() => undefined);
-  }
-
-  async #release(): Promise<void> {
-    if (!this.#check()) return;
-    this.#state = 'released';
-    this.#stopGuard();
-    try {
-      await this.#sessions.kv.txn({
-        if: [{ key: this.key, target: 'create', is: '=', to: this.revision }],
-        then: [{ op: 'delete', key: this.key }],
-      });
-    } catch (error) {
-      this.#session.retire();
-      throw error;
-    } finally {
-      this.#session.freeKey(this.key);
-      this.#leave();
-    }
-  }
-
-  /** Whether it is held, as far as the clock and the watch can tell. */
-  #check(): boolean {
-    // Ends the session where its time is over, which calls `#lose`.
-    this.#session.endReason();
-    return this.#state === 'held';
-  }
-
-  #lose(why: string): void {
-    if (this.#state !== 'held') return;
-    const { what, name, lostCode } = this.#request;
-    this.#state = 'lost';
-    this.#stopGuard();
-    this.#leave();
-    this.#reason = new QuorateError(lostCode, `the ${what} '${name}' was lost: ${why}`);
-    this.#controller?.abort(this.#reason);
-  }
-
-  #stopGuard(): void {
-    this.#cancelGuard();
-    this.#guardStop?.abort();
-  }
-
-  /** Notices when somebody deletes the key. */
-  async #guard(): Promise<void> {
-    this.#guardStop = new AbortController();
-    const { signal } = this.#guardStop;
-    const kv = this.#sessions.kv;
-    let fromRevision = this.revision + 1;
-    while (this.#state === 'held') {
-      try {
-        const watch = kv.watch(this.key, { fromRevision, without: 'put', signal });
-        for await (const batch of watch) if (batch.events.length > 0) return this.#stolen();
-      } catch {
-        // Ended, compacted or out of reach: the state below decides, the session bounds it.
-      }
-      try {
-        const { kvs, revision } = await kv.range(this.key, { keysOnly: true, signal });
-        if (kvs[0]?.createRevision !== this.revision) return this.#stolen();
-        fromRevision = revision + 1;
-        await sleep(this.#sessions.clock, GUARD_AGAIN_MS, signal);
-      } catch {
-        await sleep(this.#sessions.clock, GUARD_AGAIN_MS, signal).catch(() => undefined);
-      }
-    }
-  }
-
-  #stolen(): void {
-    // The end of the lease deletes the key as well, and says better why.
-    if (this.#check())
-      this.#lose('its key was deleted in the store (by an operator, or with its lease)');
-  }
+function keysOf(kvs: readonly KeyValue[]): string[] {
+  return kvs.map(({ key }) => key.toString());
 }

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { settled } from '../testing/virtual-clock.ts';
 import type { Elections, Leader } from './elections.ts';
 import { kvElections } from './over-kv.ts';
-import { Store } from './testing.ts';
+import { elected, Store } from './testing.ts';
 
 describe('elections over a store', () => {
   let store: Store;
@@ -39,14 +39,14 @@ describe('elections over a store', () => {
   }
 
   it('elects the first who campaigns, and the next when it resigns', async () => {
-    const first = await elections.campaign('e', 'one');
-    let elected = false;
-    const second = other.campaign('e', 'two').then((leadership) => {
-      elected = true;
+    const first = await elected(elections, 'e', 'one');
+    let isElected = false;
+    const second = elected(other, 'e', 'two').then((leadership) => {
+      isElected = true;
       return leadership;
     });
     await settled();
-    assert.equal(elected, false);
+    assert.equal(isElected, false);
     assert.equal((await other.leader('e'))!.value.toString(), 'one');
     await first.resign();
     const leadership = await second;
@@ -65,11 +65,11 @@ describe('elections over a store', () => {
     const stop = new AbortController();
     const { seen, end } = observed(stop);
     await settled();
-    const first = await elections.campaign('e', 'one');
+    const first = await elected(elections, 'e', 'one');
     await settled();
     await first.proclaim('uno');
     await settled();
-    const second = other.campaign('e', 'two');
+    const second = elected(other, 'e', 'two');
     await settled();
     await first.resign();
     await settled();
@@ -82,10 +82,10 @@ describe('elections over a store', () => {
 
   it('does not wake observers for those who queue up behind the leader', async () => {
     const stop = new AbortController();
-    const leadership = await elections.campaign('e', 'one');
+    const leadership = await elected(elections, 'e', 'one');
     const { seen, end } = observed(stop);
     await settled();
-    const second = other.campaign('e', 'two', { signal: stop.signal });
+    const second = elected(other, 'e', 'two', { signal: stop.signal });
     await settled();
     stop.abort(new Error('enough'));
     await assert.rejects(second, /enough/);
@@ -95,7 +95,7 @@ describe('elections over a store', () => {
   });
 
   it('ends an observation when its reader leaves the loop', async () => {
-    await elections.campaign('e', 'one');
+    await elected(elections, 'e', 'one');
     for await (const leader of other.observe('e')) {
       assert.equal(leader!.value.toString(), 'one');
       break;
@@ -103,11 +103,11 @@ describe('elections over a store', () => {
   });
 
   it('refuses to proclaim for a leader that has lost, or was deposed', async () => {
-    const deposed = await elections.campaign('e', 'one');
+    const deposed = await elected(elections, 'e', 'one');
     await store.kv.delete(deposed.holder);
     await assert.rejects(deposed.proclaim('uno'), { code: 'ERR_NOT_ELECTED' });
     assert.deepEqual(await store.keys(), []);
-    const stalled = await elections.campaign('f', 'one');
+    const stalled = await elected(elections, 'f', 'one');
     store.clock.stall(10_001);
     assert.equal(stalled.lost.aborted, true);
     await assert.rejects(stalled.proclaim('uno'), { code: 'ERR_NOT_ELECTED' });
@@ -115,15 +115,15 @@ describe('elections over a store', () => {
   });
 
   it('keeps the lease on a proclaimed value', async () => {
-    const leadership = await elections.campaign('e', 'one');
+    const leadership = await elected(elections, 'e', 'one');
     await leadership.proclaim('uno');
     await elections.close();
     assert.deepEqual(await store.keys(), []);
   });
 
   it('elects another when the leader is cut off from the store', async () => {
-    const first = await elections.campaign('e', 'one');
-    const second = other.campaign('e', 'two');
+    const first = await elected(elections, 'e', 'one');
+    const second = elected(other, 'e', 'two');
     await settled();
     store.inject('keepAlive', 'hang', 100);
     store.inject('revokeLease', 'refuse');
@@ -133,7 +133,7 @@ describe('elections over a store', () => {
   });
 
   it('refuses names that are none', async () => {
-    await assert.rejects(elections.campaign('', 'v'), { code: 'ERR_INVALID_ARGUMENT' });
+    await assert.rejects(elected(elections, '', 'v'), { code: 'ERR_INVALID_ARGUMENT' });
     await assert.rejects(elections.leader(''), { code: 'ERR_INVALID_ARGUMENT' });
     await assert.rejects(
       async () => {

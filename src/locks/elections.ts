@@ -1,6 +1,7 @@
 /** The contract of leader elections. */
 import type { WaitOptions } from '../core/abort.ts';
 import type { BytesLike } from '../core/bytes.ts';
+import type { Held } from './locks.ts';
 
 /** Who leads, as others see it. */
 export interface Leader {
@@ -14,23 +15,16 @@ export interface Leader {
   readonly holder: string;
 }
 
-/** A leadership that is held, until it is resigned or lost. See `Lock` on what that means. */
-export interface Leadership extends AsyncDisposable {
+/** A term as leader, until it is resigned or lost. See `Held` on what that means. */
+export interface Leadership extends Held {
   readonly name: string;
   /** Grows with every new leader of this election. */
   readonly fencingToken: bigint;
   readonly holder: string;
-  /** As `Lock.lost`. */
-  readonly lost: AbortSignal;
-  /** Throws `ERR_NOT_ELECTED` unless this leadership lasts. No I/O. */
-  assertHeld(): void;
-  remainingMs(): number;
   /** Changes the value that others see. Rejects with `ERR_NOT_ELECTED` when no longer leading. */
   proclaim(value: BytesLike, options?: WaitOptions): Promise<void>;
-  /** Steps down; the next candidate leads. As `Lock.release`. */
+  /** Steps down; the next candidate leads. As `release`. */
   resign(): Promise<void>;
-  /** As `resign`, but never throws. */
-  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -38,13 +32,19 @@ export interface Leadership extends AsyncDisposable {
  *
  * @example
  * ```ts
- * await using leadership = await elections.campaign('scheduler', 'host-7');
- * await runScheduler({ signal: leadership.lost, fencingToken: leadership.fencingToken });
+ * for await (const term of elections.campaign('scheduler', 'host-7', { signal })) {
+ *   await runScheduler({ signal: term.lost, fencingToken: term.fencingToken });
+ * }
  * ```
  */
 export interface Elections extends AsyncDisposable {
-  /** Waits until this candidate leads. Rejects like `Locks.acquire`. */
-  campaign(name: string, value: BytesLike, options?: WaitOptions): Promise<Leadership>;
+  /**
+   * Every term in which this candidate leads. The body of the loop is that term: when it ends the term is
+   * resigned, and the loop stands for the next one; leaving the loop resigns, too. An engine that is out of
+   * reach for a while is tried again. Rejects with the signal's reason when aborted, and with errors that
+   * do not pass by themselves.
+   */
+  campaign(name: string, value: BytesLike, options?: WaitOptions): AsyncIterable<Leadership>;
   /** Who leads now; `undefined`: nobody. */
   leader(name: string, options?: WaitOptions): Promise<Leader | undefined>;
   /**

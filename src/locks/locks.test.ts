@@ -424,4 +424,149 @@ describe('locks over a store', () => {
     assert.equal(store.clock.pending, 0);
     store = new Store();
   });
+
+  describe('held by several', () => {
+    it('readers share, writers do not, and a writer that waits holds up later readers', async () => {
+      const readers = [
+        await locks.acquire('n', { shared: true }),
+        await other.acquire('n', { shared: true }),
+      ];
+      const order: string[] = [];
+      const queue = (from: Locks, label: string, shared: boolean) =>
+        from.acquire('n', { shared }).then((lock) => {
+          order.push(label);
+          return lock;
+        });
+      const writer = queue(other, 'writer', false);
+      await settled();
+      const late = [queue(locks, 'late', true), queue(other, 'late', true)];
+      await settled();
+      await readers[0]!.release();
+      await settled();
+      assert.deepEqual(order, []);
+      await readers[1]!.release();
+      const written = await writer;
+      await settled();
+      assert.deepEqual(order, ['writer']);
+      assert.ok(written.fencingToken > readers[1]!.fencingToken);
+      await written.release();
+      await Promise.all(late);
+      assert.deepEqual(order, ['writer', 'late', 'late']);
+    });
+
+    it('as many hold a semaphore as it has permits, in order', async () => {
+      const held: Lock[] = [];
+      const order: number[] = [];
+      const permits = 3;
+      for (let i = 0; i < 9; i++) {
+        void (i % 2 === 0 ? locks : other).acquire('gpu', { permits }).then((lock) => {
+          order.push(i);
+          held.push(lock);
+        });
+        await settled();
+      }
+      for (let released = 0; released < 9; released++) {
+        await settled();
+        assert.equal(held.length, Math.min(permits, 9 - released));
+        // Not always the one that came first.
+        await held.splice(released % held.length, 1)[0]!.release();
+      }
+      assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    });
+
+    it('where permits differ the smallest counts', async () => {
+      const first = await locks.acquire('n', { permits: 3 });
+      const second = await locks.acquire('n', { permits: 2 });
+      assert.equal(await locks.tryAcquire('n', { permits: 3 }), undefined);
+      assert.equal(await locks.tryAcquire('n', { shared: true }), undefined);
+      await second.release();
+      const third = await locks.tryAcquire('n', { shared: true });
+      third!.assertHeld();
+      assert.equal(await locks.tryAcquire('n'), undefined);
+      await first.release();
+      await third!.release();
+    });
+  });
+
+  it('acquires all or none, whatever the order of the names', async () => {
+    const busy = await other.acquire('b');
+    await Promise.all([
+      assert.rejects(locks.acquireAll(['a', 'b', 'c'], { wait: '1s' }), { code: 'ERR_LOCK_BUSY' }),
+      store.clock.advance(1000),
+    ]);
+    await settled();
+    assert.deepEqual(await store.keys(), [busy.holder]);
+    await busy.release();
+    const set = await locks.acquireAll(['c', 'a', 'b', 'a']);
+    assert.deepEqual(
+      set.locks.map(({ name }) => name),
+      ['c', 'a', 'b', 'a'],
+    );
+    const opposite = other.acquireAll(['a', 'b', 'c']);
+    await settled();
+    await set.release();
+    const next = await opposite;
+    assert.equal(next.lost.aborted, false);
+    await store.kv.delete(next.locks[1]!.holder);
+    await store.clock.advance(100);
+    assert.equal(next.lost.aborted, true);
+    assert.throws(() => next.assertHeld(), { code: 'ERR_LOCK_LOST', loss: 'stolen' });
+  });
+
+  it('enters again only within run, and where both ask for it', async () => {
+    const reentrant = { reentrant: true };
+    await locks.run(
+      'n',
+      async (outer) => {
+        const inner = await locks.acquire('n', reentrant);
+        assert.equal(inner.fencingToken, outer.fencingToken);
+        await inner.release();
+        assert.throws(() => inner.assertHeld(), { code: 'ERR_LOCK_LOST' });
+        outer.assertHeld();
+        assert.equal(await locks.tryAcquire('n'), undefined);
+      },
+      reentrant,
+    );
+    await locks.run('n', async () =>
+      assert.equal(await locks.tryAcquire('n', reentrant), undefined),
+    );
+  });
+
+  it('tells who holds and who waits, and takes the lock away by force', async () => {
+    const named = kvLocks(store.kv, { clock: store.clock, owner: 'host-7' });
+    const held = await named.acquire('n');
+    const waiting = locks.acquire('n');
+    await settled();
+    const holders = await other.holders('n');
+    assert.deepEqual(
+      holders.map(({ owner, waiting }) => [owner === 'host-7', waiting]),
+      [
+        [true, false],
+        [false, true],
+      ],
+    );
+    assert.equal(holders[0]!.fencingToken, held.fencingToken);
+    const evicted = await other.forceRelease('n');
+    assert.deepEqual(
+      evicted.map(({ holder }) => holder),
+      [held.holder],
+    );
+    (await waiting).assertHeld();
+    await store.clock.advance(50);
+    assert.equal(held.lost.reason.loss, 'stolen');
+    assert.deepEqual(await other.forceRelease('nobody'), []);
+    await named.close();
+  });
+
+  it('refuses what makes no sense at the door', async () => {
+    const refused = { code: 'ERR_INVALID_ARGUMENT' };
+    await assert.rejects(locks.acquire('n', { permits: 0 }), refused);
+    await assert.rejects(locks.acquire('n', { permits: 1.5 }), refused);
+    await assert.rejects(locks.acquire('n', { permits: 2, shared: true }), refused);
+    await assert.rejects(locks.acquireAll([]), refused);
+    await assert.rejects(locks.acquireAll(['a', '']), refused);
+    await assert.rejects(locks.holders(''), refused);
+    assert.throws(() => kvLocks(store.kv, { owner: 'x'.repeat(2000) }), refused);
+    assert.deepEqual(await store.keys(), []);
+  });
 });

@@ -6,6 +6,7 @@ import type { Kv } from '../kv/kv.ts';
 import { kvOver } from '../kv/kv-over.ts';
 import { memoryService } from '../kv/memory.ts';
 import { VirtualClock } from '../testing/virtual-clock.ts';
+import type { Elections, Leadership } from './elections.ts';
 
 /** What happens to the next calls of a method. */
 export type Fault =
@@ -91,4 +92,15 @@ export class Store {
         throw new QuorateError('ERR_COMPACTED', 'compacted');
     }
   }
+}
+
+/** One term, from when this candidate leads; its campaign does not go on. */
+export async function elected(
+  elections: Elections,
+  ...campaign: Parameters<Elections['campaign']>
+): Promise<Leadership> {
+  // Not a loop: leaving it would resign.
+  const terms = elections.campaign(...campaign)[Symbol.asyncIterator]();
+  const { value } = await terms.next();
+  return value;
 }

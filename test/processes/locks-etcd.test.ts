@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { etcdKv } from '../../src/drivers/etcd/index.ts';
 import type { Kv } from '../../src/kv/kv.ts';
 import { kvElections, kvLocks } from '../../src/locks/index.ts';
+import { elected } from '../../src/locks/testing.ts';
 import { type EtcdCluster, engine, missingEtcd, startEtcd } from '../support/etcd.ts';
 
 describe('on a real etcd', { skip: missingEtcd('etcd', 'etcdctl') }, () => {
@@ -70,7 +71,7 @@ describe('on a real etcd', { skip: missingEtcd('etcd', 'etcdctl') }, () => {
 
   it('etcdctl observes our leader, and we its', async () => {
     const elections = kvElections(kv);
-    const leadership = await elections.campaign('post', 'ours');
+    const leadership = await elected(elections, 'post', 'ours');
     const tool = etcdctl('elect', 'post', 'theirs');
     await queued('post', 2);
     assert.equal((await elections.leader('post'))!.value.toString(), 'ours');

@@ -82,12 +82,12 @@ export const LAYERS: readonly Layer[] = [
     ],
   },
   { name: 'kv', paths: ['src/kv/'], imports: ['core', 'contracts', 'proto'], pure: true },
-  { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts'], pure: true },
+  { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts'] },
   { name: 'server', paths: ['src/server/'], imports: ['core', 'contracts', 'proto'] },
   {
     name: 'drivers',
     paths: ['src/drivers/'],
-    imports: ['core', 'contracts', 'proto', 'kv'],
+    imports: ['core', 'contracts', 'proto', 'kv', 'locks'],
     separate: true,
   },
   {

@@ -36,26 +36,29 @@ export async function elect(argv: readonly string[], io: Io): Promise<number> {
   await using kv = etcdKv(connection(TOPIC, values, io.env));
   await using elections = kvElections(kv, { ttl: ttlMs });
   if (values.listen) return await listen(elections, name, values.json === true, io);
-  await using leadership = await elections.campaign(name, value, { signal: io.interrupted });
-  const token = leadership.fencingToken;
-  if (program === undefined) {
-    if (values.json) jsonLine(io, { name, value, holder: leadership.holder, token });
-    else line(io, `${leadership.holder}\n${value}`);
+  // Leaving the loop resigns.
+  for await (const term of elections.campaign(name, value, { signal: io.interrupted })) {
+    const token = term.fencingToken;
+    if (program === undefined) {
+      if (values.json) jsonLine(io, { name, value, holder: term.holder, token });
+      else line(io, `${term.holder}\n${value}`);
+    }
+    const end = await holdWhile({
+      lost: term.lost,
+      program,
+      env: {
+        ...io.env,
+        QUORATE_ELECTION_NAME: name,
+        QUORATE_ELECTION_VALUE: value,
+        QUORATE_ELECTION_TOKEN: token.toString(),
+      },
+      killAfterMs,
+      io,
+    });
+    if (end.lost) throw lostError(`the leadership of '${name}' was lost`, program !== undefined);
+    return end.code;
   }
-  const end = await holdWhile({
-    lost: leadership.lost,
-    program,
-    env: {
-      ...io.env,
-      QUORATE_ELECTION_NAME: name,
-      QUORATE_ELECTION_VALUE: value,
-      QUORATE_ELECTION_TOKEN: token.toString(),
-    },
-    killAfterMs,
-    io,
-  });
-  if (end.lost) throw lostError(`the leadership of '${name}' was lost`, program !== undefined);
-  return end.code;
+  return EXIT.ok;
 }
 
 async function listen(elections: Elections, name: string, json: boolean, io: Io): Promise<number> {

@@ -149,7 +149,7 @@ export class Locker {
       });
       host.run(() => {
         if (stay !== this.#stay) return;
-        this.#locks = kvLocks(host.kv, { ttl: TTL_MS, clock: host.clock });
+        this.#locks = kvLocks(host.kv, { ttl: TTL_MS, clock: host.clock, owner: 'locker' });
         void this.#work(host, this.#locks, stay);
       });
     });

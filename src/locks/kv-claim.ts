@@ -1,0 +1,96 @@
+/** A claim over a store whose turn has come: its key, the session that it lives on, and a watch for theft. */
+import { sleep } from '../core/abort.ts';
+import type { Cancel } from '../core/clock.ts';
+import type { Claim, ClaimRequest } from './engine.ts';
+import { Hold } from './hold.ts';
+import type { Session, Sessions } from './session.ts';
+
+/** A short critical section is over before a watch for theft of its key would pay. */
+const GUARD_AFTER_MS = 20;
+const GUARD_AGAIN_MS = 500;
+
+export class KvClaim extends Hold implements Claim<'monotonic'> {
+  readonly name: string;
+  /** Its key. */
+  readonly holder: string;
+  /** Revision at which the key was created: grows with every claim. */
+  readonly revision: number;
+  readonly #sessions: Sessions;
+  readonly #session: Session;
+  readonly #cancelGuard: Cancel;
+  #guardStop: AbortController | undefined;
+
+  constructor(
+    sessions: Sessions,
+    session: Session,
+    request: ClaimRequest,
+    key: string,
+    revision: number,
+  ) {
+    super(request, session, () => this.#giveBack());
+    this.name = request.name;
+    this.holder = key;
+    this.revision = revision;
+    this.#sessions = sessions;
+    this.#session = session;
+    this.#guardStop = undefined;
+    this.#cancelGuard = sessions.clock.after(GUARD_AFTER_MS, () => void this.#guard());
+  }
+
+  get fencingToken(): bigint {
+    return BigInt(this.revision);
+  }
+
+  get lease(): bigint {
+    return this.#session.lease;
+  }
+
+  protected override ended(): void {
+    this.#cancelGuard();
+    this.#guardStop?.abort();
+  }
+
+  async #giveBack(): Promise<void> {
+    try {
+      await this.#sessions.kv.txn({
+        if: [{ key: this.holder, target: 'create', is: '=', to: this.revision }],
+        then: [{ op: 'delete', key: this.holder }],
+      });
+    } catch (error) {
+      this.#session.retire();
+      throw error;
+    } finally {
+      this.#session.freeKey(this.holder);
+    }
+  }
+
+  /** Notices when somebody deletes the key. */
+  async #guard(): Promise<void> {
+    this.#guardStop = new AbortController();
+    const { signal } = this.#guardStop;
+    const { kv, clock } = this.#sessions;
+    let fromRevision = this.revision + 1;
+    while (this.isHeld()) {
+      try {
+        const watch = kv.watch(this.holder, { fromRevision, without: 'put', signal });
+        for await (const batch of watch) if (batch.events.length > 0) return this.#stolen();
+      } catch {
+        // Ended, compacted or out of reach: the state below decides, the session bounds it.
+      }
+      try {
+        const { kvs, revision } = await kv.range(this.holder, { keysOnly: true, signal });
+        if (kvs[0]?.createRevision !== this.revision) return this.#stolen();
+        fromRevision = revision + 1;
+        await sleep(clock, GUARD_AGAIN_MS, signal);
+      } catch {
+        await sleep(clock, GUARD_AGAIN_MS, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  #stolen(): void {
+    // The end of the lease deletes the key as well, and says better why.
+    const why = 'its key was deleted in the store (by an operator, or with its lease)';
+    if (this.isHeld()) this.lose(why, 'stolen');
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * How long something lasts that an engine keeps for us: a lease, a session, a key with a time to live.
+ *
+ * It is counted from when the last renewal that was confirmed was *sent*, on the monotonic clock: the
+ * engine counts from later, so it cannot hand on what this process still counts as its own. Whoever asks
+ * compares the clock first; timers only make the end known earlier.
+ */
+import { sleep } from '../core/abort.ts';
+import type { Cancel, Clock } from '../core/clock.ts';
+import { type LockLoss, QuorateError } from '../core/errors.ts';
+
+/** Told once, synchronously, why it ended. */
+export type OnEnd = (reason: QuorateError) => void;
+
+/** What a lock lives on. */
+export interface Life {
+  /** Why it ended; `undefined` while it lasts. Compares the clock. */
+  endReason(): QuorateError | undefined;
+  remainingMs(): number;
+  /** Calls `onEnd` when it ends; the returned function takes that back. */
+  join(onEnd: OnEnd): () => void;
+}
+
+export interface RenewedLifeOptions {
+  readonly clock: Clock;
+  /** How it is called in errors: `the session behind it`. */
+  readonly what: string;
+  readonly ttlMs: number;
+  /** When the request was sent that began it. */
+  readonly sentMs: number;
+  /**
+   * Resolves with how long it lasts, counted from before it was sent, or with why it is gone. Where it
+   * rejects it is tried again.
+   */
+  readonly renew: (signal: AbortSignal) => Promise<number | Gone>;
+}
+
+/** Why something cannot be renewed any more. */
+export interface Gone {
+  readonly why: string;
+  readonly loss: LockLoss;
+}
+
+/** A life that is renewed every third of it. */
+export class RenewedLife implements Life {
+  readonly #clock: Clock;
+  readonly #what: string;
+  readonly #ttlMs: number;
+  readonly #renew: (signal: AbortSignal) => Promise<number | Gone>;
+  readonly #users: Set<OnEnd>;
+  readonly #stop: AbortController;
+  #deadlineMs: number;
+  #cancelDeadline: Cancel;
+  #ended: QuorateError | undefined;
+
+  constructor({ clock, what, ttlMs, sentMs, renew }: RenewedLifeOptions) {
+    this.#clock = clock;
+    this.#what = what;
+    this.#ttlMs = ttlMs;
+    this.#renew = renew;
+    this.#users = new Set();
+    this.#stop = new AbortController();
+    this.#deadlineMs = sentMs + ttlMs;
+    this.#cancelDeadline = () => undefined;
+    this.#ended = undefined;
+    this.#watchDeadline();
+    void this.#keepRenewing();
+  }
+
+  endReason(): QuorateError | undefined {
+    if (this.#ended === undefined && this.#clock.now() >= this.#deadlineMs) {
+      const why = 'was not renewed within its time to live (paused process, or store out of reach)';
+      this.end(why, 'expired');
+    }
+    return this.#ended;
+  }
+
+  remainingMs(): number {
+    return this.endReason() === undefined ? this.#deadlineMs - this.#clock.now() : 0;
+  }
+
+  join(onEnd: OnEnd): () => void {
+    this.#users.add(onEnd);
+    return () => void this.#users.delete(onEnd);
+  }
+
+  /** Ends it here. What the engine keeps is not touched. */
+  end(why: string, loss: LockLoss): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = new QuorateError('ERR_LOCK_LOST', `${this.#what} ${why}`, { loss });
+    this.#cancelDeadline();
+    this.#stop.abort(this.#ended);
+    for (const onEnd of [...this.#users]) onEnd(this.#ended);
+    this.#users.clear();
+  }
+
+  #watchDeadline(): void {
+    // Over already where the grant took longer than it lasts. Less than a millisecond may be lost in the clock's fractions.
+    const leftMs = Math.max(1, this.#deadlineMs - this.#clock.now());
+    this.#cancelDeadline = this.#clock.after(leftMs, () => {
+      if (this.endReason() === undefined) this.#watchDeadline();
+    });
+  }
+
+  async #keepRenewing(): Promise<void> {
+    let delayMs = this.#ttlMs / 3;
+    try {
+      while (this.#ended === undefined) {
+        await sleep(this.#clock, delayMs, this.#stop.signal);
+        const renewed = await this.#renewOnce();
+        delayMs = renewed ? this.#ttlMs / 3 : Math.min(this.#ttlMs / 12, 500);
+      }
+    } catch (error) {
+      // Only the stop of the sleep ends up here.
+      if (this.#ended === undefined) throw error;
+    }
+  }
+
+  async #renewOnce(): Promise<boolean> {
+    const sentMs = this.#clock.now();
+    try {
+      const limitMs = this.#ttlMs / 3;
+      const stop = this.#stop.signal;
+      const renewed = await withinTime(this.#clock, limitMs, stop, this.#renew);
+      if (typeof renewed !== 'number') this.end(renewed.why, renewed.loss);
+      else if (this.endReason() === undefined) this.#deadlineMs = sentMs + renewed;
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** Gives a call that long, less where `stop` comes first. */
+export async function withinTime<T>(
+  clock: Clock,
+  limitMs: number,
+  stop: AbortSignal | undefined,
+  call: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const attempt = new AbortController();
+  const giveUp = (): void => {
+    attempt.abort(new QuorateError('ERR_TIMEOUT', 'the store did not answer in time'));
+  };
+  const cancel = clock.after(limitMs, giveUp);
+  stop?.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await call(attempt.signal);
+  } finally {
+    cancel();
+    stop?.removeEventListener('abort', giveUp);
+  }
+}

@@ -1,0 +1,13 @@
+/** Names of locks and elections, checked at the door. */
+import { QuorateError } from '../core/errors.ts';
+
+/** @throws ERR_INVALID_ARGUMENT unless `name` is text of 1 to `most` bytes */
+export function requireBytes(name: string, most: number): void {
+  const bytes = typeof name === 'string' ? Buffer.byteLength(name) : 0;
+  if (bytes > 0 && bytes <= most) return;
+  const given = typeof name === 'string' ? `${bytes} bytes` : `not text but ${typeof name}`;
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `name: ${given}; text of 1 to ${most} bytes is needed`,
+  );
+}
