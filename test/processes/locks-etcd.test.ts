@@ -85,6 +85,8 @@ describe('on a real etcd', { skip: missingEtcd('etcd', 'etcdctl') }, () => {
       if (leader?.value.toString() === 'theirs') break;
     }
     assert.equal(seen.at(-1), 'theirs');
+    // It resigns when it is told to end only once it knows that it leads.
+    await tool.line();
     await ended(tool.child);
     await elections.close();
     await queued('post', 0);
