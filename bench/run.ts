@@ -20,6 +20,10 @@ const BENCHES: Readonly<Record<string, readonly [about: string, load: () => Prom
     'HTTP/2, gRPC and the codec, on a backend that answers at once',
     async () => (await import('./grpc-echo.ts')).benchGrpcEcho,
   ],
+  locks: [
+    'locks beside those of npm: in one process',
+    async () => (await import('./locks.ts')).benchLocks,
+  ],
   mvcc: ['the state machine by itself', async () => (await import('./mvcc.ts')).benchMvcc],
   proto: [
     'the protobuf codec beside protobufjs',

@@ -2,5 +2,12 @@
 import '../core/runtime.ts';
 
 export type * from './elections.ts';
+export {
+  type LocalOptions,
+  type LocalSpace,
+  localElections,
+  localLocks,
+  localSpace,
+} from './local.ts';
 export type * from './locks.ts';
 export { kvElections, kvLocks, type OverKvOptions } from './over-kv.ts';

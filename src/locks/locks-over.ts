@@ -45,19 +45,30 @@ class LocksOver<F extends Fencing> implements Locks<F> {
     this.#around = new AsyncLocalStorage();
   }
 
-  async acquire(name: string, options: AcquireOptions = {}): Promise<Lock<F>> {
-    const request = this.#request(name, options);
-    throwIfAborted(options.signal);
-    return this.#outer(name, options) ?? this.#engine.claim(request);
+  // These two are not async: the promise is the engine's, which for locks in the process is most of their cost.
+  acquire(name: string, options: AcquireOptions = {}): Promise<Lock<F>> {
+    try {
+      const request = this.#request(name, options);
+      throwIfAborted(options.signal);
+      const outer = this.#outer(name, options);
+      return outer === undefined ? this.#engine.claim(request) : Promise.resolve(outer);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
-  async tryAcquire(
+  tryAcquire(
     name: string,
     options: Omit<AcquireOptions, 'wait'> = {},
   ): Promise<Lock<F> | undefined> {
-    const request = this.#request(name, options);
-    throwIfAborted(options.signal);
-    return this.#outer(name, options) ?? this.#engine.tryClaim(request);
+    try {
+      const request = this.#request(name, options);
+      throwIfAborted(options.signal);
+      const outer = this.#outer(name, options);
+      return outer === undefined ? this.#engine.tryClaim(request) : Promise.resolve(outer);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async acquireAll(names: readonly string[], options: AcquireOptions = {}): Promise<LockSet<F>> {

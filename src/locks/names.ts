@@ -3,6 +3,8 @@ import { QuorateError } from '../core/errors.ts';
 
 /** @throws ERR_INVALID_ARGUMENT unless `name` is text of 1 to `most` bytes */
 export function requireBytes(name: string, most: number): void {
+  // No unit of UTF-16 takes more than three bytes: most names need no count.
+  if (typeof name === 'string' && name !== '' && name.length * 3 <= most) return;
   const bytes = typeof name === 'string' ? Buffer.byteLength(name) : 0;
   if (bytes > 0 && bytes <= most) return;
   const given = typeof name === 'string' ? `${bytes} bytes` : `not text but ${typeof name}`;

@@ -65,7 +65,7 @@ export class Gate {
   }
 }
 
-function busy(name: string, waitMs: number): QuorateError {
+export function busy(name: string, waitMs: number): QuorateError {
   return new QuorateError(
     'ERR_LOCK_BUSY',
     `'${name}' was not free within ${waitMs} ms; wait longer or come back later`,
