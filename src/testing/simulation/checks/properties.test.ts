@@ -288,6 +288,19 @@ test('a write that was not said to be durable may be found, or not', () => {
   scene.expect();
 });
 
+test('a vote for itself that was lost with the disk binds nobody, one that is still there does', () => {
+  for (const [found, broken] of [
+    ['', []],
+    ['b', ['one-vote']],
+  ] as const) {
+    const scene = new Scene();
+    scene.write(scene.start('b'), 3, 'b');
+    scene.properties.damaged('b');
+    scene.write(scene.start('b', 3, [], found), 3, 'c');
+    scene.expect(...broken);
+  }
+});
+
 test('nothing is expected of a disk that was lost, but that no second vote is given', () => {
   const scene = new Scene();
   scene.write(scene.start('a'), 2, 'b', [entry(1, 2)]);

@@ -169,6 +169,7 @@ export class SeatLog {
       while (terms.length < entry.index) terms.push(0);
       terms.push(entry.term);
     }
+    if (this.isDamaged) this.#forgetCandidacies(found.hardState);
     this.terms = terms;
     this.durable = terms.slice();
     this.hardState = found.hardState;
@@ -176,6 +177,17 @@ export class SeatLog {
     this.isDamaged = false;
     this.snapshotIndex = snapshotIndex;
     this.openChange = 0;
+  }
+
+  /**
+   * A vote for itself that is lost with the disk binds nobody: the candidate that it was for ended with its
+   * life, and counts no votes any more. A vote for another may still be counted.
+   */
+  #forgetCandidacies(found: HardState): void {
+    for (const [term, vote] of this.votes) {
+      const isKept = term === found.term && vote === found.vote;
+      if (vote === this.id && !isKept) this.votes.delete(term);
+    }
   }
 
   #verifyHardState(found: HardState): string | undefined {
