@@ -1,0 +1,22 @@
+/** A lock on PostgreSQL that is held: an advisory lock of a session. */
+import type { Claim, ClaimRequest } from '../../locks/engine.ts';
+import { Hold } from '../../locks/hold.ts';
+import type { Life } from '../../locks/life.ts';
+
+export class PostgresClaim extends Hold implements Claim<'monotonic'> {
+  readonly name: string;
+  /** Process id of the server's end of the connection that holds it. */
+  readonly holder: string;
+  readonly fencingToken: bigint;
+
+  constructor(
+    request: ClaimRequest,
+    granted: { readonly pid: number; readonly token: bigint; readonly life: Life },
+    giveBack: () => Promise<void>,
+  ) {
+    super(request, granted.life, giveBack);
+    this.name = request.name;
+    this.holder = String(granted.pid);
+    this.fencingToken = granted.token;
+  }
+}

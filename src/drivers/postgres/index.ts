@@ -1,0 +1,10 @@
+/** Locks on PostgreSQL: `quorate/drivers/postgres`. */
+import '../../core/runtime.ts';
+
+export type {
+  PostgresConnection,
+  PostgresPool,
+  PostgresQuery,
+  PostgresQueryable,
+} from './client.ts';
+export { type PostgresLocksOptions, postgresLocks } from './locks.ts';
