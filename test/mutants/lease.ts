@@ -11,6 +11,7 @@ export const leaseMutants: readonly Mutant[] = [
     file,
     find: 'if (this.#options.now() < this.#guardedUntil) return true;',
     replace: '',
+    having: 'leaseMs,pause',
     consensus: 'raft',
   },
   {
@@ -20,6 +21,7 @@ export const leaseMutants: readonly Mutant[] = [
     file,
     find: 'this.#startedAt = this.#pendingAt;',
     replace: 'this.#startedAt = this.#options!.now();',
+    having: 'leaseMs,pause',
     consensus: 'raft',
   },
   {
@@ -29,6 +31,7 @@ export const leaseMutants: readonly Mutant[] = [
     file,
     find: 'this.#receivedAt = options === undefined ? 0 : options.now();',
     replace: 'this.#receivedAt = -Infinity;',
+    having: 'leaseMs,pause-leader,crash,isolate',
     consensus: 'raft',
   },
   {
@@ -38,6 +41,7 @@ export const leaseMutants: readonly Mutant[] = [
     file,
     find: 'term === this.#waivedTerm && index <= this.#waivedIndex',
     replace: 'term === this.#waivedTerm',
+    having: 'leaseMs,pause,transfer',
     consensus: 'raft',
   },
 ];
