@@ -55,3 +55,30 @@ test('history is removed in turns after a compaction, and at once where that was
   assert.equal(service.store.compactPending(), false);
   assert.equal(clock.pending, 0);
 });
+
+test('a compaction that a receiver of events asks for takes none of the events that are on their way', async () => {
+  const clock = new VirtualClock();
+  const service = memoryService({ clock });
+  const put = proto.PutRequest.create({ key: 'a' });
+  const seen: number[] = [];
+  const stream = service.watch({
+    response: ({ events }) => {
+      for (const { kv } of events) seen.push(kv!.modRevision);
+      if (seen.length === 1 && events.length > 0) {
+        for (let i = 0; i < 3; i++) void service.put(put);
+        void service.compact({ revision: 5, physical: true });
+      }
+      return true;
+    },
+    end: () => undefined,
+  });
+  stream.request(
+    proto.WatchRequest.create({ createRequest: proto.WatchCreateRequest.create({ key: 'a' }) }),
+  );
+  await service.put(put);
+  assert.deepEqual(seen, [2, 3, 4, 5]);
+  assert.equal(service.store.compactPending(), true);
+  await clock.advance(10);
+  assert.equal(service.store.compactPending(), false);
+  await service.close();
+});

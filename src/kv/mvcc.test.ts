@@ -125,6 +125,29 @@ describe('the hash', () => {
     remove(mvcc, 'a', 'c');
     assert.equal(now(), 673281395);
   });
+
+  it('is the same before and after a compaction has removed what it passed, and removes nothing', () => {
+    for (const removedInTheEnd of [['a'], ['a', 'b', 'c']]) {
+      for (let floor = 0; floor <= 11; floor++) {
+        const mvcc = new Mvcc();
+        for (let i = 0; i < 2; i++) {
+          for (const key of ['a', 'b', 'a', 'c']) put(mvcc, key, `${i}`);
+          if (i === 0) remove(mvcc, 'a');
+        }
+        remove(mvcc, ...removedInTheEnd);
+        mvcc.compact(floor);
+        const { versionCount, revision } = mvcc;
+        const hashes = (): number[] => {
+          const first = Math.max(floor, 1);
+          return Array.from({ length: revision - first + 1 }, (_, at) => mvcc.hash(first + at));
+        };
+        const pending = hashes();
+        assert.deepEqual([mvcc.versionCount, mvcc.compacting], [versionCount, true]);
+        while (mvcc.compactStep());
+        assert.deepEqual(pending, hashes(), `${removedInTheEnd} removed, compacted at ${floor}`);
+      }
+    }
+  });
 });
 
 describe('the size', () => {

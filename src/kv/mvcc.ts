@@ -201,8 +201,9 @@ export class Mvcc {
   }
 
   /**
-   * One bounded slice of the physical compaction; true while there is more to do. Nothing that can
-   * be seen depends on how far it is.
+   * One bounded slice of the physical compaction; true while there is more to do. No read and no
+   * hash depends on how far it is; `scanLog` and `changesOf` do below the floor, so whoever follows
+   * the changes must have had those up to it.
    */
   compactStep(): boolean {
     const from = this.#compactAt;
@@ -229,22 +230,21 @@ export class Mvcc {
 
   /**
    * Checksum of the history up to `revision`: CRC-32C over the same bytes as etcd's, so it can be
-   * compared between members and with etcd. Finishes a pending compaction first.
+   * compared between members and with etcd. Counts what is left when a pending compaction is done,
+   * and removes nothing: changes that watches were not yet given may be below the floor.
    */
   hash(revision: number): number {
-    while (this.compactStep());
     const anyLive = this.collect('', undefined, revision, 1).length > 0;
+    // Of what lies below the floor etcd counts the versions that are still current at `revision`;
+    // where no key is, all that it has kept, but for the tombstones at the floor.
+    const currentAt = anyLive ? revision : this.#compactRevision;
     let hash = crc32c(Buffer.from('key'));
     let scratch = Buffer.allocUnsafe(4096);
     this.#log.scan(0, 0, (record) => {
       if (record.modRevision > revision) return false;
       const deleted = isTombstone(record);
-      if (record.modRevision <= this.#compactRevision) {
-        // Of what lies below the floor etcd counts the versions that are still current at
-        // `revision`; where no key is, all that it has kept, but for the tombstones at the floor.
-        if (deleted) return true;
-        if (anyLive && this.at(record.key, revision) !== record) return true;
-      }
+      const isBelow = record.modRevision <= this.#compactRevision;
+      if (isBelow && this.at(record.key, currentAt) !== record) return true;
       const need = 18 + KeyValue.size(record);
       if (need > scratch.length) scratch = Buffer.allocUnsafe(need * 2);
       const end = writeHashed(scratch, record, deleted);

@@ -323,8 +323,13 @@ export class KvStore implements StateMachine<ApplyResult> {
     return this.#mvcc.compacting;
   }
 
-  /** One bounded slice of removing what a compaction made unreadable; true while there is more. */
+  /**
+   * One bounded slice of removing what a compaction made unreadable; true while there is more that
+   * can be done now. Watches are given first what they have not had: it would be missing there.
+   */
   compactStep(): boolean {
+    // Called by a receiver: the rest stays `compactPending`.
+    if (!this.#hub.flush()) return false;
     return this.#mvcc.compactStep();
   }
 

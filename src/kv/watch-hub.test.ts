@@ -256,6 +256,47 @@ describe('delivery', () => {
   });
 });
 
+describe('a compaction before what it passes was delivered', () => {
+  /** Five changes and a compaction at the newest, as one batch of the log that nobody delivered yet. */
+  function applied(): { store: KvStore; client: Client } {
+    const { store } = setup();
+    const client = new Client(store);
+    client.create({ key: 'a', rangeEnd: 'c' });
+    client.take();
+    const apply = (request: Partial<pb.InternalRaftRequest>): void => {
+      store.applyRequest(proto.InternalRaftRequest.create(request), store.appliedIndex + 1);
+    };
+    for (const key of ['a', 'a', 'b', 'a', 'b']) apply({ put: proto.PutRequest.create({ key }) });
+    apply({ compaction: { revision: 6, physical: false } });
+    return { store, client };
+  }
+  const all = ['a@2', 'a@3', 'b@4', 'a@5', 'b@6'];
+
+  it('takes no event from a watch when the store is hashed in between', () => {
+    const { store, client } = applied();
+    store.hashKv(0);
+    store.flushWatches();
+    assert.deepEqual(client.events(), all);
+  });
+
+  it('removes nothing before it is delivered', () => {
+    const { store, client } = applied();
+    while (store.compactStep());
+    assert.deepEqual(client.events(), all);
+    store.flushWatches();
+    assert.deepEqual(client.events(), []);
+    assert.equal(store.compactPending(), false);
+  });
+
+  it('waits where a receiver asks for it', () => {
+    const { store, client } = applied();
+    client.onResponse = () => assert.equal(store.compactStep(), false);
+    store.flushWatches();
+    assert.deepEqual([client.events(), client.ended], [all, 0]);
+    assert.equal(store.compactPending(), true);
+  });
+});
+
 describe('a slow receiver', () => {
   it('is sent nothing more, holds up nobody, and is refilled when it resumes', async () => {
     const { store, clock, put } = setup();
