@@ -8,38 +8,7 @@ import { type Random, systemRandom } from '../core/random.ts';
 import type { Elections } from '../locks/elections.ts';
 import type { AcquireOptions, Fencing, Lock, LockHolder, Locks } from '../locks/locks.ts';
 import type { Case } from './case.ts';
-
-/**
- * What an engine may lack. `lacksOf` finds the first five in what it promises; the rest says whoever
- * runs the suite.
- *
- * `fencing`: there are tokens. `fifo`: who waits is served in order. `shared`, `permits`: locks that
- * several hold at a time. `ttl`: what is held ends by a clock unless it is renewed.
- * `twoClients`: several processes can use the engine; without it all clients of a case are the same.
- * `waiters`: `holders` shows who waits, too. `forceRelease`: a lock can be taken from its holder.
- * `flatNames`: names do not depend on each other, even where one is a folder of the other.
- * `abandon`: a client can be made to vanish (`LockClient.abandon`).
- * `stall`: time can pass while nothing runs (`LocksTarget.stall`).
- * `elections`: there are elections as well (`LockClient.elections`).
- * `depose`: leadership can be taken from outside (`LocksTarget.depose`).
- */
-export type LockCapability =
-  | 'fencing'
-  | 'fifo'
-  | 'shared'
-  | 'permits'
-  | 'ttl'
-  | 'twoClients'
-  | 'waiters'
-  | 'forceRelease'
-  | 'flatNames'
-  | 'abandon'
-  | 'stall'
-  | 'elections'
-  | 'depose';
-
-/** Capabilities that are missing, each with the reason that is shown for the skipped cases. */
-export type LockLacks = Partial<Readonly<Record<LockCapability, string>>>;
+import type { LockCapability, LockLacks } from './locks-lacks.ts';
 
 /** A case of the suite of locks or of that of elections. */
 export type LockCase = Case<LockContext, LockCapability>;
@@ -115,9 +84,12 @@ export class LockContext {
   /** By then what a process held that is gone is free. */
   readonly freedMs: number;
   readonly promptMs: number;
+  /** By then a client of `ttlMs` knows that a lock was taken from it. */
+  readonly noticedMs: number;
   readonly #target: LocksTarget;
   readonly #lacks: LockLacks;
   readonly #clients: LockClient[];
+  readonly #cleanups: (() => unknown)[];
   #abandoned: number;
 
   constructor(target: LocksTarget, lacks: LockLacks) {
@@ -125,11 +97,18 @@ export class LockContext {
     this.prefix = `lock-conformance/${(target.random ?? systemRandom).id63().toString(36)}/`;
     this.ttlMs = target.ttlMs;
     this.promptMs = target.promptMs ?? 1000;
+    this.noticedMs = target.ttlMs / 3 + this.promptMs;
     this.freedMs = target.ttlMs + (target.expiryMs ?? 1000);
     this.#target = target;
     this.#lacks = lacks;
     this.#clients = [];
+    this.#cleanups = [];
     this.#abandoned = 0;
+  }
+
+  /** What whoever runs the suite says is missing. */
+  get lacks(): LockLacks {
+    return this.#lacks;
   }
 
   /** The engine offers it. */
@@ -193,6 +172,11 @@ export class LockContext {
   readonly depose = async (name: string): Promise<void> => {
     assert.ok(this.#target.depose, 'a case that deposes needs the capability "depose"');
     await this.#target.depose(name);
+  };
+
+  /** Runs at the end of the case, however it ends, before the clients are closed. */
+  readonly defer = (cleanup: () => unknown): void => {
+    this.#cleanups.push(cleanup);
   };
 
   /** A promise that the case looks at later: it may reject before. */
@@ -348,6 +332,7 @@ export class LockContext {
   }
 
   async #closeAll(): Promise<void> {
+    for (const cleanup of this.#cleanups.splice(0).reverse()) await cleanup();
     const closing = this.#clients.splice(0).map(async (client) => {
       await Promise.all([client.locks.close(), client.elections?.close()]);
       await client.close?.();

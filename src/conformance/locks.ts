@@ -2,35 +2,29 @@
  * The suites of locks and elections: every rule of both contracts as cases. What an engine does not promise
  * is left out with the reason shown; what it promises it is held to. Run it on an engine of your own.
  */
-import type { LockGuarantees } from '../locks/locks.ts';
 import type { Register } from './case.ts';
-import {
-  type LockCapability,
-  type LockCase,
-  LockContext,
-  type LockLacks,
-  type LocksTarget,
-} from './locks-context.ts';
+import { type LockCase, LockContext, type LocksTarget } from './locks-context.ts';
+import { doorCases } from './locks-door.ts';
 import { exclusionCases } from './locks-exclusion.ts';
 import { heldCases } from './locks-held.ts';
+import type { LockLacks } from './locks-lacks.ts';
+import { lifeCases } from './locks-life.ts';
+import { operatorCases } from './locks-operators.ts';
+import { severalCases } from './locks-shared.ts';
+import { togetherCases } from './locks-together.ts';
 import { waitingCases } from './locks-waiting.ts';
 
 /** All cases of locks. */
-export const lockCases: readonly LockCase[] = [...exclusionCases, ...waitingCases, ...heldCases];
-
-/** What an engine lacks by its own account, each with the reason. */
-export function lacksOf(guarantees: LockGuarantees): LockLacks {
-  const { fencing, waiters, expiry, shared, permits } = guarantees;
-  const lacks: Partial<Record<LockCapability, string>> = {};
-  if (fencing === 'none') lacks.fencing = 'the engine has no fencing tokens';
-  if (waiters === 'barging') lacks.fifo = 'waiters of this engine are served in no order';
-  if (!shared) lacks.shared = 'the engine has no locks that are shared';
-  if (!permits) lacks.permits = 'the engine has no semaphores';
-  if (expiry === 'connection')
-    lacks.ttl = 'locks of this engine end with a connection, not by time';
-  if (expiry === 'process') lacks.ttl = 'locks of this engine end with the process, not by time';
-  return lacks;
-}
+export const lockCases: readonly LockCase[] = [
+  ...doorCases,
+  ...exclusionCases,
+  ...waitingCases,
+  ...heldCases,
+  ...togetherCases,
+  ...severalCases,
+  ...operatorCases,
+  ...lifeCases,
+];
 
 /**
  * Hands `cases` to a test runner. They share the engine, one after another; each has names of its own, and

@@ -14,7 +14,7 @@ import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { KeyValue, Kv, OpResult } from '../kv/kv.ts';
 import type { ClaimRequest } from './engine.ts';
 import { KvClaim } from './kv-claim.ts';
-import type { Session, Sessions } from './session.ts';
+import { closedError, type Session, type Sessions } from './session.ts';
 import { Gate } from './signals.ts';
 
 /** Between attempts to learn what became of a write whose reply was lost. */
@@ -134,6 +134,7 @@ class Entry {
   }
 
   lostPlace(reason: QuorateError): QuorateError {
+    if (this.#sessions.isClosed) return closedError();
     const { what, name } = this.#request;
     return new QuorateError(
       'ERR_LOCK_LOST',

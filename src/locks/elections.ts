@@ -52,6 +52,6 @@ export interface Elections extends AsyncDisposable {
    * skips to the newest. Leaving the loop ends it; it rejects with the signal's reason when aborted.
    */
   observe(name: string, options?: WaitOptions): AsyncIterable<Leader | undefined>;
-  /** Resigns everything that is held and ends every campaign. Idempotent. */
+  /** Resigns everything that is held and ends every campaign, with `ERR_CLOSED`. Idempotent. */
   close(): Promise<void>;
 }

@@ -129,6 +129,6 @@ export interface Locks<F extends Fencing = 'monotonic' | 'best-effort'> extends 
    * served. Resolves with whom it was taken from.
    */
   forceRelease(name: string, options?: WaitOptions): Promise<readonly LockHolder[]>;
-  /** Gives back everything that is held and ends every wait. Idempotent. */
+  /** Gives back everything that is held and ends every wait, with `ERR_CLOSED`. Idempotent. */
   close(): Promise<void>;
 }

@@ -13,3 +13,18 @@ export function requireBytes(name: string, most: number): void {
     `name: ${given}; text of 1 to ${most} bytes is needed`,
   );
 }
+
+/**
+ * The same for engines that keep names in UTF-8, in which all halves of surrogate pairs are alike: different
+ * names would be one lock.
+ *
+ * @throws ERR_INVALID_ARGUMENT
+ */
+export function requireEncodable(name: string, most: number): void {
+  requireBytes(name, most);
+  if (name.isWellFormed()) return;
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    'name: half of a surrogate pair, which no UTF-8 has',
+  );
+}

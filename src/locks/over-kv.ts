@@ -16,7 +16,7 @@ import type { ClaimRequest, ElectionEngine, LeaderView } from './engine.ts';
 import type { KvClaim } from './kv-claim.ts';
 import type { LockGuarantees, LockHolder, Locks } from './locks.ts';
 import { locksOver } from './locks-over.ts';
-import { requireBytes } from './names.ts';
+import { requireEncodable } from './names.ts';
 import { ownerName } from './owner.ts';
 import { Sessions } from './session.ts';
 
@@ -80,7 +80,7 @@ class KvEngine implements ElectionEngine {
   }
 
   requireName(name: string): void {
-    requireBytes(name, MAX_NAME_BYTES);
+    requireEncodable(name, MAX_NAME_BYTES);
   }
 
   claim(request: ClaimRequest): Promise<KvClaim> {

@@ -152,6 +152,10 @@ export class Sessions {
     return this.#opening;
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** Work that nobody waits for but `close`. */
   inBackground(work: Promise<unknown>): void {
     const done: Promise<void> = work.then(
@@ -187,6 +191,11 @@ export class Sessions {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new QuorateError('ERR_CLOSED', 'these locks were closed');
+    if (this.#closed) throw closedError();
   }
+}
+
+/** What waits and calls end with once `close` was called. */
+export function closedError(): QuorateError {
+  return new QuorateError('ERR_CLOSED', 'these locks were closed');
 }

@@ -1,6 +1,7 @@
 /** Locks and elections over a store, as the target of their suites. */
 import { test } from 'node:test';
 import {
+  electionCases,
   type LockClient,
   type LockLacks,
   type LocksTarget,
@@ -86,7 +87,7 @@ function processOf(store: Kv, leases: Set<bigint>): { readonly kv: Kv; kill(): v
 /** Registers the suites. */
 export function lockSuites(target: () => LocksTarget, lacks: LockLacks): void {
   runLockCases(
-    lockCases,
+    [...lockCases, ...electionCases],
     target,
     (name, run, skip) => {
       test(name, { skip: skip ?? false }, run);
