@@ -7,6 +7,7 @@ import { assert } from '../../core/assert.ts';
 import type { Random } from '../../core/random.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { draft } from '../raft/draft.ts';
+import { ElectionTimeout } from '../raft/election-timeout.ts';
 import type { Outbox } from '../raft/outbox.ts';
 import { type Verdict, verdict } from '../raft/quorum.ts';
 import type { Entry, NodeId } from '../types.ts';
@@ -28,10 +29,8 @@ const MAX_OPEN_SLOTS = 1 << 24;
 
 export class Candidacy {
   readonly #id: NodeId;
-  readonly #electionTicks: number;
   /** An unanswered request is sent again after so many ticks. */
   readonly #retryTicks: number;
-  readonly #random: Random;
   readonly #log: PaxosLog;
   readonly #outbox: Outbox;
   readonly #answers: Map<NodeId, Answer>;
@@ -45,14 +44,11 @@ export class Candidacy {
   #reported: (Slot | undefined)[];
   /** Pages that came so far. */
   progress: number;
-  /** Ticks until the next attempt: drawn from `[electionTicks, 2 * electionTicks)`, so that duels end. */
-  timeout: number;
+  readonly timeout: ElectionTimeout;
 
   constructor(id: NodeId, electionTicks: number, random: Random, log: PaxosLog, outbox: Outbox) {
     this.#id = id;
-    this.#electionTicks = electionTicks;
     this.#retryTicks = Math.max(2, electionTicks >> 1);
-    this.#random = random;
     this.#log = log;
     this.#outbox = outbox;
     this.#answers = new Map();
@@ -63,8 +59,7 @@ export class Candidacy {
     this.#first = 0;
     this.#reported = [];
     this.progress = 0;
-    this.timeout = 0;
-    this.end();
+    this.timeout = new ElectionTimeout(electionTicks, random);
   }
 
   /** Forgets what was asked and draws a new timeout. */
@@ -72,7 +67,7 @@ export class Candidacy {
     this.#answers.clear();
     this.#reported = [];
     this.ballot = 0;
-    this.timeout = this.#electionTicks + this.#random.below(this.#electionTicks);
+    this.timeout.draw();
   }
 
   begin(type: MessageType, ballot: number, voters: readonly NodeId[], force: boolean): void {

@@ -72,7 +72,7 @@ export class Elections {
 
   /** One tick of a node that does not lead. Returns whether it began to campaign. */
   tick(): boolean {
-    if (this.elapsed >= this.#candidacy.timeout && this.#mayCampaign()) {
+    if (this.elapsed >= this.#candidacy.timeout.ticks && this.#mayCampaign()) {
       this.campaign();
       return true;
     }
@@ -96,10 +96,7 @@ export class Elections {
   meetNewerBallot(message: PeerMessage): boolean {
     const { type, from, term, reject } = message;
     if (type === MessageType.prepare || type === MessageType.preVote) {
-      // Whoever hears a leader is not to be disturbed, unless that leader asked for it.
-      const hearsLeader =
-        this.#self.leader !== NO_NODE && this.elapsed < this.#settings.electionTicks;
-      if (this.#settings.checkQuorum && hearsLeader && !message.force) return false;
+      if (this.#isUndisturbed(message)) return false;
       // These two decide for themselves whether they promise.
       return true;
     }
@@ -112,6 +109,27 @@ export class Elections {
     this.#self.promise(term, isFromLeader ? from : NO_NODE);
     this.becomeFollower(isFromLeader ? from : NO_NODE);
     return true;
+  }
+
+  /** Whoever hears a leader is not to be disturbed, unless that leader asked for it. */
+  #isUndisturbed(request: PeerMessage): boolean {
+    return (
+      this.#settings.checkQuorum &&
+      !request.force &&
+      this.#self.leader !== NO_NODE &&
+      !this.#candidacy.timeout.isHasty &&
+      this.elapsed < this.#settings.electionTicks
+    );
+  }
+
+  /**
+   * The connection to the leader broke. Who still hears it promises nothing: so only where one asks before a
+   * prepare, and where that is refused to those who disturb.
+   */
+  doubtLeader(peer: NodeId): void {
+    const { preVote, checkQuorum, heartbeatTicks } = this.#settings;
+    if (!preVote || !checkQuorum || peer !== this.#self.leader) return;
+    this.#candidacy.timeout.hurry(heartbeatTicks, this.elapsed);
   }
 
   /** Who is behind is told: a deposed leader hears it from the first that it asks to accept. */
@@ -239,6 +257,7 @@ export class Elections {
     assert(this.#self.role === 'candidate', 'only a candidate becomes leader');
     const values = this.#candidacy.values();
     this.#candidacy.end();
+    this.#candidacy.timeout.calm();
     this.#self.setRole('leader');
     this.#self.setLeader(this.#id);
     this.elapsed = 0;
@@ -252,6 +271,7 @@ export class Elections {
       'a ballot has one leader, and it does not change',
     );
     if (this.#self.leader === NO_NODE) this.becomeFollower(message.from);
+    this.#candidacy.timeout.calm();
     this.elapsed = 0;
   }
 

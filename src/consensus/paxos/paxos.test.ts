@@ -321,6 +321,64 @@ test('who hears a leader promises nobody else, unless that leader hands over', (
   assert.equal(node.status().term, BALLOT[C]);
 });
 
+/** A follower of A that is asked by C before a prepare, and refuses while it hears its leader. */
+function follower(settings: Partial<RaftSettings> = {}) {
+  const node = core(B, { settings: { preVote: true, ...settings } });
+  const heartbeat = message({ type: MessageType.heartbeat, from: A, to: B, term: BALLOT[A] });
+  const asks = message({ type: MessageType.preVote, from: C, to: B, term: BALLOT[C], index: 1 });
+  return {
+    node,
+    hear(): void {
+      node.step(heartbeat);
+      settle(node);
+    },
+    /** Ticks until it campaigns. */
+    patience(): number {
+      const campaigns: MessageType[] = [MessageType.preVote, MessageType.prepare];
+      for (let ticks = 1; ticks < 40; ticks++) {
+        node.tick();
+        if (settle(node).some(({ type }) => campaigns.includes(type))) return ticks;
+      }
+      return assert.fail('it never campaigns');
+    },
+    grants(): boolean {
+      node.step(asks);
+      return settle(node).some(({ type, reject }) => type === MessageType.preVoteReply && !reject);
+    },
+  };
+}
+
+test('a connection to the leader that breaks lets those who lost it elect sooner, and again soon', () => {
+  const { node, hear, patience, grants } = follower();
+  hear();
+  assert.equal(grants(), false);
+  node.unreachable(A);
+  assert.equal(grants(), true);
+  assert.ok(patience() < 10);
+  assert.ok(patience() < 10, 'where two were in each other’s way');
+  assert.equal(node.status().term, BALLOT[A], 'only asked');
+  const unaware = follower();
+  unaware.hear();
+  assert.ok(unaware.patience() >= 10, 'which they else wait for');
+});
+
+test('a broken connection is forgotten as soon as the leader is heard, and means nothing of anybody else', () => {
+  const { node, hear, patience, grants } = follower();
+  hear();
+  node.unreachable(A);
+  hear();
+  assert.equal(grants(), false);
+  node.unreachable(C);
+  assert.equal(grants(), false);
+  assert.ok(patience() >= 10);
+  for (const settings of [{ preVote: false }, { checkQuorum: false }]) {
+    const other = follower(settings);
+    other.hear();
+    other.node.unreachable(A);
+    assert.ok(other.patience() >= 10);
+  }
+});
+
 test('only its owner leads in a ballot, or asks for promises in it', () => {
   const node = core(B);
   for (const type of [MessageType.prepare, MessageType.accept, MessageType.heartbeat]) {

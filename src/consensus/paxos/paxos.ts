@@ -279,6 +279,7 @@ export class PaxosCore implements Core {
 
   unreachable(peer: NodeId): void {
     if (this.#self.role === 'leader') this.#replication.onUnreachable(peer);
+    else this.#elections.doubtLeader(peer);
   }
 
   lost(peer: NodeId): void {
