@@ -11,3 +11,4 @@ export {
 } from './local.ts';
 export type * from './locks.ts';
 export { kvElections, kvLocks, type OverKvOptions } from './over-kv.ts';
+export { lockWithRetry, type RetryOptions } from './retry.ts';
