@@ -9,16 +9,14 @@
  * A claim with more than one permit says so at the end of its key, and counts all that are before it. Keys
  * that say nothing, those of etcd's own programs among them, are exclusive.
  */
-import { orAborted, sleep, throwIfAborted } from '../core/abort.ts';
+import { orAborted, throwIfAborted } from '../core/abort.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { KeyValue, Kv, OpResult } from '../kv/kv.ts';
 import type { ClaimRequest } from './engine.ts';
 import { KvClaim } from './kv-claim.ts';
 import { closedError, type Session, type Sessions } from './session.ts';
+import { settle, withLiveLease } from './settle.ts';
 import { Gate } from './signals.ts';
-
-/** Between attempts to learn what became of a write whose reply was lost. */
-const ASK_AGAIN_MS = 50;
 
 /** How many may hold together with the claim of this key. */
 export function permitsOf(key: string): number {
@@ -50,16 +48,6 @@ export async function tryClaim(
 ): Promise<KvClaim | undefined> {
   throwIfAborted(request.signal);
   return withLiveLease(() => tryClaimOnce(sessions, request));
-}
-
-/** Once more where somebody revoked our lease: nothing was queued, and a new session will do. */
-async function withLiveLease<T>(attempt: () => Promise<T>): Promise<T> {
-  try {
-    return await attempt();
-  } catch (error) {
-    if (!isQuorateError(error, 'ERR_LEASE_NOT_FOUND')) throw error;
-    return attempt();
-  }
 }
 
 async function claimOnce(sessions: Sessions, request: ClaimRequest, gate: Gate): Promise<KvClaim> {
@@ -232,18 +220,14 @@ class Entry {
    * Runs `write`, which does nothing the second time, until its outcome is known. The lost attempt
    * may still be on its way: the session ends with its last user, and with it what comes late.
    */
-  async #settle<T>(signal: AbortSignal | undefined, write: () => Promise<T>): Promise<T> {
-    while (true) {
-      try {
-        return await write();
-      } catch (error) {
-        const unknown = isQuorateError(error) && error.outcome === 'unknown';
-        if (!unknown || this.#session.endReason() !== undefined) throw error;
-        this.#mayExist = true;
-        this.#session.retire();
-        await sleep(this.#sessions.clock, ASK_AGAIN_MS, signal);
-      }
-    }
+  #settle<T>(signal: AbortSignal | undefined, write: () => Promise<T>): Promise<T> {
+    const isUnknown = (): boolean => {
+      if (this.#session.endReason() !== undefined) return false;
+      this.#mayExist = true;
+      this.#session.retire();
+      return true;
+    };
+    return settle({ clock: this.#sessions.clock, signal, isUnknown }, write);
   }
 
   /** Who is right before the entry of `revision` now, and whether that is still there. */
