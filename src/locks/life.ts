@@ -28,6 +28,8 @@ export interface RenewedLifeOptions {
   readonly ttlMs: number;
   /** When the request was sent that began it. */
   readonly sentMs: number;
+  /** How long it lasts before it is renewed for the first time. @defaultValue `ttlMs` */
+  readonly firstMs?: number | undefined;
   /**
    * Resolves with how long it lasts, counted from before it was sent, or with why it is gone. Where it
    * rejects it is tried again.
@@ -53,18 +55,18 @@ export class RenewedLife implements Life {
   #cancelDeadline: Cancel;
   #ended: QuorateError | undefined;
 
-  constructor({ clock, what, ttlMs, sentMs, renew }: RenewedLifeOptions) {
+  constructor({ clock, what, ttlMs, sentMs, firstMs = ttlMs, renew }: RenewedLifeOptions) {
     this.#clock = clock;
     this.#what = what;
     this.#ttlMs = ttlMs;
     this.#renew = renew;
     this.#users = new Set();
     this.#stop = new AbortController();
-    this.#deadlineMs = sentMs + ttlMs;
+    this.#deadlineMs = sentMs + firstMs;
     this.#cancelDeadline = () => undefined;
     this.#ended = undefined;
     this.#watchDeadline();
-    void this.#keepRenewing();
+    void this.#keepRenewing(firstMs / 3);
   }
 
   endReason(): QuorateError | undefined {
@@ -102,8 +104,8 @@ export class RenewedLife implements Life {
     });
   }
 
-  async #keepRenewing(): Promise<void> {
-    let delayMs = this.#ttlMs / 3;
+  async #keepRenewing(firstDelayMs: number): Promise<void> {
+    let delayMs = firstDelayMs;
     try {
       while (this.#ended === undefined) {
         await sleep(this.#clock, delayMs, this.#stop.signal);
