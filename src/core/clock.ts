@@ -18,11 +18,15 @@ export interface Clock {
   every(intervalMs: number, run: () => void): Cancel;
 }
 
+/** With a longer delay a timer of Node runs at once. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
 /** The clock of this process. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallNow: () => Date.now(),
   after(delayMs, run) {
+    if (delayMs > MAX_DELAY_MS) return afterLong(delayMs, run);
     const timer = setTimeout(run, delayMs);
     timer.unref();
     return () => clearTimeout(timer);
@@ -33,3 +37,10 @@ export const systemClock: Clock = {
     return () => clearInterval(timer);
   },
 };
+
+function afterLong(delayMs: number, run: () => void): Cancel {
+  let cancel = systemClock.after(MAX_DELAY_MS, () => {
+    cancel = systemClock.after(delayMs - MAX_DELAY_MS, run);
+  });
+  return () => cancel();
+}
