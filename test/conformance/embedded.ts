@@ -50,7 +50,8 @@ export function embeddedSuite(consensus: Consensus): void {
   }
 }
 
-async function openThree(folder: string, consensus: Consensus): Promise<QuorateNode[]> {
+/** Three durable nodes in this process. */
+export async function openThree(folder: string, consensus: Consensus): Promise<QuorateNode[]> {
   const ports = await freePorts(3);
   const peers = Object.fromEntries(ports.map((port, i) => [`n${i}`, `http://127.0.0.1:${port}`]));
   return Promise.all(
