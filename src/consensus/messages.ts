@@ -48,7 +48,7 @@ export interface PeerMessage {
   readonly reject: boolean;
   /**
    * appendReply, rejected: where the logs may still agree: index and term (fast backtracking, Raft §5.3).
-   * Votes, and replies that refuse one: the newest entry that the sender knows to be committed.
+   * Votes, and replies to them: the newest entry that the sender knows to be committed.
    * promise: the newest slot accepted in; accepted, rejected: the last slot of the hole.
    */
   readonly hintIndex: number;

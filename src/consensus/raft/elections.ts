@@ -2,7 +2,7 @@
 import { MessageType, type PeerMessage } from '../messages.ts';
 import { NO_NODE, type NodeId } from '../types.ts';
 import type { Ballot } from './ballot.ts';
-import { draft, refusal } from './draft.ts';
+import { type Draft, draft, refusal } from './draft.ts';
 import type { Durability } from './durability.ts';
 import type { Lease } from './lease.ts';
 import type { RaftLog } from './log.ts';
@@ -101,8 +101,10 @@ export class Elections {
     this.#self.setRole('pre-candidate');
     this.#roles.electionElapsed = 0;
     this.#ballot.begin();
-    const { voters } = this.#membership;
-    this.#ballot.request(MessageType.preVote, voters, this.#self.term + 1, false);
+    // A learner's answer does not count, but it may be the last that knows of a removal: see `#learn`.
+    const { voters, configuration } = this.#membership;
+    const asked = [...voters, ...configuration.learners];
+    this.#ballot.request(MessageType.preVote, asked, this.#self.term + 1, false);
     this.#onVote(this.#id, true);
   }
 
@@ -136,16 +138,26 @@ export class Elections {
   }
 
   onVoteReply(reply: PeerMessage): void {
-    this.#learn(reply);
+    this.#learnFromReply(reply);
     if (this.#self.role === 'candidate') this.#onVote(reply.from, !reply.reject);
   }
 
   onPreVoteReply(reply: PeerMessage): void {
-    this.#learn(reply);
+    this.#learnFromReply(reply);
     if (this.#self.role !== 'pre-candidate') return;
     // A grant of an earlier attempt names an earlier term.
     if (reply.reject) this.#onVote(reply.from, false);
     else if (reply.term === this.#self.term + 1) this.#onVote(reply.from, true);
+  }
+
+  /** Of an older term: no vote any more, but what was committed then still is. */
+  onStaleReply(reply: PeerMessage): void {
+    this.#learnFromReply(reply);
+  }
+
+  /** A voter's grant is all that is needed of it: what it knows comes with the leader that it helps to elect. */
+  #learnFromReply(reply: PeerMessage): void {
+    if (reply.reject || !this.#membership.voters.includes(reply.from)) this.#learn(reply);
   }
 
   /** A write is durable: our own vote may be. */
@@ -216,12 +228,15 @@ export class Elections {
       this.#roles.electionElapsed = 0;
     }
     // A grant names the term it is for, which for a pre-vote is not ours.
-    this.#outbox.send(draft(replyType, this.#id, request.from, request.term));
+    this.#reply(draft(replyType, this.#id, request.from, request.term));
   }
 
-  /** Says no, and what is committed as far as known here. */
   refuse(type: MessageType, to: NodeId): void {
-    const reply = refusal(type, this.#id, to, this.#self.term);
+    this.#reply(refusal(type, this.#id, to, this.#self.term));
+  }
+
+  /** Says with it what is committed as far as known here. */
+  #reply(reply: Draft): void {
     reply.hintIndex = this.#log.commit;
     reply.hintTerm = this.#log.termAt(reply.hintIndex);
     this.#outbox.send(reply);
@@ -230,7 +245,7 @@ export class Elections {
   /**
    * Takes over what is committed from a message about votes. Else those that are left after a removal
    * could be stuck: without the commit index they ask for the vote of one that has applied its own removal,
-   * and whose longer log lets it refuse for ever.
+   * and whose longer log lets it refuse for ever; or that is gone, and of those left only a learner knows why.
    */
   #learn({ hintIndex, hintTerm }: PeerMessage): void {
     const { role, term } = this.#self;

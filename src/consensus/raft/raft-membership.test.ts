@@ -7,7 +7,7 @@ import { type Configuration, type Entry, EntryType } from '../types.ts';
 import { RaftCore } from './raft.ts';
 import { bytes, entryAt, leading, message, Node, only, win } from './test-cluster.ts';
 
-const { append, appendReply, heartbeat, heartbeatReply, preVoteReply } = MessageType;
+const { append, appendReply, heartbeat, heartbeatReply, preVote, preVoteReply } = MessageType;
 const { timeoutNow, vote, voteReply } = MessageType;
 const { configChange, configChangeV2 } = EntryType;
 const plain = { preVote: false, checkQuorum: false };
@@ -240,6 +240,62 @@ describe('what is left after a removal', () => {
     node.core.campaign();
     node.run();
     assert.equal(node.status.role, 'leader');
+  });
+
+  /** Node 1 led and removed itself, which only learner 3 knows; it is gone. Returns what node 2 asks of the learner. */
+  function leftWithLearner(): { left: Node; asked: PeerMessage } {
+    const members = { voters: ['1', '2'], learners: ['3'] };
+    const left = new Node('2', members);
+    left.answer(message(append, '1', '2', 1, { entries: [entryAt(1, 1), changeAt(2, 1)] }));
+    left.core.campaign();
+    const asked = only(left.run(), preVote);
+    assert.deepEqual(
+      asked.map(({ to }) => to),
+      ['1', '3'],
+    );
+    return { left, asked: asked[1]! };
+  }
+
+  function goesOnAlone(left: Node): void {
+    assert.equal(left.status.commit, 2);
+    assert.equal(left.status.role, 'follower');
+    left.core.configure({ voters: ['2'], learners: ['3'] });
+    left.run();
+    left.core.campaign();
+    left.run();
+    assert.equal(left.status.role, 'leader');
+  }
+
+  test('learns it from a learner that would give its vote, where nobody else is left to ask', () => {
+    const { left, asked } = leftWithLearner();
+    const learner = new Node('3', { logTerms: [1, 1], commit: 2, voters: ['2'], learners: ['3'] });
+    const [reply] = learner.answer(asked);
+    assert.deepEqual([reply!.reject, reply!.hintIndex, reply!.hintTerm], [false, 2, 1]);
+    assert.equal(learner.status.term, 1);
+    left.core.step(reply!);
+    goesOnAlone(left);
+  });
+
+  test('learns it from a learner that heard of no newer term, and whose log is longer', () => {
+    const { left } = leftWithLearner();
+    left.answer(message(preVoteReply, '1', '2', 2, { reject: true }));
+    left.core.campaign();
+    const asked = only(left.run(), preVote).find(({ to }) => to === '3')!;
+    assert.equal(left.status.term, 2);
+    const learner = new Node('3', { logTerms: [1, 1, 1], commit: 2, voters: ['2'] });
+    const [reply] = learner.answer(asked);
+    assert.deepEqual([reply!.reject, reply!.term], [true, 1]);
+    left.core.step(reply!);
+    goesOnAlone(left);
+  });
+
+  test("a learner's answer is no vote, and a voter's grant is not held up by what it knows", () => {
+    const { left, asked } = leftWithLearner();
+    left.core.step(message(preVoteReply, '3', '2', asked.term));
+    assert.equal(left.status.role, 'pre-candidate');
+    const known = { hintIndex: 2, hintTerm: 1 };
+    left.core.step(message(preVoteReply, '1', '2', asked.term, known));
+    assert.equal(left.status.role, 'candidate');
   });
 
   test('nothing is learned from a log that is another one', () => {

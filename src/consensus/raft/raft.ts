@@ -235,6 +235,10 @@ export class RaftCore implements Core {
       case MessageType.preVote:
         this.#elections.refuse(MessageType.preVoteReply, message.from);
         return;
+      case MessageType.voteReply:
+      case MessageType.preVoteReply:
+        this.#elections.onStaleReply(message);
+        return;
       default:
         // An answer to what we asked in an older term, or a request that its sender will repeat.
         return;
