@@ -31,7 +31,7 @@ export function healMs({ story }: SimulationContext): number {
   const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
   return (
     2 * RECOVERY_MS +
-    BACKLOG_MS +
+    2 * BACKLOG_MS +
     OLD_LEASES_MS +
     ELECTIONS * electionMs +
     LEASES_MS +
@@ -74,6 +74,10 @@ export class Healing {
     });
     await this.#until('every change of members is answered', 3 * requestMs, () => {
       return this.#nemesis.membership.pending === 0;
+    });
+    // One without an answer may still be in the log: whom it adds is a member later, and must not be ended now.
+    await this.#until('every change of members is in force or lost', BACKLOG_MS, () => {
+      return this.#checks.properties.areMembersDecided;
     });
     const members = await this.#nemesis.membership.settled();
     await this.#until('every member runs', RECOVERY_MS, () => {

@@ -85,6 +85,12 @@ export class LifeCheck implements CoreObserver {
     this.#left = { term: 0, lastIndex: 0 };
   }
 
+  /** A change of the members is in its log and not in force, or is half done. */
+  get hasOpenChange(): boolean {
+    const { changes = [] } = this.#core.status();
+    return changes.length > 0 || this.#configuration?.joint !== undefined;
+  }
+
   took(effects: Effects): void {
     if (this.isOver) return;
     this.#takes += 1;

@@ -340,6 +340,30 @@ test('a second change of the configuration before the first is committed is seen
   other.expect('configuration');
 });
 
+test('members are decided when the newest leader has no change before it and is not between two', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.start('a'), scene.start('b')];
+  assert.equal(scene.properties.areMembersDecided, false, 'nobody leads');
+  scene.lead(a, 'a', 2);
+  assert.equal(scene.properties.areMembersDecided, true);
+  const change: Entry = { ...entry(1, 2), type: EntryType.configChangeV2 };
+  a.take({ changes: [change] });
+  assert.equal(scene.properties.areMembersDecided, false);
+  // It comes into force, and two sets of voters are joined.
+  a.take({ changes: [] });
+  const { voters } = CONFIGURATION;
+  const joint = { outgoing: voters, learnersNext: [], autoLeave: true };
+  a.core.configure({ voters: ['a', 'b', 'd'], learners: [], joint });
+  assert.equal(scene.properties.areMembersDecided, false);
+  a.core.configure({ voters: ['a', 'b', 'd'], learners: [] });
+  assert.equal(scene.properties.areMembersDecided, true);
+  // What a newer leader has counts.
+  scene.lead(b, 'b', 3);
+  b.take({ changes: [change] });
+  assert.equal(scene.properties.areMembersDecided, false);
+  scene.expect();
+});
+
 test('configurations whose majorities need not meet may not follow each other', () => {
   const steps: readonly (readonly [Configuration, boolean])[] = [
     [{ voters: ['a', 'b', 'c', 'd'], learners: [] }, true],

@@ -170,6 +170,15 @@ export class Properties implements SharedChecks {
     );
   }
 
+  /** The newest leader's log has no change of the members that may still come into force. */
+  get areMembersDecided(): boolean {
+    let newest: LifeCheck | undefined;
+    for (const life of this.#lives.values()) {
+      if (life.leaderTerm > (newest?.leaderTerm ?? 0)) newest = life;
+    }
+    return newest?.hasOpenChange === false;
+  }
+
   // ---- what lives tell -------------------------------------------------------------------------
 
   seat(id: NodeId): SeatLog {
