@@ -2,6 +2,7 @@
 import '../core/runtime.ts';
 
 export type * from './elections.ts';
+export { type KvTxnOptions, kvTxnLocks } from './kv-txn.ts';
 export {
   type LocalOptions,
   type LocalSpace,

@@ -52,7 +52,7 @@ export function kvElections(kv: Kv, options: OverKvOptions = {}): Elections {
   return electionsOver(new KvEngine(openSessions(kv, options)));
 }
 
-function openSessions(kv: Kv, options: OverKvOptions): Sessions {
+export function openSessions(kv: Kv, options: OverKvOptions): Sessions {
   if (typeof (kv as Partial<Kv> | undefined)?.grantLease !== 'function') {
     throw new QuorateError('ERR_INVALID_ARGUMENT', 'kv: a store is needed, such as node.kv');
   }
