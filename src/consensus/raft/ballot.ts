@@ -3,6 +3,7 @@ import type { Random } from '../../core/random.ts';
 import type { MessageType } from '../messages.ts';
 import type { NodeId } from '../types.ts';
 import { draft } from './draft.ts';
+import { ElectionTimeout } from './election-timeout.ts';
 import type { RaftLog } from './log.ts';
 import type { Membership } from './membership.ts';
 import type { Outbox } from './outbox.ts';
@@ -10,49 +11,23 @@ import type { Verdict } from './quorum.ts';
 
 export class Ballot {
   readonly #id: NodeId;
-  readonly #electionTicks: number;
-  readonly #random: Random;
   readonly #log: RaftLog;
   readonly #outbox: Outbox;
   readonly #answers: Map<NodeId, boolean>;
-  /** The leader seems to be gone: the next attempts come sooner, `0` for as usual. */
-  #hasteTicks: number;
-  /** Ticks until the next attempt: drawn from `[electionTicks, 2 * electionTicks)`, so that ties end. */
-  timeout: number;
+  readonly timeout: ElectionTimeout;
 
   constructor(id: NodeId, electionTicks: number, random: Random, log: RaftLog, outbox: Outbox) {
     this.#id = id;
-    this.#electionTicks = electionTicks;
-    this.#random = random;
     this.#log = log;
     this.#outbox = outbox;
     this.#answers = new Map();
-    this.#hasteTicks = 0;
-    this.timeout = 0;
-    this.begin();
+    this.timeout = new ElectionTimeout(electionTicks, random);
   }
 
   /** Forgets the answers and draws a new timeout. */
   begin(): void {
     this.#answers.clear();
-    const least = this.#hasteTicks > 0 ? this.#hasteTicks : this.#electionTicks;
-    const spread = this.#hasteTicks > 0 ? Math.ceil(this.#electionTicks / 2) : this.#electionTicks;
-    this.timeout = least + this.#random.below(spread);
-  }
-
-  get isHasty(): boolean {
-    return this.#hasteTicks > 0;
-  }
-
-  /** Attempts come after `leastTicks` and up to half an election timeout more, until there is a leader. */
-  hurry(leastTicks: number): void {
-    this.#hasteTicks = leastTicks;
-    this.begin();
-  }
-
-  calm(): void {
-    this.#hasteTicks = 0;
-    this.begin();
+    this.timeout.draw();
   }
 
   request(type: MessageType, voters: readonly NodeId[], term: number, force: boolean): void {

@@ -66,7 +66,8 @@ export class Elections {
 
   /** Campaigns if no leader was heard for long enough. Returns whether it did. */
   tick(): boolean {
-    if (this.#roles.electionElapsed < this.#ballot.timeout || !this.#mayCampaign()) return false;
+    if (this.#roles.electionElapsed < this.#ballot.timeout.ticks || !this.#mayCampaign())
+      return false;
     this.#start();
     return true;
   }
@@ -176,21 +177,18 @@ export class Elections {
   }
 
   /**
-   * The connection to the leader broke: nearly always its process has ended, and there is no need to wait for a
-   * whole election timeout. A leader that lives has time for two heartbeats, and who hears it grants nothing: so only
-   * with the vote before the vote, and where it is refused to those who disturb.
+   * The connection to the leader broke. Who still hears it grants nothing: so only with the vote before the
+   * vote, and where it is refused to those who disturb.
    */
   doubtLeader(peer: NodeId): void {
     const { preVote, checkQuorum, heartbeatTicks } = this.#settings;
-    if (!preVote || !checkQuorum || peer !== this.#self.leader || this.#ballot.isHasty) return;
-    const usual = this.#ballot.timeout;
-    this.#ballot.hurry(2 * heartbeatTicks);
-    this.#ballot.timeout = Math.min(usual, this.#ballot.timeout + this.#roles.electionElapsed);
+    if (!preVote || !checkQuorum || peer !== this.#self.leader) return;
+    this.#ballot.timeout.hurry(heartbeatTicks, this.#roles.electionElapsed);
   }
 
   /** A leader was heard. */
   trustLeader(): void {
-    if (this.#ballot.isHasty) this.#ballot.calm();
+    this.#ballot.timeout.calm();
   }
 
   // As voter
@@ -204,7 +202,7 @@ export class Elections {
       this.#settings.checkQuorum &&
       !request.force &&
       this.#self.leader !== NO_NODE &&
-      !this.#ballot.isHasty &&
+      !this.#ballot.timeout.isHasty &&
       this.#roles.electionElapsed < this.#settings.electionTicks
     );
   }

@@ -84,4 +84,15 @@ describe('a connection to the leader that breaks', () => {
     node.tick(7);
     assert.ok(only(node.run(), MessageType.preVote).length > 0);
   });
+
+  test('makes no leader that grants its own successor the vote before the vote', () => {
+    const cluster = withoutLeader(['2', '3']);
+    ticksToLead(cluster);
+    const leader = ['2', '3'].find((id) => cluster.node(id).status.role === 'leader')!;
+    const { core, status } = cluster.node(leader);
+    const other = leader === '2' ? '3' : '2';
+    const asks = { index: status.lastIndex, logTerm: status.term };
+    core.step(message(MessageType.preVote, other, leader, status.term + 1, asks));
+    assert.deepEqual(only(cluster.node(leader).run(), MessageType.preVoteReply), []);
+  });
 });

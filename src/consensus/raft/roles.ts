@@ -57,6 +57,8 @@ export class Roles {
   becomeLeader(): void {
     assert(this.#self.role === 'candidate', 'only a candidate becomes leader');
     assert(this.#durability.stateDurable, "a leader's own vote is durable");
+    // In its own haste it would let itself be disturbed.
+    this.#ballot.timeout.calm();
     this.#self.setRole('leader');
     this.#self.setLeader(this.#id);
     this.electionElapsed = 0;
