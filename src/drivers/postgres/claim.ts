@@ -5,18 +5,18 @@ import type { Life } from '../../locks/life.ts';
 
 export class PostgresClaim extends Hold implements Claim<'monotonic'> {
   readonly name: string;
-  /** Process id of the server's end of the connection that holds it. */
+  /** Process id of the server's end of the connection that holds it, and the key. */
   readonly holder: string;
   readonly fencingToken: bigint;
 
   constructor(
     request: ClaimRequest,
-    granted: { readonly pid: number; readonly token: bigint; readonly life: Life },
+    granted: { readonly holder: string; readonly token: bigint; readonly life: Life },
     giveBack: () => Promise<void>,
   ) {
     super(request, granted.life, giveBack);
     this.name = request.name;
-    this.holder = String(granted.pid);
+    this.holder = granted.holder;
     this.fencingToken = granted.token;
   }
 }

@@ -5,12 +5,12 @@ import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { ClaimRequest, LockEngine } from '../../locks/engine.ts';
 import { withinTime } from '../../locks/life.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
-import { requireBytes } from '../../locks/names.ts';
+import { requireEncodable } from '../../locks/names.ts';
 import { Gate } from '../../locks/signals.ts';
 import { withdraw } from './cancel.ts';
 import { PostgresClaim } from './claim.ts';
 import type { PostgresPool } from './client.ts';
-import { type AdvisoryKey, advisoryKey, halvesOf } from './key.ts';
+import { type AdvisoryKey, advisoryKey, halvesOf, markOf } from './key.ts';
 import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import * as sql from './statements.ts';
@@ -33,13 +33,20 @@ const CANCELLED = '57014';
 const ALREADY_THERE = /\((23505|42P07)\)/;
 
 interface Grant {
-  readonly token: bigint;
+  readonly token: string;
   /** When the question was sent that this is the answer of. */
   readonly sentMs: number;
 }
 
 interface GrantRow {
   readonly same: boolean;
+  readonly token: string | null;
+}
+
+interface HolderRow {
+  readonly pid: number;
+  readonly granted: boolean;
+  readonly owner: string;
   readonly token: string | null;
 }
 
@@ -75,7 +82,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
   }
 
   requireName(name: string): void {
-    requireBytes(name, MAX_NAME_BYTES);
+    requireEncodable(name, MAX_NAME_BYTES);
   }
 
   claim(request: ClaimRequest): Promise<PostgresClaim> {
@@ -131,7 +138,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const hub = await orAborted(this.#sessions.hub(), options.signal);
     const evicted: LockHolder[] = [];
     for (const holder of holders) {
-      const values = [...halves, Number(holder.holder)];
+      const values = [...halves, Number.parseInt(holder.holder, 10)];
       const gone = hub.query(`'${name}' could not be taken from its holder`, {
         text: sql.TERMINATE,
         values,
@@ -175,14 +182,13 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
   }
 
   async #lookFor(hub: Session, name: string): Promise<readonly LockHolder[]> {
-    const values = [...halvesOf(advisoryKey(this.#namespace, name))];
-    const rows = await hub.query<{ pid: number; granted: boolean; owner: string }>(
-      `holders of '${name}'`,
-      { name: 'quorate-holders', text: sql.HOLDERS, values },
-    );
-    return rows.map(({ pid, granted, owner }) => ({
-      holder: String(pid),
-      fencingToken: undefined,
+    const key = advisoryKey(this.#namespace, name);
+    const values = [...halvesOf(key)];
+    const query = { name: 'quorate-holders', text: this.#sql.holders, values };
+    const rows = await hub.query<HolderRow>(`holders of '${name}'`, query);
+    return rows.map(({ pid, granted, owner, token }) => ({
+      holder: holderName(pid, key),
+      fencingToken: token === null ? undefined : BigInt(token),
       owner,
       waiting: !granted,
     }));
@@ -205,10 +211,13 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const query = shared
       ? { name: 'quorate-try-shared', text: this.#sql.tryShared }
       : { name: 'quorate-try', text: this.#sql.tryExclusive };
-    const asked = this.#grant(session, key, request, { ...query, values: [key, session.pid] });
+    const asked = this.#grant(session, key, request, {
+      ...query,
+      values: [session.pid, markOf(key), key],
+    });
     const grant = await orAborted(asked, signal, (late) => {
       if (late === undefined) this.#sessions.giveBack(session);
-      else this.#inBackground(this.#unlock(session, key, request));
+      else this.#inBackground(this.#unlock(session, key, request, late.token));
     });
     return grant === undefined ? undefined : this.#held(session, key, request, grant);
   }
@@ -228,8 +237,9 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     try {
       await orAborted(granted, signal);
     } catch (error) {
-      if (!signal.aborted) this.#rest(session, key);
-      else this.#inBackground(this.#leaveQueue(session, key, granted));
+      this.#inBackground(
+        signal.aborted ? this.#leaveQueue(session, key, granted) : this.#emptied(session, key),
+      );
       throw signal.aborted ? error : whyNotGranted(request, session, error);
     }
     // When the lock was granted nobody knows here, the reply may have lain about: so the token's question
@@ -237,9 +247,10 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const asked = this.#grant(session, key, request, {
       name: 'quorate-token',
       text: this.#sql.token,
-      values: [session.pid],
+      values: [session.pid, markOf(key)],
     });
-    const giveBack = (): void => this.#inBackground(this.#unlock(session, key, request));
+    const giveBack = (late: Grant | undefined): void =>
+      this.#inBackground(this.#unlock(session, key, request, late?.token));
     const grant = await orAborted(asked, signal, giveBack);
     if (grant === undefined) throw pooled();
     return this.#held(session, key, request, grant);
@@ -259,7 +270,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     try {
       const [row] = await session.query<GrantRow>(`the lock '${request.name}'`, query);
       if (row?.same === false) throw pooled();
-      if (row?.token != null) return { token: BigInt(row.token), sentMs };
+      if (row?.token != null) return { token: row.token, sentMs };
       session.keys.delete(key);
       return undefined;
     } catch (error) {
@@ -273,22 +284,39 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const life = session.beat(grant.sentMs);
     const ended = life.endReason();
     if (ended !== undefined) throw lostPlace(request, ended);
-    return new PostgresClaim(request, { pid: session.pid, token: grant.token, life }, () =>
-      this.#unlock(session, key, request),
+    const holder = holderName(session.pid, key);
+    const granted = { holder, token: BigInt(grant.token), life };
+    return new PostgresClaim(request, granted, () =>
+      this.#unlock(session, key, request, grant.token),
     );
   }
 
-  async #unlock(session: Session, key: AdvisoryKey, request: ClaimRequest): Promise<void> {
+  async #unlock(
+    session: Session,
+    key: AdvisoryKey,
+    request: ClaimRequest,
+    token?: string,
+  ): Promise<void> {
     const query = isShared(request)
       ? { name: 'quorate-unlock-shared', text: sql.UNLOCK_SHARED }
       : { name: 'quorate-unlock', text: sql.UNLOCK_EXCLUSIVE };
-    await session.query(`release of '${request.name}'`, { ...query, values: [key] });
+    const values = [key, markOf(key), token ?? null];
+    await session.query(`release of '${request.name}'`, { ...query, values });
     this.#rest(session, key);
   }
 
   async #leaveQueue(session: Session, key: AdvisoryKey, granted: Promise<unknown>): Promise<void> {
     const isOut = await withdraw(this.clock, this.#sessions, session, granted);
     if (!isOut) return session.end('was in doubt');
+    await this.#emptied(session, key);
+  }
+
+  /**
+   * After a wait that was refused: it may hold the lock all the same, where PostgreSQL granted it in the
+   * same moment.
+   */
+  async #emptied(session: Session, key: AdvisoryKey): Promise<void> {
+    await session.query('the end of a wait', { text: sql.UNLOCK_ALL });
     this.#rest(session, key);
   }
 
@@ -306,6 +334,11 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     this.#background.add(done);
     void done.then(() => this.#background.delete(done));
   }
+}
+
+/** How `pg_terminate_backend` calls its connection, and the key, of which that may hold many. */
+function holderName(pid: number, key: AdvisoryKey): string {
+  return `${pid}/${BigInt.asUintN(64, key).toString(16)}`;
 }
 
 function isShared(request: ClaimRequest): boolean {

@@ -23,6 +23,11 @@ export function halvesOf(key: AdvisoryKey): readonly [high: string, low: string]
   return [String(bits >> 32n), String(bits & 0xffff_ffffn)];
 }
 
+/** The first of the two numbers of a mark: see `statements.ts`. */
+export function markOf(key: AdvisoryKey): number {
+  return Number(BigInt.asIntN(32, key));
+}
+
 /** @throws ERR_INVALID_ARGUMENT */
 export function requireNamespace(namespace: unknown): string {
   const isText = typeof namespace === 'string' && !namespace.includes('\0');

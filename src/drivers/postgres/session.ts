@@ -36,6 +36,9 @@ const SERVER_BEATS = 4;
 /** How often the server looks whether who waits is still connected. */
 const CHECK_WAITERS_MS = 1000;
 
+/** More queries than that do not wait for one connection. */
+const MAX_IN_LINE = 10_000;
+
 const SETTINGS = `select pg_backend_pid() as pid, count(set_config(s.name, w.value, false))
 from pg_settings s join (
   select unnest($1::text[]) as name, unnest($2::text[]) as value
@@ -55,6 +58,9 @@ export class Session {
   readonly #onEnd: (session: Session) => void;
   #life: RenewedLife | undefined;
   #ended: QuorateError | undefined;
+  /** Ends when the queries so far have: node-postgres wants one at a time. */
+  #line: Promise<void>;
+  #lineLength: number;
 
   private constructor(
     connection: PostgresConnection,
@@ -69,6 +75,8 @@ export class Session {
     this.#onEnd = onEnd;
     this.#life = undefined;
     this.#ended = undefined;
+    this.#line = Promise.resolve();
+    this.#lineLength = 0;
     connection.on('end', () => this.end('ended'));
     connection.on('error', (error) => this.end(`broke: ${messageOf(error)}`));
   }
@@ -98,14 +106,25 @@ export class Session {
 
   /** @param doing - for errors: what it is that failed */
   async query<T>(doing: string, query: PostgresQuery): Promise<T[]> {
-    if (this.#ended !== undefined) throw this.#gone(doing, 'not-applied');
+    if (this.#lineLength >= MAX_IN_LINE) {
+      throw new QuorateError(
+        'ERR_BUSY',
+        `${doing}: ${MAX_IN_LINE} calls wait for PostgreSQL to answer; come back later`,
+        { retryable: true },
+      );
+    }
+    const before = this.#line;
+    let next!: () => void;
+    this.#line = new Promise((resolve) => {
+      next = resolve;
+    });
+    this.#lineLength += 1;
     try {
-      const { rows } = await this.#connection.query(query);
-      return rows as T[];
-    } catch (error) {
-      if (isAnswer(error)) throw answeredError(doing, error);
-      this.end(`broke: ${messageOf(error)}`);
-      throw this.#gone(doing, 'unknown');
+      await before;
+      return await this.#queryNow<T>(doing, query);
+    } finally {
+      this.#lineLength -= 1;
+      next();
     }
   }
 
@@ -135,6 +154,18 @@ export class Session {
     this.#life?.end(why, 'session');
     destroy(this.#connection);
     this.#onEnd(this);
+  }
+
+  async #queryNow<T>(doing: string, query: PostgresQuery): Promise<T[]> {
+    if (this.#ended !== undefined) throw this.#gone(doing, 'not-applied');
+    try {
+      const { rows } = await this.#connection.query(query);
+      return rows as T[];
+    } catch (error) {
+      if (isAnswer(error)) throw answeredError(doing, error);
+      this.end(`broke: ${messageOf(error)}`);
+      throw this.#gone(doing, 'unknown');
+    }
   }
 
   #newLife(sentMs: number): RenewedLife {

@@ -1,12 +1,19 @@
-/** What is said to PostgreSQL. */
+/**
+ * What is said to PostgreSQL.
+ *
+ * Beside its lock a holder keeps a *mark*: a shared advisory lock of two numbers, the low half of the key and
+ * the low half of the token. Nothing depends on it, but in `pg_locks` it shows others who has which token.
+ */
 import { QuorateError } from '../../core/errors.ts';
 
 export interface Statements {
-  /** Takes a lock and a token in one go if it is free and nobody waits: `$1` key, `$2` process id. */
+  /** Takes a lock and a token in one go if it is free and nobody waits: `$1` process id, `$2` mark, `$3` key. */
   readonly tryExclusive: string;
   readonly tryShared: string;
-  /** A token, once a lock is held: `$1` process id. */
+  /** A token, once a lock is held: `$1` process id, `$2` mark. */
   readonly token: string;
+  /** Those who hold a key, then those who wait, in order: `$1` high half, `$2` low half. */
+  readonly holders: string;
   /** Whether the sequence is there, and how to make it so. */
   readonly findSequence: string;
   readonly createSequence: string;
@@ -14,24 +21,21 @@ export interface Statements {
 
 export const WAIT_EXCLUSIVE = 'select pg_advisory_lock($1::bigint)';
 export const WAIT_SHARED = 'select pg_advisory_lock_shared($1::bigint)';
-export const UNLOCK_EXCLUSIVE = 'select pg_advisory_unlock($1::bigint) as done';
-export const UNLOCK_SHARED = 'select pg_advisory_unlock_shared($1::bigint) as done';
+/** `$1` key, `$2` mark, `$3` token or null */
+const unlockWith = (call: string): string => `select ${call}($1::bigint) as done,
+  case when $3::bigint is not null then pg_advisory_unlock_shared($2::int, ${lowHalf('$3::bigint')}) end`;
+export const UNLOCK_EXCLUSIVE = unlockWith('pg_advisory_unlock');
+export const UNLOCK_SHARED = unlockWith('pg_advisory_unlock_shared');
 export const UNLOCK_ALL = 'select pg_advisory_unlock_all()';
 export const CANCEL = 'select pg_cancel_backend($1) as done';
 
-/** Those who hold a key, then those who wait, in order: `$1` high half, `$2` low half. */
-export const HOLDERS = `select l.pid, l.granted, coalesce(a.application_name, '') as owner
-from pg_locks l left join pg_stat_activity a using (pid)
-where l.locktype = 'advisory' and l.objsubid = 1
+const IS_KEY = `l.locktype = 'advisory' and l.objsubid = 1
   and l.database = (select oid from pg_database where datname = current_database())
-  and l.classid = $1::text::oid and l.objid = $2::text::oid
-order by l.granted desc, l.waitstart, a.query_start, l.pid`;
+  and l.classid = $1::text::oid and l.objid = $2::text::oid`;
 
 /** Ends the server's side of a holder, if it still holds: `$3` process id. */
 export const TERMINATE = `select pg_terminate_backend(l.pid, 5000) as done from pg_locks l
-where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-  and l.database = (select oid from pg_database where datname = current_database())
-  and l.classid = $1::text::oid and l.objid = $2::text::oid and l.pid = $3`;
+where ${IS_KEY} and l.granted and l.pid = $3`;
 
 /**
  * A transaction that takes a number which an earlier one has logged is not held up until that log is on
@@ -41,21 +45,37 @@ where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
 const FLUSHED = `case when token is not null and (pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()
   or current_setting('synchronous_standby_names') <> '') then pg_logical_emit_message(true, 'quorate', '') end`;
 
+function lowHalf(number: string): string {
+  return `(${number})::bit(32)::int`;
+}
+
 /** @param sequence - `name` or `schema.name` */
 export function statementsFor(sequence: string): Statements {
   const quoted = quotedName(sequence);
-  const next = `nextval('${quoted}'::regclass)`;
+  const regclass = `'${quoted}'::regclass`;
+  const next = `nextval(${regclass})`;
+  const granted = `select same, token::text, ${FLUSHED},
+  case when token is not null then pg_try_advisory_lock_shared($2::int, ${lowHalf('token')}) end from granted`;
   const tryWith = (call: string): string => `with attempt as materialized (
-  select pg_backend_pid() = $2 as same,
-    case when pg_backend_pid() = $2 then ${call}($1::bigint) end as got
-), grant_ as materialized (select same, case when got then ${next} end as token from attempt)
-select same, token::text, ${FLUSHED} from grant_`;
+  select pg_backend_pid() = $1 as same,
+    case when pg_backend_pid() = $1 then ${call}($3::bigint) end as got
+), granted as materialized (select same, case when got then ${next} end as token from attempt)
+${granted}`;
   return {
     tryExclusive: tryWith('pg_try_advisory_lock'),
     tryShared: tryWith('pg_try_advisory_lock_shared'),
-    token: `with grant_ as materialized (
-  select pg_backend_pid() = $1 as same, ${next} as token
-) select same, token::text, ${FLUSHED} from grant_`,
+    token: `with granted as materialized (
+  select pg_backend_pid() = $1 as same, case when pg_backend_pid() = $1 then ${next} end as token
+) ${granted}`,
+    // Of the numbers that end as the mark says, the token is the one next to the sequence's last.
+    holders: `with last as materialized (select pg_sequence_last_value(${regclass}) as value)
+select l.pid, l.granted, coalesce(a.application_name, '') as owner,
+  case when l.granted then last.value + ${lowHalf('m.objid::bigint - last.value')} end as token
+from pg_locks l cross join last left join pg_stat_activity a using (pid)
+  left join pg_locks m on m.locktype = 'advisory' and m.objsubid = 2 and m.granted and m.pid = l.pid
+    and m.database = l.database and m.classid = l.objid
+where ${IS_KEY}
+order by l.granted desc, token, l.waitstart, a.query_start, l.pid`,
     findSequence: `select to_regclass('${quoted}') is not null as found`,
     createSequence: `create sequence if not exists ${quoted}`,
   };
