@@ -35,7 +35,7 @@ export function healMs({ story }: SimulationContext): number {
     OLD_LEASES_MS +
     ELECTIONS * electionMs +
     LEASES_MS +
-    4 * requestMs
+    5 * requestMs
   );
 }
 
@@ -75,16 +75,8 @@ export class Healing {
     await this.#until('every change of members is answered', 3 * requestMs, () => {
       return this.#nemesis.membership.pending === 0;
     });
-    // One without an answer may still be in the log: whom it adds is a member later, and must not be ended now.
-    await this.#until('every change of members is in force or lost', BACKLOG_MS, () => {
-      return this.#checks.properties.areMembersDecided;
-    });
-    const members = await this.#nemesis.membership.settled();
-    await this.#until('every member runs', RECOVERY_MS, () => {
-      return members.every(({ life }) => life?.state === 'running');
-    });
     this.#workload.calmDown();
-    await this.#untilCaughtUp(members);
+    const members = await this.#untilCaughtUp();
     for (const seat of members) await this.#write(seat.number, requestMs);
     await this.#handOver(requestMs);
     await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
@@ -128,15 +120,27 @@ export class Healing {
     }
   }
 
-  /** A fresh write waits for what came before it: how long that takes says nothing about the cluster. */
-  async #untilCaughtUp(members: readonly Seat[]): Promise<void> {
-    let target = Number.POSITIVE_INFINITY;
-    await this.#until('every member has applied what the clients left', BACKLOG_MS, () => {
-      // A new leader's log may be shorter; what comes into it from here on is not waited for.
-      const last = this.#nemesis.leader()?.life?.node?.status().lastIndex;
-      if (last !== undefined) target = Math.min(target, last);
-      return members.every(({ life }) => (life?.node?.status().appliedIndex ?? 0) >= target);
-    });
+  /**
+   * The members, when each runs and has applied what the clients left: a fresh write waits for that, and how
+   * long it takes says nothing about the cluster. Where a change shows up late, others are the members.
+   */
+  async #untilCaughtUp(): Promise<readonly Seat[]> {
+    const { membership } = this.#nemesis;
+    for (;;) {
+      const members = await membership.settled(BACKLOG_MS);
+      await this.#until('every member runs', RECOVERY_MS, () => {
+        return !membership.isSettled || members.every(({ life }) => life?.state === 'running');
+      });
+      let target = Number.POSITIVE_INFINITY;
+      await this.#until('every member has applied what the clients left', BACKLOG_MS, () => {
+        // A new leader's log may be shorter; what comes into it from here on is not waited for.
+        const last = this.#nemesis.leader()?.life?.node?.status().lastIndex;
+        if (last !== undefined) target = Math.min(target, last);
+        const applied = members.map(({ life }) => life?.node?.status().appliedIndex ?? 0);
+        return !membership.isSettled || applied.every((index) => index >= target);
+      });
+      if (membership.isSettled) return members;
+    }
   }
 
   #pause(): Promise<void> {

@@ -6,11 +6,13 @@
 
 import type { MemberChange } from '../../consensus/replica/member-change.ts';
 import type { MemberInfo } from '../../consensus/replica/members.ts';
+import type { NodeId } from '../../consensus/types.ts';
 import { isQuorateError } from '../../core/errors.ts';
 import type { Atlas } from './atlas.ts';
 import type { Seat } from './cluster.ts';
 import { pick } from './draw.ts';
 import type { SimulationContext } from './parts.ts';
+import { weatherValue } from './weather.ts';
 
 /** Seats that a run may have, those that were removed included. */
 const MAX_SEATS = 12;
@@ -19,22 +21,40 @@ const LINGER_MS = 2000;
 /** The members are asked for again. */
 const RETRY_MS = 100;
 
+/** What the operator is told of the nodes. */
+export interface MembershipView {
+  readonly atlas: Atlas;
+  /** Of the node that runs on this seat, or ran last. */
+  idOf(seat: number): NodeId | undefined;
+  /** The newest leader's log has no change of the members that may still come into force. */
+  readonly properties: { readonly areMembersDecided: boolean };
+}
+
 export class Membership {
   readonly #context: SimulationContext;
-  readonly #atlas: Atlas;
+  readonly #view: MembershipView;
+  /** The seat that leads. */
+  readonly #leader: () => Seat | undefined;
   /** Seats that were asked to be members and have not been started. */
   readonly #waiting: Set<number>;
   /** Seats that are members no more, and never will be again. */
   readonly gone: Set<number>;
   /** Requests that wait for their answers. */
   pending: number;
+  /** Until when a leader may get a request for whose answer nobody waits any more. */
+  #inDoubtUntilMs: number;
+  /** As `settled` found them last. */
+  #members: readonly MemberInfo[];
 
-  constructor(context: SimulationContext, atlas: Atlas) {
+  constructor(context: SimulationContext, view: MembershipView, leader: () => Seat | undefined) {
     this.#context = context;
-    this.#atlas = atlas;
+    this.#view = view;
+    this.#leader = leader;
     this.#waiting = new Set();
     this.gone = new Set();
     this.pending = 0;
+    this.#inDoubtUntilMs = 0;
+    this.#members = [];
   }
 
   /** Adds a node on a new seat, and starts it unless that was surely refused. */
@@ -58,7 +78,7 @@ export class Membership {
     if (waiting === undefined && cluster.seats.length >= MAX_SEATS) return undefined;
     const seat = waiting === undefined ? cluster.join() : cluster.seats[waiting]!;
     this.#waiting.add(seat.number);
-    this.#atlas.mayStop.add(seat.number);
+    this.#view.atlas.mayStop.add(seat.number);
     return seat;
   }
 
@@ -130,20 +150,64 @@ export class Membership {
     );
   }
 
-  /** The seats of the members, as a leader knows them; starts who is missing and ends who was removed. */
-  async settled(): Promise<readonly Seat[]> {
+  /**
+   * The seats of the members, when no change of them is under way any more: one that was answered with
+   * 'unknown' may be in a log still, and those whom a joint configuration is about to leave are members until
+   * it ends. Starts who is missing, meanwhile too, since a change may wait for it; ends who was removed.
+   * Rejects where that takes too long.
+   */
+  async settled(withinMs = Number.POSITIVE_INFINITY): Promise<readonly Seat[]> {
+    const { cluster, world } = this.#context;
+    const untilMs = world.nowMs + withinMs;
     for (;;) {
       const members = await this.#list();
-      if (members !== undefined) {
+      if (members !== undefined && this.#startMissing(members) && this.#isCurrent(members)) {
+        this.#members = members;
         const urls = new Set(members.map(({ peerUrls }) => peerUrls[0]));
-        for (const seat of this.#context.cluster.seats) {
-          if (!urls.has(seat.peerUrl)) this.#retire(seat);
-          else if (seat.lives === 0) this.#join(seat);
-        }
-        return this.#context.cluster.seats.filter((seat) => urls.has(seat.peerUrl));
+        for (const seat of cluster.seats) if (!urls.has(seat.peerUrl)) this.#retire(seat);
+        return cluster.seats.filter((seat) => urls.has(seat.peerUrl));
       }
-      await new Promise<void>((resolve) => void this.#context.world.after(RETRY_MS, resolve));
+      if (world.nowMs > untilMs) {
+        throw new Error(`not within ${withinMs} ms: every change of members is in force or lost`);
+      }
+      await new Promise<void>((resolve) => void world.after(RETRY_MS, resolve));
     }
+  }
+
+  /** What `settled` found holds still; for all that is known while nobody leads. */
+  get isSettled(): boolean {
+    return this.#leader() === undefined || this.#isCurrent(this.#members);
+  }
+
+  /** Whether a leader has these members, and no change of them is to come. */
+  #isCurrent(members: readonly MemberInfo[]): boolean {
+    const known = this.#leader()?.life?.node?.members();
+    if (known === undefined || this.#context.world.nowMs < this.#inDoubtUntilMs) return false;
+    return this.#view.properties.areMembersDecided && idsOf(known) === idsOf(members);
+  }
+
+  /** Starts the members that do not run yet. Returns whether nobody has to be waited for. */
+  #startMissing(members: readonly MemberInfo[]): boolean {
+    let isDone = true;
+    for (const { id, peerUrls } of members) {
+      const seat = this.#context.cluster.seats.find(({ peerUrl }) => peerUrl === peerUrls[0])!;
+      const own = this.#view.idOf(seat.number);
+      if (seat.lives === 0) this.#join(seat);
+      else if (own !== undefined && own !== id) isDone = this.#joinAgain(seat) && isDone;
+    }
+    return isDone;
+  }
+
+  /** Removed, and added once more at the same place: the new member must find nothing of the one before it. */
+  #joinAgain(seat: Seat): boolean {
+    const { cluster, world } = this.#context;
+    if (seat.life?.state === 'stopping') return false;
+    world.reach('member-came-again');
+    cluster.kill(seat);
+    cluster.wipe(seat);
+    this.gone.delete(seat.number);
+    cluster.start(seat);
+    return true;
   }
 
   #join(seat: Seat): void {
@@ -207,10 +271,16 @@ export class Membership {
           this.pending -= 1;
           const isOrderly = isQuorateError(error) && error.code !== 'ERR_INTERNAL';
           if (isQuorateError(error, 'ERR_LEARNER_NOT_READY')) world.reach('learner-refused');
+          const isInDoubt = !isOrderly || error.outcome === 'unknown';
+          if (isInDoubt) this.#inDoubtUntilMs = world.nowMs + this.#requestMs;
           if (!isOrderly) world.violate('unexpected-error', `${kind}: ${String(error)}`);
-          done(!isOrderly || error.outcome === 'unknown');
+          done(isInDoubt);
         },
       );
+  }
+
+  get #requestMs(): number {
+    return weatherValue(this.#context.story.weather, 'requestTimeoutMs');
   }
 
   /** A node that is removed stops as soon as it hears of it. */
@@ -218,7 +288,7 @@ export class Membership {
     if (change.kind !== 'remove') return;
     const url = members.find(({ id }) => id === change.id)?.peerUrls[0];
     const seat = this.#context.cluster.seats.find(({ peerUrl }) => peerUrl === url);
-    if (seat !== undefined) this.#atlas.mayStop.add(seat.number);
+    if (seat !== undefined) this.#view.atlas.mayStop.add(seat.number);
   }
 
   /** The members as a majority knows them. */
@@ -232,4 +302,8 @@ export class Membership {
       return undefined;
     }
   }
+}
+
+function idsOf(members: readonly MemberInfo[]): string {
+  return members.map(({ id }) => id).join();
 }

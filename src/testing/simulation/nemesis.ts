@@ -3,10 +3,9 @@
  * the one who starts nodes again, as a service manager does; where a node cannot start since its disk
  * is damaged, it gives it an empty one, as an operator would.
  */
-import type { Atlas } from './atlas.ts';
 import type { Seat } from './cluster.ts';
 import { between, pick } from './draw.ts';
-import { Membership } from './membership.ts';
+import { Membership, type MembershipView } from './membership.ts';
 import type { SimulationContext } from './parts.ts';
 import type { PlannedFault, World } from './types.ts';
 import { weatherValue } from './weather.ts';
@@ -23,8 +22,7 @@ const SUCCESSOR_LOOK_MS = 25;
 const FORGETFUL_DOWN_MS = 50;
 
 /** What faults that hurt data are agreed with. */
-export interface NemesisChecks {
-  readonly atlas: Atlas;
+export interface NemesisChecks extends MembershipView {
   /** Seats whose node could not start on its disk. */
   readonly corrupt: Set<number>;
   hurt(seat: number): void;
@@ -47,7 +45,7 @@ export class Nemesis {
   constructor(context: SimulationContext, checks: NemesisChecks) {
     this.context = context;
     this.world = context.world;
-    this.membership = new Membership(context, checks.atlas);
+    this.membership = new Membership(context, checks, () => this.leader());
     this.workload = undefined;
     this.#checks = checks;
     this.#electionMs = weatherValue(context.story.weather, 'electionMs');

@@ -108,6 +108,11 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
       world.violate('liveness', 'nothing was ever chosen');
   }
 
+  /** Of the node that runs on `seat`, or ran last. */
+  idOf(seat: number): NodeId | undefined {
+    return this.#ids.get(seat);
+  }
+
   /** The data of a seat were hurt: what it promised can no longer be expected of it. */
   hurt(seat: number): void {
     const id = this.#ids.get(seat);
