@@ -1,0 +1,431 @@
+/** Locks and elections on one Redis: the claims of one client, its waits, and the messages that it gets. */
+import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
+import type { BytesLike } from '../../core/bytes.ts';
+import type { Clock } from '../../core/clock.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { Random } from '../../core/random.ts';
+import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
+import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
+import { requireBytes } from '../../locks/names.ts';
+import { Gate } from '../../locks/signals.ts';
+import { RedisClaim } from './claim.ts';
+import type { Connection } from './clients.ts';
+import { Commands } from './commands.ts';
+import { toWord } from './names.ts';
+import { Queue, type QueueEntry, type QueueSettings, type Standing, type Wanted } from './queue.ts';
+import { Subscriptions } from './subscriptions.ts';
+import { type Grant, Waiter } from './waiter.ts';
+
+const MAX_NAME_BYTES = 1024;
+/** It stands in the queue, which every change of that writes anew. */
+const MAX_VALUE_BYTES = 16 * 1024;
+/** A short critical section is over before a connection for messages would pay. */
+const GUARD_AFTER_MS = 20;
+/** Names that were busy when last asked for; where there are more the oldest knowledge goes. */
+const MAX_BUSY_NAMES = 1000;
+/** Who observes looks by itself this often, and when the leader's time is over. */
+const OBSERVE_AGAIN_MS = 5000;
+
+export interface RedisEngineOptions extends QueueSettings {
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** What a claim in Redis is, before its turn. */
+class Entry implements Wanted {
+  readonly id: string;
+  readonly name: string;
+  readonly permits: number;
+  readonly value: string;
+  /** What was asked last; settles before its removal is asked for. */
+  pending: Promise<unknown>;
+  /** It stands in the queue, or perhaps. */
+  mayExist: boolean;
+
+  constructor(id: string, request: ClaimRequest) {
+    this.id = id;
+    this.name = request.name;
+    this.permits = request.permits;
+    this.value = toWord(bytesOf(request.value));
+    this.pending = Promise.resolve();
+    this.mayExist = false;
+  }
+}
+
+/** See the head of this file. */
+export class RedisEngine implements ElectionEngine {
+  readonly guarantees: LockGuarantees<'best-effort'>;
+  readonly clock: Clock;
+  readonly #random: Random;
+  readonly #queue: Queue;
+  readonly #subscriptions: Subscriptions;
+  readonly #clientId: string;
+  readonly #waiting: Map<string, Waiter>;
+  readonly #held: Map<string, RedisClaim>;
+  /** How many of ours have to do with a name, or that it was busy. */
+  readonly #interest: Map<string, number>;
+  readonly #busy: Set<string>;
+  /** What is being asked for, with what ends the wait. */
+  readonly #asked: Map<Gate, Promise<unknown>>;
+  readonly #background: Set<Promise<void>>;
+  readonly #ending: AbortController;
+  #listening: Promise<unknown> | undefined;
+  /** Messages reach us. */
+  #hears: boolean;
+  #number: number;
+  #closed: Promise<void> | undefined;
+
+  constructor(connection: Connection, { clock, random, ...settings }: RedisEngineOptions) {
+    // As patient as a renewal.
+    const limitMs = Math.min(settings.ttlMs / 3, 5000);
+    this.guarantees = {
+      fencing: settings.fenced ? 'best-effort' : ('none' as never),
+      waiters: 'fifo',
+      expiry: 'engine-clock',
+      shared: true,
+      permits: true,
+    };
+    this.clock = clock;
+    this.#random = random;
+    this.#queue = new Queue(new Commands(connection, clock, limitMs), settings, (id, token) =>
+      this.#served(id, token),
+    );
+    this.#subscriptions = new Subscriptions(connection, clock, limitMs);
+    this.#subscriptions.onReconnect(() => this.#lookAtAll());
+    this.#clientId = random.id63().toString(36);
+    this.#waiting = new Map();
+    this.#held = new Map();
+    this.#interest = new Map();
+    this.#busy = new Set();
+    this.#asked = new Map();
+    this.#background = new Set();
+    this.#ending = new AbortController();
+    this.#listening = undefined;
+    this.#hears = false;
+    this.#number = 0;
+    this.#closed = undefined;
+  }
+
+  requireName(name: string): void {
+    requireBytes(name, MAX_NAME_BYTES);
+  }
+
+  async claim(request: ClaimRequest): Promise<RedisClaim> {
+    const claim = await this.#claim(request, (entry, signal) => this.#take(entry, request, signal));
+    return claim!;
+  }
+
+  async tryClaim(request: ClaimRequest): Promise<RedisClaim | undefined> {
+    return this.#claim(request, (entry, signal) => this.#takeNow(entry, signal));
+  }
+
+  async holders(name: string, options: WaitOptions): Promise<readonly LockHolder[]> {
+    const entries = await this.#ask(this.#queue.inspect(name), options);
+    return entries.map((entry) => this.#holderOf(entry));
+  }
+
+  async evict(name: string, options: WaitOptions): Promise<readonly LockHolder[]> {
+    const taken = await this.#ask(this.#queue.evict(this.#clientId, name), options);
+    return taken.map((entry) => this.#holderOf(entry));
+  }
+
+  async setValue(claim: RedisClaim, value: BytesLike, options: WaitOptions): Promise<boolean> {
+    const word = toWord(bytesOf(value));
+    const done = this.#queue.proclaim(claim.holder, claim.name, word);
+    return (await this.#ask(done, options)).status === 'holds';
+  }
+
+  async leader(name: string, options: WaitOptions): Promise<LeaderView> {
+    const [first] = await this.#ask(this.#queue.inspect(name), options);
+    const leads = first !== undefined && !first.waiting;
+    return {
+      leader: leads ? leaderOf(first) : undefined,
+      changed: (signal) => this.#changed(name, leads ? first : undefined, signal),
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  #claim(
+    request: ClaimRequest,
+    take: (entry: Entry, signal: AbortSignal) => Promise<Grant | undefined>,
+  ): Promise<RedisClaim | undefined> {
+    this.#assertOpen();
+    throwIfAborted(request.signal);
+    const entry = new Entry(`${this.#clientId}.${(++this.#number).toString(36)}`, request);
+    const gate = new Gate(this.clock, request);
+    this.#interest.set(request.name, (this.#interest.get(request.name) ?? 0) + 1);
+    const claim = this.#claimBehind(gate, entry, request, take);
+    this.#asked.set(gate, claim);
+    return claim;
+  }
+
+  async #claimBehind(
+    gate: Gate,
+    entry: Entry,
+    request: ClaimRequest,
+    take: (entry: Entry, signal: AbortSignal) => Promise<Grant | undefined>,
+  ): Promise<RedisClaim | undefined> {
+    let claim: RedisClaim | undefined;
+    try {
+      const grant = await take(entry, gate.signal);
+      throwIfAborted(gate.signal);
+      if (grant !== undefined) claim = this.#holds(entry, request, grant);
+      return claim;
+    } catch (error) {
+      this.#inBackground(this.#remove(entry));
+      throw error;
+    } finally {
+      if (claim === undefined) this.#loseInterest(request.name);
+      this.#asked.delete(gate);
+      gate.close();
+    }
+  }
+
+  /** Waits for its turn. */
+  async #take(entry: Entry, request: ClaimRequest, signal: AbortSignal): Promise<Grant> {
+    if (!this.#hears) {
+      const grant = await this.#takeNow(entry, signal);
+      if (grant !== undefined) return grant;
+      await orAborted(this.#hear(), signal);
+    } else if (this.#mayBeFree(entry.name)) {
+      const grant = await this.#takeFree(entry, signal);
+      if (grant !== undefined) return grant;
+    }
+    const parts = { queue: this.#queue, clock: this.clock, random: this.#random };
+    const waiter = new Waiter(parts, entry, `the ${request.what} '${request.name}'`);
+    this.#waiting.set(entry.id, waiter);
+    try {
+      const asked = this.#queue.claim(entry, 'wait');
+      const standing = await this.#sent(entry, asked, () => true, signal);
+      if (standing.status === 'holds') this.#busy.delete(entry.name);
+      waiter.start(standing);
+      return await orAborted(waiter.turn, signal);
+    } finally {
+      waiter.stop();
+      this.#waiting.delete(entry.id);
+    }
+  }
+
+  /** Takes it where it is free now. */
+  async #takeNow(entry: Entry, signal: AbortSignal): Promise<Grant | undefined> {
+    if (this.#mayBeFree(entry.name)) {
+      const grant = await this.#takeFree(entry, signal);
+      if (grant !== undefined) return grant;
+    }
+    const sentMs = this.clock.now();
+    const asked = this.#queue.claim(entry, 'try');
+    const { status, token } = await this.#sent(entry, asked, holds, signal);
+    if (status !== 'holds') return undefined;
+    this.#busy.delete(entry.name);
+    return { token, sentMs, firstMs: this.#queue.settings.ttlMs };
+  }
+
+  /** Where grants have no numbers: takes it where nobody has it, for one command. */
+  async #takeFree(entry: Entry, signal: AbortSignal): Promise<Grant | undefined> {
+    const sentMs = this.clock.now();
+    if (await this.#sent(entry, this.#queue.claimFree(entry), Boolean, signal)) {
+      return { token: 0n, sentMs, firstMs: this.#queue.settings.ttlMs };
+    }
+    if (this.#busy.size >= MAX_BUSY_NAMES) this.#busy.clear();
+    this.#busy.add(entry.name);
+    return undefined;
+  }
+
+  #mayBeFree(name: string): boolean {
+    if (this.#queue.settings.fenced || this.#busy.has(name)) return false;
+    // Not if others of ours hold it or wait.
+    return this.#interest.get(name) === 1;
+  }
+
+  /** Waits for a request; what stays in Redis of it is known later even where nobody waits any more. */
+  #sent<T>(
+    entry: Entry,
+    work: Promise<T>,
+    stays: (result: T) => boolean,
+    signal: AbortSignal,
+  ): Promise<T> {
+    entry.pending = work.then(
+      (result) => {
+        entry.mayExist = stays(result);
+      },
+      (error: unknown) => {
+        entry.mayExist = isQuorateError(error) && error.outcome === 'unknown';
+      },
+    );
+    return orAborted(work, signal);
+  }
+
+  #holds(entry: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
+    const parts = { queue: this.#queue, clock: this.clock };
+    const claim = new RedisClaim(parts, request, entry.id, grant, {
+      end: ({ holder, name }) => {
+        this.#held.delete(holder);
+        this.#loseInterest(name);
+      },
+      giveBack: () => this.#giveBack(entry),
+    });
+    this.#held.set(entry.id, claim);
+    if (!this.#hears) this.#guardSoon(claim);
+    return claim;
+  }
+
+  async #giveBack(entry: Entry): Promise<void> {
+    const done = this.#queue.release(entry.id, entry.name);
+    entry.pending = done.catch(() => undefined);
+    try {
+      await done;
+    } catch (error) {
+      this.#inBackground(this.#remove(entry));
+      throw error;
+    }
+  }
+
+  /** To hear of it where somebody takes it, and not only with the next renewal. */
+  #guardSoon(claim: RedisClaim): void {
+    this.clock.after(GUARD_AFTER_MS, () => {
+      if (!this.#held.has(claim.holder) || this.#closed !== undefined) return;
+      const guarded = this.#hear().then(() => claim.check());
+      // Renewals notice it without.
+      guarded.catch(() => undefined);
+    });
+  }
+
+  #hear(): Promise<unknown> {
+    this.#listening ??= this.#subscriptions
+      .listen(this.#queue.channelOf(this.#clientId), (message) => this.#told(message))
+      .then(
+        () => {
+          this.#hears = true;
+        },
+        (error: unknown) => {
+          this.#listening = undefined;
+          throw error;
+        },
+      );
+    return this.#listening;
+  }
+
+  #told(message: string): void {
+    const [kind, id = '', token = ''] = message.split(' ');
+    if (kind === 'x') this.#held.get(id)?.taken();
+    else if (kind === 'g' && /^\d{1,20}$/.test(token)) this.#served(id, BigInt(token));
+  }
+
+  #served(id: string, token: bigint): void {
+    this.#waiting.get(id)?.served(token);
+  }
+
+  /** Messages may have been missed. */
+  #lookAtAll(): void {
+    for (const waiter of this.#waiting.values()) waiter.look();
+    for (const claim of this.#held.values()) void claim.check().catch(() => undefined);
+  }
+
+  /** Takes an entry out of the queue, or gives it back, whatever became of it. Never rejects. */
+  async #remove(entry: Entry): Promise<void> {
+    await entry.pending;
+    const untilMs = this.clock.now() + this.#queue.settings.ttlMs;
+    while (entry.mayExist) {
+      try {
+        await this.#queue.release(entry.id, entry.name);
+        entry.mayExist = false;
+      } catch {
+        const giveUp = this.#closed !== undefined || this.clock.now() > untilMs;
+        // It ends by itself.
+        if (giveUp) return;
+        await sleep(this.clock, 200, this.#ending.signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async #changed(
+    name: string,
+    seen: QueueEntry | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const any = new AbortController();
+    const told = new Promise<void>((resolve) => {
+      any.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    const observers = this.#queue.observersOf(name);
+    const wake = (): void => any.abort();
+    this.#ending.signal.addEventListener('abort', wake, { once: true });
+    const end = await orAborted(this.#subscriptions.listen(observers, wake), signal, (late) =>
+      late(),
+    );
+    try {
+      // It may have changed before we listened.
+      const [first] = await this.#ask(this.#queue.inspect(name), { signal });
+      const now = first?.waiting ? undefined : first;
+      if (now?.id !== seen?.id || now?.revision !== seen?.revision) return;
+      const dueMs = Math.min(now?.leftMs ?? OBSERVE_AGAIN_MS, OBSERVE_AGAIN_MS);
+      const cancel = this.clock.after(dueMs + 5, wake);
+      await orAborted(told, signal).finally(cancel);
+      this.#assertOpen();
+    } finally {
+      this.#ending.signal.removeEventListener('abort', wake);
+      end();
+    }
+  }
+
+  #ask<T>(work: Promise<T>, { signal }: WaitOptions): Promise<T> {
+    this.#assertOpen();
+    return orAborted(work, signal);
+  }
+
+  #holderOf({ id, token, value, waiting }: QueueEntry): LockHolder {
+    const fencingToken = waiting || token === 0n ? undefined : token;
+    return { holder: id, fencingToken, owner: value.toString(), waiting };
+  }
+
+  #loseInterest(name: string): void {
+    const left = (this.#interest.get(name) ?? 1) - 1;
+    if (left > 0) this.#interest.set(name, left);
+    else this.#interest.delete(name);
+  }
+
+  #inBackground(work: Promise<void>): void {
+    this.#background.add(work);
+    void work.then(() => this.#background.delete(work));
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined) throw closed();
+  }
+
+  async #close(): Promise<void> {
+    // Waits end before what they wait for is given back.
+    await Promise.resolve();
+    const asked = [...this.#asked];
+    for (const [gate] of asked) gate.abort(closed());
+    this.#ending.abort(closed());
+    const held = [...this.#held.values()];
+    await Promise.all(held.map((claim) => claim[Symbol.asyncDispose]()));
+    await Promise.allSettled(asked.map(([, claim]) => claim));
+    await Promise.all(this.#background);
+    this.#subscriptions.close();
+  }
+}
+
+const holds = ({ status }: Standing): boolean => status === 'holds';
+
+function closed(): QuorateError {
+  return new QuorateError('ERR_CLOSED', 'these locks were closed');
+}
+
+function bytesOf(value: BytesLike): Uint8Array {
+  const bytes = typeof value === 'string' ? Buffer.from(value) : value;
+  if (bytes.byteLength <= MAX_VALUE_BYTES) return bytes;
+  throw new QuorateError(
+    'ERR_REQUEST_TOO_LARGE',
+    `value: ${bytes.byteLength} bytes, more than ${MAX_VALUE_BYTES}; store it elsewhere and say where`,
+  );
+}
+
+function leaderOf({ id, token, revision, value }: QueueEntry) {
+  return { value, fencingToken: token, revision, holder: id };
+}

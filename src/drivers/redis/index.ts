@@ -1,0 +1,5 @@
+/** Locks and elections on Redis: `quorate/drivers/redis`. */
+import '../../core/runtime.ts';
+
+export type { IoRedisClient, NodeRedisClient, RedisClient } from './clients.ts';
+export { type RedisLocksOptions, redisElections, redisLocks } from './locks.ts';
