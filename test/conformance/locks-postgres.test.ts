@@ -12,7 +12,6 @@ import {
 import { durationMs } from '../../src/core/duration.ts';
 import { type PostgresPool, postgresLocks } from '../../src/drivers/postgres/index.ts';
 import { missingPostgres, PostgresServer } from '../support/postgres.ts';
-import { block } from './locks-over-kv.ts';
 
 const LACKS: LockLacks = {
   ...lacksOf({
@@ -77,6 +76,11 @@ class ProcessPool implements PostgresPool {
   end(): Promise<void> {
     return this.#pool.end();
   }
+}
+
+/** Nothing else runs in this process for so long. */
+function block(delayMs: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delayMs);
 }
 
 function targetOn(server: PostgresServer): LocksTarget {

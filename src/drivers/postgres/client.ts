@@ -16,10 +16,17 @@ export interface PostgresQueryable {
   query(query: PostgresQuery): Promise<{ readonly rows: readonly unknown[] }>;
 }
 
+/** What `NOTIFY` sends. */
+export interface PostgresNotification {
+  readonly channel: string;
+  readonly payload?: string | undefined;
+}
+
 /** A connection of a pool: `PoolClient` of node-postgres. */
 export interface PostgresConnection extends PostgresQueryable {
   on(event: 'end', listener: () => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'notification', listener: (message: PostgresNotification) => void): unknown;
   /** `true`: it is closed, and not given to others. */
   release(destroy?: boolean): void;
 }
@@ -54,6 +61,9 @@ export function answeredError(doing: string, error: unknown): QuorateError {
   }
   if (state.startsWith('53')) {
     return new QuorateError('ERR_BUSY', `${doing}: ${said}`, { cause, retryable: true });
+  }
+  if (state === '55P03' || state === '40P01') {
+    return new QuorateError('ERR_LOCK_BUSY', `${doing}: ${said}`, { cause, retryable: true });
   }
   if (state === '25006') {
     const advice = 'locks need the primary, and this server only reads';

@@ -10,10 +10,12 @@ import { Gate } from '../../locks/signals.ts';
 import { withdraw } from './cancel.ts';
 import { PostgresClaim } from './claim.ts';
 import type { PostgresPool } from './client.ts';
-import { type AdvisoryKey, advisoryKey, halvesOf, markOf } from './key.ts';
+import { takeAway } from './evict.ts';
+import { type AdvisoryKey, advisoryKey, halvesOf, MAX_NAME_BYTES, markOf } from './key.ts';
 import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import * as sql from './statements.ts';
+import { WaitWatch } from './wait-watch.ts';
 
 export interface EngineOptions {
   readonly clock: Clock;
@@ -25,8 +27,6 @@ export interface EngineOptions {
   readonly connectTimeoutMs: number;
 }
 
-/** As for the other engines; PostgreSQL itself sees numbers. */
-const MAX_NAME_BYTES = 1024;
 /** `pg_cancel_backend`. */
 const CANCELLED = '57014';
 /** Two that create the sequence at once: one of them is told that it exists. */
@@ -63,6 +63,12 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
   readonly #heartbeatMs: number;
   readonly #sql: sql.Statements;
   readonly #sessions: Sessions;
+  readonly #watch: WaitWatch;
+  /** By what they are called. */
+  readonly #held: Map<
+    string,
+    { readonly claim: PostgresClaim; readonly free: () => Promise<void> }
+  >;
   readonly #waits: Set<Gate>;
   readonly #background: Set<Promise<void>>;
   #closing: Promise<void> | undefined;
@@ -74,8 +80,13 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     this.#sql = sql.statementsFor(options.sequence);
     this.#sessions = new Sessions(pool, {
       ...options,
-      prepare: (hub) => this.#findSequence(hub),
+      prepare: async (hub) => {
+        await this.#findSequence(hub);
+        await hub.listen(sql.CHANNEL, (holder) => this.#taken(holder));
+      },
     });
+    this.#watch = new WaitWatch(this.clock, this.#sessions, options.heartbeatMs);
+    this.#held = new Map();
     this.#waits = new Set();
     this.#background = new Set();
     this.#closing = undefined;
@@ -133,20 +144,13 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
   }
 
   async evict(name: string, options: WaitOptions): Promise<readonly LockHolder[]> {
-    const halves = halvesOf(advisoryKey(this.#namespace, name));
-    const holders = (await this.holders(name, options)).filter(({ waiting }) => !waiting);
     const hub = await orAborted(this.#sessions.hub(), options.signal);
-    const evicted: LockHolder[] = [];
-    for (const holder of holders) {
-      const values = [...halves, Number.parseInt(holder.holder, 10)];
-      const gone = hub.query(`'${name}' could not be taken from its holder`, {
-        text: sql.TERMINATE,
-        values,
-      });
-      const [row] = await orAborted(gone, options.signal);
-      if (row !== undefined) evicted.push(holder);
-    }
-    return evicted;
+    const lookFor = async (): Promise<readonly LockHolder[]> => {
+      const all = await orAborted(this.#lookFor(hub, name), options.signal);
+      return all.filter(({ waiting }) => !waiting);
+    };
+    const halves = halvesOf(advisoryKey(this.#namespace, name));
+    return takeAway(this.clock, hub, { name, halves, lookFor, signal: options.signal });
   }
 
   close(): Promise<void> {
@@ -219,7 +223,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
       if (late === undefined) this.#sessions.giveBack(session);
       else this.#inBackground(this.#unlock(session, key, request, late.token));
     });
-    return grant === undefined ? undefined : this.#held(session, key, request, grant);
+    return grant === undefined ? undefined : this.#claimed(session, key, request, grant);
   }
 
   /** Stands in PostgreSQL's queue, on a connection that does nothing else meanwhile. */
@@ -233,7 +237,10 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const query = isShared(request)
       ? { name: 'quorate-wait-shared', text: sql.WAIT_SHARED }
       : { name: 'quorate-wait', text: sql.WAIT_EXCLUSIVE };
-    const granted = session.query(`waiting for '${request.name}'`, { ...query, values: [key] });
+    const granted = this.#watch.during(
+      session,
+      session.query(`waiting for '${request.name}'`, { ...query, values: [key] }),
+    );
     try {
       await orAborted(granted, signal);
     } catch (error) {
@@ -253,7 +260,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
       this.#inBackground(this.#unlock(session, key, request, late?.token));
     const grant = await orAborted(asked, signal, giveBack);
     if (grant === undefined) throw pooled();
-    return this.#held(session, key, request, grant);
+    return this.#claimed(session, key, request, grant);
   }
 
   /**
@@ -280,15 +287,25 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     }
   }
 
-  #held(session: Session, key: AdvisoryKey, request: ClaimRequest, grant: Grant): PostgresClaim {
+  #claimed(session: Session, key: AdvisoryKey, request: ClaimRequest, grant: Grant): PostgresClaim {
     const life = session.beat(grant.sentMs);
-    const ended = life.endReason();
-    if (ended !== undefined) throw lostPlace(request, ended);
+    const why = life.endReason();
+    if (why !== undefined) throw lostPlace(request, why);
     const holder = holderName(session.pid, key);
     const granted = { holder, token: BigInt(grant.token), life };
-    return new PostgresClaim(request, granted, () =>
-      this.#unlock(session, key, request, grant.token),
-    );
+    const free = (): Promise<void> => this.#unlock(session, key, request, grant.token);
+    const ended = (): void => void this.#held.delete(holder);
+    const claim = new PostgresClaim(request, granted, free, ended);
+    this.#held.set(holder, { claim, free });
+    return claim;
+  }
+
+  /** An operator wants a lock back. */
+  #taken(holder: string): void {
+    const held = this.#held.get(holder);
+    if (held === undefined) return;
+    held.claim.lose('it was taken by force (forceRelease)', 'stolen');
+    this.#inBackground(held.free());
   }
 
   async #unlock(

@@ -3,8 +3,10 @@ import '../../core/runtime.ts';
 
 export type {
   PostgresConnection,
+  PostgresNotification,
   PostgresPool,
   PostgresQuery,
   PostgresQueryable,
 } from './client.ts';
 export { type PostgresLocksOptions, postgresLocks } from './locks.ts';
+export { lockInTransaction, type TransactionLockOptions } from './transaction.ts';

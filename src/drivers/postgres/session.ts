@@ -138,6 +138,14 @@ export class Session {
     return this.#life;
   }
 
+  /** Calls `heard` with what others send to a channel. */
+  async listen(channel: string, heard: (payload: string) => void): Promise<void> {
+    this.#connection.on('notification', (message) => {
+      if (message.channel === channel) heard(message.payload ?? '');
+    });
+    await this.query('listen', { text: `listen "${channel}"` });
+  }
+
   /** No heartbeats: it holds nothing, and is idle or waits, when none would get through. */
   rest(): void {
     const life = this.#life;

@@ -33,6 +33,14 @@ const IS_KEY = `l.locktype = 'advisory' and l.objsubid = 1
   and l.database = (select oid from pg_database where datname = current_database())
   and l.classid = $1::text::oid and l.objid = $2::text::oid`;
 
+/** Of these connections, those in a queue. */
+export const WAITING = `select pid from pg_locks
+where locktype = 'advisory' and not granted and pid = any($1::int[])`;
+
+/** Where holders hear that their lock is taken from them: their names. */
+export const CHANNEL = 'quorate_locks';
+export const TAKE = `select pg_notify('${CHANNEL}', holder) from unnest($1::text[]) as holder`;
+
 /** Ends the server's side of a holder, if it still holds: `$3` process id. */
 export const TERMINATE = `select pg_terminate_backend(l.pid, 5000) as done from pg_locks l
 where ${IS_KEY} and l.granted and l.pid = $3`;
