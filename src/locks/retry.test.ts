@@ -58,6 +58,10 @@ describe('lockWithRetry', () => {
   it('never waits for less than nothing where the jitter is more than the delay', async () => {
     const { tried, locks, clock, timesMs } = new Asked();
     await locks.acquire('n');
+    clock.after = (delayMs, run) => {
+      assert.ok(delayMs >= 0);
+      return VirtualClock.prototype.after.call(clock, delayMs, run);
+    };
     const options = { attempts: 3, delay: 10, jitter: 1000, clock, random: drawing(0) };
     const failed = assert.rejects(lockWithRetry(tried, 'n', options), { code: 'ERR_LOCK_BUSY' });
     await clock.advance(0);
@@ -89,10 +93,14 @@ describe('lockWithRetry', () => {
     await failed;
     assert.deepEqual(timesMs, [0, 1500, 3000]);
     assert.equal((await locks.holders('n')).length, 1);
-    const trying = lockWithRetry(tried, 'n', options);
+    const trying = lockWithRetry(tried, 'n', { ...options, wait: '1m' });
     await clock.advance(700);
     await held.release();
     (await trying).assertHeld();
+    const once = { attempts: 1, timeout: '10s', wait: '3s', clock };
+    const whole = assert.rejects(lockWithRetry(tried, 'n', once), { message: /within 3000 ms/ });
+    await clock.advance(3000);
+    await whole;
     assert.equal(clock.pending, 0);
   });
 

@@ -1,0 +1,72 @@
+/** The suite of locks for transaction locks: in fast time over the in-memory store, and on a real etcd. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { type LockLacks, type LocksTarget, lacksOf } from '../../src/conformance/index.ts';
+import { etcdKv } from '../../src/drivers/etcd/index.ts';
+import { type Kv, kvOver, memoryService } from '../../src/kv/index.ts';
+import { kvTxnLocks } from '../../src/locks/index.ts';
+import { VirtualClock } from '../../src/testing/virtual-clock.ts';
+import { block, kvTarget, lockSuites } from './locks-over-kv.ts';
+import { passTime } from './support.ts';
+
+const LACKS: LockLacks = {
+  ...lacksOf({
+    fencing: 'monotonic',
+    waiters: 'barging',
+    expiry: 'engine-clock',
+    shared: false,
+    permits: false,
+  }),
+  waiters: 'who waits for a transaction lock is not in the store',
+  elections: 'transaction locks come without elections',
+};
+
+describe('transaction locks over the in-memory store', () => {
+  const clock = new VirtualClock();
+  const stop = new AbortController();
+  let kv: Kv;
+  let target: LocksTarget;
+  let time: Promise<void>;
+  before(() => {
+    time = passTime(clock, stop.signal);
+    kv = kvOver(memoryService({ clock }));
+    const stall = (delayMs: number): void => clock.stall(delayMs);
+    target = kvTarget({
+      stores: [kv],
+      ttlMs: 2000,
+      expiryMs: 1000,
+      clock,
+      stall,
+      locks: kvTxnLocks,
+    });
+  });
+  after(async () => {
+    stop.abort();
+    await time;
+    await kv.close();
+  });
+  lockSuites(() => target, LACKS);
+});
+
+const address = process.env['QUORATE_ETCD'];
+
+if (address === undefined) {
+  const reason = 'NO ETCD: set QUORATE_ETCD=host:port (npm run engines starts one)';
+  const skip = process.env['QUORATE_REQUIRE_ENGINES'] === '1' ? false : reason;
+  test('the suite of locks for transaction locks on a real etcd', { skip }, () => {
+    assert.fail(reason);
+  });
+} else {
+  describe(`transaction locks on etcd at ${address}`, () => {
+    const stores = [etcdKv({ endpoints: address }), etcdKv({ endpoints: address })];
+    after(() => Promise.all(stores.map((store) => store.close())));
+    const target = kvTarget({
+      stores,
+      ttlMs: 2000,
+      expiryMs: 3000,
+      stall: block,
+      locks: kvTxnLocks,
+    });
+    lockSuites(() => target, LACKS);
+  });
+}
