@@ -77,9 +77,9 @@ const termCases: readonly LockCase[] = [
       const next = context.later(second.next());
       await context.stillWaits(next, 'a candidate while another leads');
       await term.resign();
+      const later = await context.promptly(next, 'the term after a resignation');
       await term.resign();
       await term.release();
-      const later = await context.promptly(next, 'the term after a resignation');
       assert.ok(later.fencingToken > term.fencingToken);
       await context.refuses((async () => term.assertHeld())(), 'ERR_NOT_ELECTED');
       later.assertHeld();

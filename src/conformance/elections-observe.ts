@@ -37,7 +37,7 @@ export const observeCases: readonly LockCase[] = [
       const observer = new Observer(context, b);
       assert.equal((await observer.next())?.value.toString(), 'v0');
       for (let i = 1; i <= 5; i++) await term.proclaim(`v${i}`);
-      const seen: number[] = [];
+      const seen = [0];
       while (seen.at(-1) !== 5) {
         const leader = await observer.next();
         seen.push(Number(leader?.value.toString().slice(1)));
