@@ -22,8 +22,8 @@ export interface LockClient {
   /** @defaultValue none: lacks `elections` */
   readonly elections?: Elections | undefined;
   /**
-   * As if the process was killed: from now on it sends nothing, nothing is given back. What this
-   * leaves open in the test's own process may be closed by it. @defaultValue none: lacks `abandon`
+   * As if the process was killed, or cut off for good: from now on it sends nothing, nothing is given back.
+   * What this leaves open in the test's own process may be closed by it. @defaultValue none: lacks `abandon`
    */
   abandon?(): void | Promise<void>;
   /** Called when locks and elections are closed: for connections of this client alone. */

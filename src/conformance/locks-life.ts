@@ -22,15 +22,18 @@ export const lifeCases: readonly LockCase[] = [
   {
     name: 'the lock of a client that is gone is free after its time to live',
     needs: ['twoClients', 'abandon'],
-    async run({ clients, name, ttlMs, freedMs, promptMs, queueUp, abandon, within }) {
+    async run({ clients, name, ttlMs, freedMs, promptMs, queueUp, abandon, within, has, later }) {
       const [gone, other] = await clients(2, ttlMs);
       const lock = await gone!.locks.acquire(name());
       const token = lock.fencingToken;
       const { lock: next } = await queueUp(other!.locks, name());
+      const leftMs = later(next.then(() => lock.remainingMs()));
       await abandon(gone!);
       const granted = await within(next, 'the lock of a client that is gone', freedMs + promptMs);
       granted.assertHeld();
       if (token !== undefined) assert.ok(granted.fencingToken! > token, 'a higher token');
+      // Were it cut off only: it must not believe to hold what another has.
+      if (has('ttl')) assert.equal(await leftMs, 0, 'both believed to hold it');
     },
   },
   {

@@ -691,6 +691,10 @@ const wrongLives: Record<string, Wrong> = {
       open: async (options) => ({ ...(await right.open(options)), abandon: () => undefined }),
     }),
   },
+  'are believed to be held when another has them': {
+    noticedBy: 'the lock of a client that is gone is free after its time to live',
+    lock: (right) => ({ remainingMs: () => right.remainingMs() || 1 }),
+  },
   'wait for clients that are gone': {
     noticedBy: 'a client that is gone while it waits does not hold up who is behind',
     target: (right) => ({
