@@ -9,8 +9,8 @@ import { QuorateError } from '../../core/errors.ts';
 
 /** A listener's arguments are those of Node's `EventEmitter`. */
 interface Emitter {
-  on(event: string, listener: (...args: never[]) => void): unknown;
-  off(event: string, listener: (...args: never[]) => void): unknown;
+  on(event: string, listener: (...args: unknown[]) => void): unknown;
+  off(event: string, listener: (...args: unknown[]) => void): unknown;
 }
 
 /** What is used of a client of node-redis: `createClient()` of the package `redis`, 5 or later. */
@@ -188,9 +188,7 @@ class IoRedis implements Connection {
   async subscriber(onMessage: OnMessage, onReady: () => void): Promise<SubscriberConnection> {
     const client = this.#client.duplicate();
     client.on('error', ignore);
-    client.on('message', ((channel: string, message: string) => {
-      onMessage(message, channel);
-    }) as (...args: never[]) => void);
+    client.on('message', (channel, message) => onMessage(String(message), String(channel)));
     client.on('ready', onReady);
     return {
       subscribe: async (channel) => void (await client.subscribe(channel)),
