@@ -135,7 +135,8 @@ export class PostgresServer implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#pools.splice(0).map((pool) => (pool.ended ? undefined : pool.end())));
+    // Not waited for: that would take until every client was released. The server ends what is left.
+    for (const pool of this.#pools.splice(0)) if (!pool.ending) void pool.end();
     await this.stop();
     await rm(this.#folder, { recursive: true, force: true });
   }

@@ -9,11 +9,15 @@ export interface PostgresQuery {
   readonly name?: string;
   readonly text: string;
   readonly values?: unknown[];
+  /** Milliseconds; goes before what the pool has set. */
+  readonly query_timeout?: number;
 }
 
 /** What runs queries: a `Client` or `PoolClient` of node-postgres. */
 export interface PostgresQueryable {
   query(query: PostgresQuery): Promise<{ readonly rows: readonly unknown[] }>;
+  /** `'I'`: in no transaction. Newer versions have it. */
+  getTransactionStatus?(): string | null;
 }
 
 /** What `NOTIFY` sends. */

@@ -36,6 +36,8 @@ const SERVER_BEATS = 4;
 /** How often the server looks whether who waits is still connected. */
 const CHECK_WAITERS_MS = 1000;
 
+/** For queries: what a pool has set must not end a wait, and heartbeats bound the rest. */
+const NO_TIMEOUT = 2 ** 31 - 1;
 /** More queries than that do not wait for one connection. */
 const MAX_IN_LINE = 10_000;
 
@@ -167,7 +169,7 @@ export class Session {
   async #queryNow<T>(doing: string, query: PostgresQuery): Promise<T[]> {
     if (this.#ended !== undefined) throw this.#gone(doing, 'not-applied');
     try {
-      const { rows } = await this.#connection.query(query);
+      const { rows } = await this.#connection.query({ ...query, query_timeout: NO_TIMEOUT });
       return rows as T[];
     } catch (error) {
       if (isAnswer(error)) throw answeredError(doing, error);

@@ -39,21 +39,30 @@ export async function lockInTransaction(
   requireEncodable(name, MAX_NAME_BYTES);
   const key = advisoryKey(requireNamespace(options.namespace ?? 'quorate'), name);
   const call = `pg_${options.wait === false ? 'try_' : ''}advisory_xact_lock`;
-  // A statement outside of a transaction is one of its own, which begins with it.
-  const text = `select now() <> statement_timestamp() as inside,
-    ${call}${options.shared === true ? '_shared' : ''}($1::bigint)::text as locked`;
-  const row = await ask(client, name, { text, values: [key] });
-  if (row.inside) return row.locked !== 'false';
-  throw new QuorateError(
+  if (client.getTransactionStatus?.() === 'I') throw outside(name);
+  const text = `select ${call}${options.shared === true ? '_shared' : ''}($1::bigint)::text as locked, ${NOW}`;
+  const { locked, now } = await ask(client, name, { text, values: [key] });
+  if (typeof client.getTransactionStatus !== 'function') {
+    // The time stands still in a transaction, and only there.
+    const later = await ask(client, name, { text: `select '' as locked, ${NOW}`, values: [] });
+    if (later.now !== now) throw outside(name);
+  }
+  return locked !== 'false';
+}
+
+const NOW = 'extract(epoch from now())::text as now';
+
+interface Row {
+  /** Empty for the functions that wait. */
+  readonly locked: string;
+  readonly now: string;
+}
+
+function outside(name: string): QuorateError {
+  return new QuorateError(
     'ERR_INVALID_ARGUMENT',
     `'${name}' was not locked: the client is in no transaction; query('begin') first`,
   );
-}
-
-interface Row {
-  readonly inside: boolean;
-  /** Empty for the functions that wait. */
-  readonly locked: string;
 }
 
 async function ask(
