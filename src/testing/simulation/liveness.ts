@@ -19,6 +19,9 @@ const ELECTIONS = 20;
 const RECOVERY_MS = 30_000;
 /** What a burst left in the log may be 600 entries, of which a slow network carries 10 a second; or a node lacks as many. */
 const BACKLOG_MS = 120_000;
+const ENTRY_MS = 100;
+/** Whoever joins a node that was alone lacks its whole log, and nothing commits before it has that. */
+const MAX_BACKLOG_MS = 600_000;
 /** The longest lease, the scan for those that ran out, and a second attempt to end them. */
 const LEASES_MS = 12_000;
 
@@ -31,7 +34,7 @@ export function healMs({ story }: SimulationContext): number {
   const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
   return (
     2 * RECOVERY_MS +
-    2 * BACKLOG_MS +
+    2 * MAX_BACKLOG_MS +
     OLD_LEASES_MS +
     ELECTIONS * electionMs +
     LEASES_MS +
@@ -120,6 +123,13 @@ export class Healing {
     }
   }
 
+  /** For what may have to be carried to a node that has nothing. */
+  get #backlogMs(): number {
+    const { running } = this.#context.cluster;
+    const lengths = running.map(({ node }) => node!.status().lastIndex);
+    return Math.min(Math.max(BACKLOG_MS, ENTRY_MS * Math.max(...lengths)), MAX_BACKLOG_MS);
+  }
+
   /**
    * The members, when each runs and has applied what the clients left: a fresh write waits for that, and how
    * long it takes says nothing about the cluster. Where a change shows up late, others are the members.
@@ -127,12 +137,12 @@ export class Healing {
   async #untilCaughtUp(): Promise<readonly Seat[]> {
     const { membership } = this.#nemesis;
     for (;;) {
-      const members = await membership.settled(BACKLOG_MS);
+      const members = await membership.settled(this.#backlogMs);
       await this.#until('every member runs', RECOVERY_MS, () => {
         return !membership.isSettled || members.every(({ life }) => life?.state === 'running');
       });
       let target = Number.POSITIVE_INFINITY;
-      await this.#until('every member has applied what the clients left', BACKLOG_MS, () => {
+      await this.#until('every member has applied what the clients left', this.#backlogMs, () => {
         // A new leader's log may be shorter; what comes into it from here on is not waited for.
         const last = this.#nemesis.leader()?.life?.node?.status().lastIndex;
         if (last !== undefined) target = Math.min(target, last);

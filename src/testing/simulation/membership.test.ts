@@ -39,6 +39,7 @@ class Bench {
     const view = {
       atlas: new Atlas(world, NODES, () => assert.fail('nobody asks for the data of a seat')),
       idOf: (seat: number) => this.#ids.get(seat),
+      forget: (seat: number) => void this.#ids.delete(seat),
       properties: this,
     };
     this.membership = new Membership({ story, world, cluster }, view, () => this.leader);
@@ -74,6 +75,10 @@ class Bench {
     return members.find(({ peerUrls }) => peerUrls[0] === url)?.id ?? '';
   }
 
+  idOf({ number }: Seat): string | undefined {
+    return this.#ids.get(number);
+  }
+
   namesOf(seats: readonly Seat[]): string {
     return seats.map(({ name }) => name).join('');
   }
@@ -95,6 +100,7 @@ test('a member that was removed and added again at the same place is started wit
   assert.notEqual(second, first);
   const members = await bench.run(membership.settled(WITHIN_MS));
   assert.equal(bench.namesOf(members), 'abcd');
+  assert.equal(bench.idOf(seat), second);
   await bench.until(() => seat.life?.node?.status().id === second);
   assert.equal(bench.world.reached['member-came-again'], 1);
   // Once is enough.

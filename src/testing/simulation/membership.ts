@@ -26,6 +26,8 @@ export interface MembershipView {
   readonly atlas: Atlas;
   /** Of the node that runs on this seat, or ran last. */
   idOf(seat: number): NodeId | undefined;
+  /** The disk of this seat was emptied, so that its node is another one. */
+  forget(seat: number): void;
   /** The newest leader's log has no change of the members that may still come into force. */
   readonly properties: { readonly areMembersDecided: boolean };
 }
@@ -37,6 +39,8 @@ export class Membership {
   readonly #leader: () => Seat | undefined;
   /** Seats that were asked to be members and have not been started. */
   readonly #waiting: Set<number>;
+  /** Seats whose node was a member, was removed, and is another member now. */
+  readonly #again: Set<number>;
   /** Seats that are members no more, and never will be again. */
   readonly gone: Set<number>;
   /** Requests that wait for their answers. */
@@ -51,6 +55,7 @@ export class Membership {
     this.#view = view;
     this.#leader = leader;
     this.#waiting = new Set();
+    this.#again = new Set();
     this.gone = new Set();
     this.pending = 0;
     this.#inDoubtUntilMs = 0;
@@ -193,21 +198,24 @@ export class Membership {
       const seat = this.#context.cluster.seats.find(({ peerUrl }) => peerUrl === peerUrls[0])!;
       const own = this.#view.idOf(seat.number);
       if (seat.lives === 0) this.#join(seat);
-      else if (own !== undefined && own !== id) isDone = this.#joinAgain(seat) && isDone;
+      else if (own !== undefined && own !== id) this.#joinAgain(seat);
+      // A member that lags behind may have told it the id of the one before.
+      if (this.#again.has(seat.number) && own !== id) isDone = false;
     }
     return isDone;
   }
 
   /** Removed, and added once more at the same place: the new member must find nothing of the one before it. */
-  #joinAgain(seat: Seat): boolean {
+  #joinAgain(seat: Seat): void {
     const { cluster, world } = this.#context;
-    if (seat.life?.state === 'stopping') return false;
+    this.#again.add(seat.number);
+    if (seat.life?.state === 'stopping') return;
     world.reach('member-came-again');
     cluster.kill(seat);
     cluster.wipe(seat);
+    this.#view.forget(seat.number);
     this.gone.delete(seat.number);
     cluster.start(seat);
-    return true;
   }
 
   #join(seat: Seat): void {

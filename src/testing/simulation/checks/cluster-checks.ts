@@ -122,6 +122,13 @@ export class ClusterChecks<Node extends CheckedNode, History extends HistoryOrac
     cluster.memoryLosses.set(id, world.nowMs);
   }
 
+  /** The disk of `seat` was emptied, so that its node is another one. */
+  forget(seat: number): void {
+    this.hurt(seat);
+    this.corrupt.delete(seat);
+    this.#ids.delete(seat);
+  }
+
   #ended(life: Life<Node>, how: LifeEnd): void {
     const id = this.#ids.get(life.seat);
     if (id !== undefined) this.properties.ended(id);
