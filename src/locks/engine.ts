@@ -20,7 +20,7 @@ export interface ClaimRequest {
   readonly permits: number;
   /** What others see: who it is, or what a leader says. */
   readonly value: BytesLike;
-  readonly what: 'lock' | 'leadership';
+  readonly what: 'lock' | 'leadership' | 'place in the barrier';
   readonly lostCode: ErrorCode;
   readonly signal: AbortSignal | undefined;
   /** `undefined`: as long as it takes. */

@@ -6,7 +6,7 @@ import { checkedSignal } from './signals.ts';
 
 /** How it is called in errors. */
 export interface Subject {
-  readonly what: 'lock' | 'leadership';
+  readonly what: 'lock' | 'leadership' | 'place in the barrier';
   readonly name: string;
   readonly lostCode: ErrorCode;
 }

@@ -1,8 +1,10 @@
 /** Locks and leader elections: `quorate/locks`. */
 import '../core/runtime.ts';
 
+export { type Barrier, type BarrierOptions, kvBarrier } from './barrier.ts';
 export type * from './elections.ts';
 export { type KvTxnOptions, kvTxnLocks } from './kv-txn.ts';
+export { kvLatch, type Latch, type LatchOptions } from './latch.ts';
 export {
   type LocalOptions,
   type LocalSpace,
@@ -11,5 +13,6 @@ export {
   localSpace,
 } from './local.ts';
 export type * from './locks.ts';
+export type { MeetingWait } from './meeting.ts';
 export { kvElections, kvLocks, type OverKvOptions } from './over-kv.ts';
 export { lockWithRetry, type RetryOptions } from './retry.ts';

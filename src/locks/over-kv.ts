@@ -52,12 +52,18 @@ export function kvElections(kv: Kv, options: OverKvOptions = {}): Elections {
   return electionsOver(new KvEngine(openSessions(kv, options)));
 }
 
+/** The sessions of what was asked for. @throws ERR_INVALID_ARGUMENT */
 export function openSessions(kv: Kv, options: OverKvOptions): Sessions {
+  return new Sessions(kv, options.clock ?? systemClock, ttlOf(kv, options));
+}
+
+/** The time to live that was asked for, of something over this store. @throws ERR_INVALID_ARGUMENT */
+export function ttlOf(kv: Kv, { ttl = '10s' }: OverKvOptions): number {
   if (typeof (kv as Partial<Kv> | undefined)?.grantLease !== 'function') {
     throw new QuorateError('ERR_INVALID_ARGUMENT', 'kv: a store is needed, such as node.kv');
   }
-  const ttlMs = durationMs(options.ttl ?? '10s', 'ttl');
-  if (ttlMs >= 1000) return new Sessions(kv, options.clock ?? systemClock, ttlMs);
+  const ttlMs = durationMs(ttl, 'ttl');
+  if (ttlMs >= 1000) return ttlMs;
   throw new QuorateError('ERR_INVALID_ARGUMENT', `ttl: ${ttlMs} ms; at least one second is needed`);
 }
 
