@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { isQuorateError } from '../../src/core/errors.ts';
 import {
   type PostgresLocksOptions,
@@ -18,15 +18,18 @@ describe('locks on PostgreSQL under faults', { skip: missingPostgres() }, () => 
   let server: PostgresServer;
   let network: FaultyNetwork;
   const opened: Locks[] = [];
-  beforeEach(async () => {
+  before(async () => {
     // The log is flushed by commits alone, not by its writer, which would hide what they do not flush.
     server = await PostgresServer.start({ wal_writer_delay: '10s', log_min_messages: 'fatal' });
+  });
+  after(() => server.close());
+  beforeEach(async () => {
     network = new FaultyNetwork();
+    await server.start();
   });
   afterEach(async () => {
     await Promise.all(opened.splice(0).map((locks) => locks.close()));
     await network.close();
-    await server.close();
   });
 
   function open(options: PostgresLocksOptions = {}, pool: PostgresPool = server.pool()): Locks {
@@ -35,19 +38,13 @@ describe('locks on PostgreSQL under faults', { skip: missingPostgres() }, () => 
     return locks;
   }
 
-  /** Locks whose connections go through the faulty network. */
-  async function openBehind(): Promise<Locks> {
+  /** Locks whose connections go through the faulty network. `onRemoved`: a socket of theirs is closed. */
+  async function openBehind(onRemoved = (): void => undefined): Promise<Locks> {
     const port = await network.listen('server', server.port, () => 'client');
-    return open(
-      {},
-      server.pool({
-        host: '127.0.0.1',
-        port,
-        connectionString: undefined,
-        user: 'postgres',
-        database: 'postgres',
-      }),
-    );
+    const to = { host: '127.0.0.1', port, user: 'postgres', database: 'postgres' };
+    const pool = server.pool({ ...to, connectionString: undefined });
+    pool.on('remove', onRemoved);
+    return open({}, pool);
   }
 
   const waits = (locks: Locks, name: string): Promise<unknown> =>
@@ -88,7 +85,8 @@ describe('locks on PostgreSQL under faults', { skip: missingPostgres() }, () => 
   });
 
   test('a connection that is silent is noticed by the heartbeat, before three of them are over', async () => {
-    const [locks, other] = [await openBehind(), open()];
+    let removed = 0;
+    const [locks, other] = [await openBehind(() => removed++), open()];
     const lock = await locks.acquire('n');
     const theirs = await other.acquire('theirs');
     const waiting = locks.acquire('theirs').catch((error: unknown) => error);
@@ -99,6 +97,7 @@ describe('locks on PostgreSQL under faults', { skip: missingPostgres() }, () => 
     const error = await waiting;
     assert.ok(isQuorateError(error, 'ERR_LOCK_LOST'), String(error));
     await assert.rejects(locks.acquire('other'), { code: 'ERR_TIMEOUT' });
+    await until('no socket is left open', () => removed >= 2);
     heal();
     await (await other.acquire('n', { wait: '2s' })).release();
     await theirs.release();
@@ -126,6 +125,42 @@ describe('locks on PostgreSQL under faults', { skip: missingPostgres() }, () => 
     assert.throws(() => lock.assertHeld(), { code: 'ERR_LOCK_LOST' });
     // PostgreSQL had kept it; now it goes to others.
     await (await open().acquire('n', { wait: '2s' })).release();
+  });
+
+  test('... and closes its socket, also where the server does not answer', async () => {
+    let removed = 0;
+    const locks = await openBehind(() => removed++);
+    const lock = await locks.acquire('n');
+    network.impair(() => true, { swallow: true });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700);
+    assert.equal(lock.lost.aborted, true);
+    await until('the socket is closed', () => removed === 1, 2000);
+  });
+
+  test('a cancellation that overtakes the wait which it is for leaves no place in the queue', async () => {
+    const port = await network.listen('server', server.port, () => 'client');
+    const [direct, slow] = [
+      server.pool(),
+      server.pool({ host: '127.0.0.1', port, user: 'postgres', connectionString: undefined }),
+    ];
+    let count = 0;
+    const locks = open({}, { connect: () => (count++ === 0 ? direct : slow).connect() });
+    const other = open();
+    const held = await other.acquire('n');
+    // Opens the slow connection, which then is idle.
+    await assert.rejects(locks.acquire('n', { wait: 50 }), { code: 'ERR_LOCK_BUSY' });
+    await until('it is idle', async () => (await other.holders('n')).length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    network.impair(() => true, { latencyMs: 60 });
+    await assert.rejects(locks.acquire('n', { wait: 5 }), { code: 'ERR_LOCK_BUSY' });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(count, 2);
+    assert.deepEqual(
+      (await other.holders('n')).filter(({ waiting }) => waiting),
+      [],
+    );
+    await held.release();
+    await (await locks.acquire('n')).release();
   });
 
   test('an operator who ends the backend is noticed at once, and the next one is served', async () => {

@@ -142,7 +142,9 @@ describe('locks on PostgreSQL, one server', { skip: missingPostgres() }, () => {
       stop.abort(new Error('enough'));
       await assert.rejects(waiting, /enough/);
     }
+    const endedMs = performance.now();
     await waits(locks, 'n', 0);
+    assert.ok(performance.now() - endedMs < 500, 'before PostgreSQL looks after who waits');
     await held.release();
   });
 

@@ -101,8 +101,9 @@ export class PostgresServer implements AsyncDisposable {
     }
   }
 
-  /** Starts it, or starts it again on the same port with the same data. */
+  /** Starts it again, on the same port with the same data, unless it runs. */
   async start(): Promise<void> {
+    if (this.#child !== undefined) return;
     const listen = ['-p', `${this.port}`, '-c', 'listen_addresses=127.0.0.1'];
     const args = ['-D', this.#data, ...listen, '-c', 'unix_socket_directories=', ...this.#settings];
     this.#child = spawn(join(findServer()!, 'postgres'), args, {
@@ -129,9 +130,7 @@ export class PostgresServer implements AsyncDisposable {
     child.kill(signal);
     for (const pid of own) killed(pid);
     await gone;
-    await until('all processes of PostgreSQL ended', async () =>
-      own.every((pid) => !existsSync(`/proc/${pid}`)) ? true : undefined,
-    );
+    await until('all processes of PostgreSQL ended', async () => own.every(hasEnded));
   }
 
   async close(): Promise<void> {
@@ -161,6 +160,15 @@ async function account(folder: string): Promise<{ uid?: number; gid?: number }> 
 function childrenOf(pid: number): number[] {
   const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
   return text.trim().split(/\s+/).filter(Boolean).map(Number);
+}
+
+/** Whether nothing is left of it but an entry that its parent has not looked at yet. */
+function hasEnded(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    return true;
+  }
 }
 
 function killed(pid: number): void {
