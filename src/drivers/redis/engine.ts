@@ -1,5 +1,5 @@
 /** Locks and elections on one Redis: the claims of one client, its waits, and the messages that it gets. */
-import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
+import { orAborted, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import type { BytesLike } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
@@ -7,10 +7,10 @@ import type { Random } from '../../core/random.ts';
 import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
 import { requireBytes } from '../../locks/names.ts';
-import { Gate } from '../../locks/signals.ts';
 import { RedisClaim } from './claim.ts';
 import type { Connection } from './clients.ts';
 import { Commands } from './commands.ts';
+import { Ledger } from './ledger.ts';
 import { toWord } from './names.ts';
 import { Queue, type QueueEntry, type QueueSettings, type Standing, type Wanted } from './queue.ts';
 import { Subscriptions } from './subscriptions.ts';
@@ -65,15 +65,11 @@ export class RedisEngine implements ElectionEngine {
   /** How many of ours have to do with a name, or that it was busy. */
   readonly #interest: Map<string, number>;
   readonly #busy: Set<string>;
-  /** What is being asked for, with what ends the wait. */
-  readonly #asked: Map<Gate, Promise<unknown>>;
-  readonly #background: Set<Promise<void>>;
-  readonly #ending: AbortController;
+  readonly #ledger: Ledger;
   #listening: Promise<unknown> | undefined;
   /** Messages reach us. */
   #hears: boolean;
   #number: number;
-  #closed: Promise<void> | undefined;
 
   constructor(connection: Connection, { clock, random, ...settings }: RedisEngineOptions) {
     // As patient as a renewal.
@@ -97,13 +93,10 @@ export class RedisEngine implements ElectionEngine {
     this.#held = new Map();
     this.#interest = new Map();
     this.#busy = new Set();
-    this.#asked = new Map();
-    this.#background = new Set();
-    this.#ending = new AbortController();
+    this.#ledger = new Ledger(clock);
     this.#listening = undefined;
     this.#hears = false;
     this.#number = 0;
-    this.#closed = undefined;
   }
 
   requireName(name: string): void {
@@ -144,45 +137,31 @@ export class RedisEngine implements ElectionEngine {
     };
   }
 
-  close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
+  async close(): Promise<void> {
+    await this.#ledger.close();
+    this.#subscriptions.close();
   }
 
   #claim(
     request: ClaimRequest,
     take: (entry: Entry, signal: AbortSignal) => Promise<Grant | undefined>,
   ): Promise<RedisClaim | undefined> {
-    this.#assertOpen();
-    throwIfAborted(request.signal);
     const entry = new Entry(`${this.#clientId}.${(++this.#number).toString(36)}`, request);
-    const gate = new Gate(this.clock, request);
-    this.#interest.set(request.name, (this.#interest.get(request.name) ?? 0) + 1);
-    const claim = this.#claimBehind(gate, entry, request, take);
-    this.#asked.set(gate, claim);
-    return claim;
-  }
-
-  async #claimBehind(
-    gate: Gate,
-    entry: Entry,
-    request: ClaimRequest,
-    take: (entry: Entry, signal: AbortSignal) => Promise<Grant | undefined>,
-  ): Promise<RedisClaim | undefined> {
-    let claim: RedisClaim | undefined;
-    try {
-      const grant = await take(entry, gate.signal);
-      throwIfAborted(gate.signal);
-      if (grant !== undefined) claim = this.#holds(entry, request, grant);
-      return claim;
-    } catch (error) {
-      this.#inBackground(this.#remove(entry));
-      throw error;
-    } finally {
-      if (claim === undefined) this.#loseInterest(request.name);
-      this.#asked.delete(gate);
-      gate.close();
-    }
+    return this.#ledger.ask(request, async (signal) => {
+      let claim: RedisClaim | undefined;
+      this.#interest.set(entry.name, (this.#interest.get(entry.name) ?? 0) + 1);
+      try {
+        const grant = await take(entry, signal);
+        throwIfAborted(signal);
+        if (grant !== undefined) claim = this.#holds(entry, request, grant);
+        return claim;
+      } catch (error) {
+        this.#ledger.inBackground(this.#remove(entry));
+        throw error;
+      } finally {
+        if (claim === undefined) this.#loseInterest(entry.name);
+      }
+    });
   }
 
   /** Waits for its turn. */
@@ -262,13 +241,16 @@ export class RedisEngine implements ElectionEngine {
   #holds(entry: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
     const parts = { queue: this.#queue, clock: this.clock };
     const claim = new RedisClaim(parts, request, entry.id, grant, {
-      end: ({ holder, name }) => {
+      end: (ended) => {
+        const { holder, name } = ended;
         this.#held.delete(holder);
+        this.#ledger.letGo(ended);
         this.#loseInterest(name);
       },
       giveBack: () => this.#giveBack(entry),
     });
     this.#held.set(entry.id, claim);
+    this.#ledger.hold(claim);
     if (!this.#hears) this.#guardSoon(claim);
     return claim;
   }
@@ -279,7 +261,7 @@ export class RedisEngine implements ElectionEngine {
     try {
       await done;
     } catch (error) {
-      this.#inBackground(this.#remove(entry));
+      this.#ledger.inBackground(this.#remove(entry));
       throw error;
     }
   }
@@ -287,7 +269,7 @@ export class RedisEngine implements ElectionEngine {
   /** To hear of it where somebody takes it, and not only with the next renewal. */
   #guardSoon(claim: RedisClaim): void {
     this.clock.after(GUARD_AFTER_MS, () => {
-      if (!this.#held.has(claim.holder) || this.#closed !== undefined) return;
+      if (!this.#held.has(claim.holder) || this.#ledger.ending.aborted) return;
       const guarded = this.#hear().then(() => claim.check());
       // Renewals notice it without.
       guarded.catch(() => undefined);
@@ -328,18 +310,10 @@ export class RedisEngine implements ElectionEngine {
   /** Takes an entry out of the queue, or gives it back, whatever became of it. Never rejects. */
   async #remove(entry: Entry): Promise<void> {
     await entry.pending;
-    const untilMs = this.clock.now() + this.#queue.settings.ttlMs;
-    while (entry.mayExist) {
-      try {
-        await this.#queue.release(entry.id, entry.name);
-        entry.mayExist = false;
-      } catch {
-        const giveUp = this.#closed !== undefined || this.clock.now() > untilMs;
-        // It ends by itself.
-        if (giveUp) return;
-        await sleep(this.clock, 200, this.#ending.signal).catch(() => undefined);
-      }
-    }
+    if (!entry.mayExist) return;
+    const { ttlMs } = this.#queue.settings;
+    // After that it has ended by itself.
+    await this.#ledger.keepTrying(() => this.#queue.release(entry.id, entry.name), ttlMs);
   }
 
   async #changed(
@@ -353,7 +327,7 @@ export class RedisEngine implements ElectionEngine {
     });
     const observers = this.#queue.observersOf(name);
     const wake = (): void => any.abort();
-    this.#ending.signal.addEventListener('abort', wake, { once: true });
+    this.#ledger.ending.addEventListener('abort', wake, { once: true });
     const end = await orAborted(this.#subscriptions.listen(observers, wake), signal, (late) =>
       late(),
     );
@@ -365,15 +339,15 @@ export class RedisEngine implements ElectionEngine {
       const dueMs = Math.min(now?.leftMs ?? OBSERVE_AGAIN_MS, OBSERVE_AGAIN_MS);
       const cancel = this.clock.after(dueMs + 5, wake);
       await orAborted(told, signal).finally(cancel);
-      this.#assertOpen();
+      this.#ledger.assertOpen();
     } finally {
-      this.#ending.signal.removeEventListener('abort', wake);
+      this.#ledger.ending.removeEventListener('abort', wake);
       end();
     }
   }
 
   #ask<T>(work: Promise<T>, { signal }: WaitOptions): Promise<T> {
-    this.#assertOpen();
+    this.#ledger.assertOpen();
     return orAborted(work, signal);
   }
 
@@ -387,35 +361,9 @@ export class RedisEngine implements ElectionEngine {
     if (left > 0) this.#interest.set(name, left);
     else this.#interest.delete(name);
   }
-
-  #inBackground(work: Promise<void>): void {
-    this.#background.add(work);
-    void work.then(() => this.#background.delete(work));
-  }
-
-  #assertOpen(): void {
-    if (this.#closed !== undefined) throw closed();
-  }
-
-  async #close(): Promise<void> {
-    // Waits end before what they wait for is given back.
-    await Promise.resolve();
-    const asked = [...this.#asked];
-    for (const [gate] of asked) gate.abort(closed());
-    this.#ending.abort(closed());
-    const held = [...this.#held.values()];
-    await Promise.all(held.map((claim) => claim[Symbol.asyncDispose]()));
-    await Promise.allSettled(asked.map(([, claim]) => claim));
-    await Promise.all(this.#background);
-    this.#subscriptions.close();
-  }
 }
 
 const holds = ({ status }: Standing): boolean => status === 'holds';
-
-function closed(): QuorateError {
-  return new QuorateError('ERR_CLOSED', 'these locks were closed');
-}
 
 function bytesOf(value: BytesLike): Uint8Array {
   const bytes = typeof value === 'string' ? Buffer.from(value) : value;

@@ -3,3 +3,4 @@ import '../../core/runtime.ts';
 
 export type { IoRedisClient, NodeRedisClient, RedisClient } from './clients.ts';
 export { type RedisLocksOptions, redisElections, redisLocks } from './locks.ts';
+export { type RedlockOptions, redlock } from './redlock.ts';

@@ -1,0 +1,158 @@
+/** One lock on several independent masters: what is asked of all of them, and what a majority says. */
+import type { Clock } from '../../core/clock.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { Connection } from './clients.ts';
+import { Commands, type Script, script } from './commands.ts';
+import { keyOf } from './names.ts';
+import { nonsense } from './replies.ts';
+
+/** KEYS: the name's; ARGV: what is there of this grant. */
+const RELEASE = script(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+`);
+/** ARGV: and its life in milliseconds. Nothing is taken anew: that it was gone is to be noticed. */
+const EXTEND = script(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`);
+
+/** What the nodes said by the time it was decided. */
+export interface Vote {
+  /** A majority did it. */
+  readonly won: boolean;
+  /** So many answered that they cannot: somebody else has it, or nobody any more. */
+  readonly refused: number;
+  readonly errors: readonly unknown[];
+}
+
+/** A request to all nodes. */
+export interface Poll {
+  /** As soon as a majority did it, or none can any more. */
+  readonly decided: Promise<Vote>;
+  /** Of each node. */
+  readonly answers: readonly Promise<boolean>[];
+}
+
+export class RedlockNodes {
+  readonly count: number;
+  readonly quorum: number;
+  readonly #nodes: readonly Commands[];
+  readonly #prefix: string;
+  readonly #ttlMs: number;
+
+  constructor(
+    connections: readonly Connection[],
+    clock: Clock,
+    options: { readonly prefix: string; readonly ttlMs: number; readonly nodeTimeoutMs: number },
+  ) {
+    const { prefix, ttlMs, nodeTimeoutMs } = options;
+    this.#nodes = connections.map((connection) => new Commands(connection, clock, nodeTimeoutMs));
+    this.count = connections.length;
+    this.quorum = (connections.length >> 1) + 1;
+    this.#prefix = prefix;
+    this.#ttlMs = Math.round(ttlMs);
+  }
+
+  /** Puts `grant` where there is nothing. */
+  take(name: string, grant: string): Poll {
+    const args = ['SET', keyOf(this.#prefix, name), grant, 'NX', 'PX', `${this.#ttlMs}`];
+    return this.#ask(async (node) => {
+      const reply = await node.send(args);
+      if (reply !== 'OK' && reply !== null) throw nonsense(reply);
+      return reply === 'OK';
+    });
+  }
+
+  extend(name: string, grant: string): Poll {
+    return this.#runOn(EXTEND, name, [grant, `${this.#ttlMs}`]);
+  }
+
+  release(name: string, grant: string): Poll {
+    return this.#runOn(RELEASE, name, [grant]);
+  }
+
+  /** The same on one of them; rejects where it did not confirm. */
+  async releaseOn(node: number, name: string, grant: string): Promise<void> {
+    await this.#nodes[node]!.run(RELEASE, keyOf(this.#prefix, name), [grant]);
+  }
+
+  /** The grant that a majority has. */
+  async grantOf(name: string): Promise<string | undefined> {
+    const key = keyOf(this.#prefix, name);
+    const replies = await Promise.allSettled(this.#nodes.map((node) => node.send(['GET', key])));
+    const answers = replies.filter((reply) => reply.status === 'fulfilled');
+    if (answers.length < this.quorum) throw tooFew(replies.map(reasonOf));
+    const counts = new Map<string, number>();
+    for (const { value } of answers) {
+      if (value === null) continue;
+      if (typeof value !== 'string') throw nonsense(value);
+      counts.set(value, (counts.get(value) ?? 0) + 1);
+    }
+    return [...counts].find(([, count]) => count >= this.quorum)?.[0];
+  }
+
+  #runOn(code: Script, name: string, args: readonly string[]): Poll {
+    const key = keyOf(this.#prefix, name);
+    return this.#ask(async (node) => {
+      const reply = await node.run(code, key, args);
+      if (typeof reply !== 'number') throw nonsense(reply);
+      return reply === 1;
+    });
+  }
+
+  #ask(question: (node: Commands) => Promise<boolean>): Poll {
+    const answers = this.#nodes.map((node) => question(node));
+    return { decided: this.#decide(answers), answers };
+  }
+
+  #decide(answers: readonly Promise<boolean>[]): Promise<Vote> {
+    let done = 0;
+    let refused = 0;
+    const errors: unknown[] = [];
+    return new Promise((resolve) => {
+      const count = (): void => {
+        const open = answers.length - done - refused - errors.length;
+        const won = done >= this.quorum;
+        if (won || done + open < this.quorum) resolve({ won, refused, errors: [...errors] });
+      };
+      for (const answer of answers) {
+        answer
+          .then(
+            (yes) => {
+              if (yes) done += 1;
+              else refused += 1;
+            },
+            (error: unknown) => void errors.push(error),
+          )
+          .then(count);
+      }
+    });
+  }
+}
+
+/** When every node has answered or timed out: which did it, or perhaps did. */
+export async function mayHaveDone(answers: readonly Promise<boolean>[]): Promise<number[]> {
+  const ends = await Promise.allSettled(answers);
+  return [...ends.keys()].filter((i) => {
+    const end = ends[i]!;
+    if (end.status === 'fulfilled') return end.value;
+    return !isQuorateError(end.reason) || end.reason.outcome === 'unknown';
+  });
+}
+
+function reasonOf(end: PromiseSettledResult<unknown>): unknown {
+  return end.status === 'rejected' ? end.reason : undefined;
+}
+
+/** Not enough nodes answered to know. */
+export function tooFew(errors: readonly unknown[]): QuorateError {
+  const known = errors.filter((error) => error !== undefined);
+  const mayBe = known.some((error) => !isQuorateError(error) || error.outcome === 'unknown');
+  const first = known[0] instanceof Error ? `, one of them: ${known[0].message}` : '';
+  return new QuorateError(
+    'ERR_UNAVAILABLE',
+    `${known.length} of the Redis masters did not answer, so that no majority can${first}`,
+    { outcome: mayBe ? 'unknown' : 'not-applied', retryable: true, cause: known[0] },
+  );
+}
