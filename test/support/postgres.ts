@@ -23,7 +23,7 @@ const version = (folder: string): number => Number(folder.split('/')[4]);
  */
 export function missingPostgres(): string | false {
   if (findServer() !== undefined) return false;
-  const reason = 'NO POSTGRESQL: scripts/engines/install.sh postgres installs it';
+  const reason = "NO POSTGRESQL: 'scripts/engines/postgres.sh install' installs it";
   if (process.env['QUORATE_REQUIRE_ENGINES'] === '1') throw new Error(reason);
   return reason;
 }
