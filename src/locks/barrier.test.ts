@@ -149,11 +149,16 @@ describe('a double barrier over a store', () => {
     store.inject('txn', 'lose-reply');
     noting(events, 'other', other.enter());
     const entering = noting(events, 'unlucky', unlucky.enter());
-    await settled();
-    store.inject('txn', 'lose-reply');
     await store.clock.advance(600);
     await entering;
     assert.deepEqual(events.sort(), ['other', 'unlucky']);
+    await Promise.all([other.leave(), unlucky.leave()]);
+    // It hears late that it came last, and not at all whether it let all in.
+    store.inject('txn', 'slow');
+    store.inject('txn', 'lose-reply');
+    const again = [other.enter(), unlucky.enter()];
+    await store.clock.advance(2100);
+    await Promise.all(again);
     store.inject('txn', 'lose-reply');
     const leaving = [other.leave(), unlucky.leave()];
     await store.clock.advance(600);
@@ -216,6 +221,11 @@ describe('a double barrier over a store', () => {
     const again = one.leave();
     await other.leave();
     await again;
+    await Promise.all([one.enter(), other.enter()]);
+    const ended = assert.rejects(one.leave(), { code: 'ERR_CLOSED' });
+    await settled();
+    await one.close();
+    await ended;
   });
 
   it('is no wider than its place: a second enter, a leave without enter, odd options', async () => {

@@ -110,10 +110,7 @@ class KvLatch implements Latch {
       const { lease, revision } = joined;
       const result = await settle({ clock: this.#clock, signal, isUnknown: () => true }, () =>
         this.#kv.txn({
-          if: [
-            { key: this.#name, target: 'create', is: '=', to: revision },
-            { key, target: 'create', is: '=', to: 0 },
-          ],
+          if: [{ key: this.#name, target: 'create', is: '=', to: revision }],
           then: [{ op: 'put', key, value: '', lease }, ...this.#state()],
           else: [...this.#state()],
         }),
