@@ -1,5 +1,7 @@
 /** Locks on a real PostgreSQL: what the suite of all engines does not ask. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type pg from 'pg';
 import { isQuorateError } from '../../src/core/errors.ts';
@@ -342,6 +344,46 @@ describe('locks on PostgreSQL, one server', { skip: missingPostgres() }, () => {
       client.release();
     });
   });
+});
+
+test('a full lock table is ERR_BUSY, and leaves what is held', {
+  skip: missingPostgres(),
+}, async () => {
+  const settings = {
+    max_locks_per_transaction: '10',
+    max_connections: '20',
+    shared_buffers: '1MB',
+  };
+  await using server = await PostgresServer.start({ ...settings, log_min_messages: 'fatal' });
+  await using locks = postgresLocks(server.pool());
+  const held: Lock[] = [];
+  const failure = await (async () => {
+    while (held.length < 20_000) held.push(await locks.acquire(`n${held.length}`));
+  })().catch((error: unknown) => error);
+  assert.ok(isQuorateError(failure, 'ERR_BUSY'), String(failure));
+  for (const lock of held) lock.assertHeld();
+  for (const lock of held) await lock.release();
+  await (await locks.acquire('n')).release();
+  const left = "select 1 from pg_locks where locktype = 'advisory'";
+  assert.deepEqual(await server.query(left), []);
+});
+
+test('the examples of docs/postgres.md run and print what they say', {
+  skip: missingPostgres(),
+}, async () => {
+  await using server = await PostgresServer.start();
+  const page = readFileSync(new URL('../../docs/postgres.md', import.meta.url), 'utf8');
+  const program = [...page.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code).join('\n');
+  const wanted = [...program.matchAll(/console\.log\(.*\); \/\/ (.+)$/gm)].map(([, said]) => said);
+  assert.equal(wanted.length, 1);
+  const flags = ['--conditions=quorate-source', '--disable-warning=ExperimentalWarning'];
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...flags, '--input-type=module-typescript', '--eval', program],
+    { encoding: 'utf8', timeout: 30_000, env: { ...process.env, DATABASE_URL: server.url } },
+  );
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(stdout.trimEnd().split('\n'), wanted);
 });
 
 /** A pool that notes what is asked. */
