@@ -75,10 +75,11 @@ describe('a latch over a store', () => {
 
   it('tells those for whom it ended earlier', async () => {
     const latch = open(2, store.faulty);
-    const wait = assert.rejects(latch.wait(), { code: 'ERR_LOCK_LOST' });
-    await settled();
+    await latch.remaining();
     store.inject('keepAlive', 'hang', 100);
-    // By its own clock: the store counts it alive for a while yet.
+    store.inject('txn', 'hang');
+    const wait = assert.rejects(latch.wait(), { code: 'ERR_LOCK_LOST' });
+    // By its own clock: the store says nothing any more.
     await store.clock.advance(10_000);
     await wait;
     await store.clock.advance(5000);
