@@ -277,6 +277,23 @@ describe('locks on PostgreSQL, one server', { skip: missingPostgres() }, () => {
     assert.match(error.message, /pooler/);
   });
 
+  test('... and where it gives two the same one, which would hold a lock together', async () => {
+    const client = await server.pool().connect();
+    const same: PostgresPool = {
+      connect: async () => ({
+        query: (query) => client.query(query),
+        on: () => undefined,
+        release: () => undefined,
+      }),
+    };
+    const [locks, other] = [open({}, same), open({}, same)];
+    await locks.acquire('n');
+    await assert.rejects(other.acquire('n'), { code: 'ERR_UNSUPPORTED' });
+    await assert.rejects(other.tryAcquire('n'), { code: 'ERR_UNSUPPORTED' });
+    await locks.close();
+    client.release(true);
+  });
+
   test('bad options are refused at the door', () => {
     const pool = server.pool();
     const bad: [unknown, object][] = [

@@ -66,6 +66,8 @@ export function answeredError(doing: string, error: unknown): QuorateError {
   if (state.startsWith('53')) {
     return new QuorateError('ERR_BUSY', `${doing}: ${said}`, { cause, retryable: true });
   }
+  // A prepared statement that is there already, or not at all.
+  if (state === '42P05' || state === '26000') return pooled(error);
   if (state === '55P03' || state === '40P01') {
     return new QuorateError('ERR_LOCK_BUSY', `${doing}: ${said}`, { cause, retryable: true });
   }
@@ -80,6 +82,14 @@ export function answeredError(doing: string, error: unknown): QuorateError {
     return new QuorateError('ERR_UNAVAILABLE', `${doing}: ${said}`, { cause, retryable: true });
   }
   return new QuorateError('ERR_INTERNAL', `${doing}: ${said}`, { cause });
+}
+
+export function pooled(cause?: unknown): QuorateError {
+  return new QuorateError(
+    'ERR_UNSUPPORTED',
+    'a pooler between this process and PostgreSQL gives each transaction another connection; locks need one of their own: use session pooling, or connect directly',
+    { cause },
+  );
 }
 
 /** The error of a connection that could not be had. */

@@ -9,9 +9,9 @@ import { requireEncodable } from '../../locks/names.ts';
 import { Gate } from '../../locks/signals.ts';
 import { withdraw } from './cancel.ts';
 import { PostgresClaim } from './claim.ts';
-import type { PostgresPool } from './client.ts';
+import { type PostgresPool, pooled } from './client.ts';
 import { takeAway } from './evict.ts';
-import { type AdvisoryKey, advisoryKey, halvesOf, MAX_NAME_BYTES, markOf } from './key.ts';
+import { type AdvisoryKey, advisoryKey, halvesOf, MAX_NAME_BYTES, tagOf } from './key.ts';
 import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import * as sql from './statements.ts';
@@ -217,7 +217,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
       : { name: 'quorate-try', text: this.#sql.tryExclusive };
     const asked = this.#grant(session, key, request, {
       ...query,
-      values: [session.pid, markOf(key), key],
+      values: [session.mark, tagOf(key), key],
     });
     const grant = await orAborted(asked, signal, (late) => {
       if (late === undefined) this.#sessions.giveBack(session);
@@ -239,10 +239,14 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
       : { name: 'quorate-wait', text: sql.WAIT_EXCLUSIVE };
     const granted = this.#watch.during(
       session,
-      session.query(`waiting for '${request.name}'`, { ...query, values: [key] }),
+      session.query<{ readonly same: boolean }>(`waiting for '${request.name}'`, {
+        ...query,
+        values: [session.mark, key],
+      }),
     );
     try {
-      await orAborted(granted, signal);
+      const [row] = await orAborted(granted, signal);
+      if (row?.same !== true) throw pooled();
     } catch (error) {
       this.#inBackground(
         signal.aborted ? this.#leaveQueue(session, key, granted) : this.#emptied(session, key),
@@ -254,7 +258,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const asked = this.#grant(session, key, request, {
       name: 'quorate-token',
       text: this.#sql.token,
-      values: [session.pid, markOf(key)],
+      values: [session.mark, tagOf(key)],
     });
     const giveBack = (late: Grant | undefined): void =>
       this.#inBackground(this.#unlock(session, key, request, late?.token));
@@ -317,9 +321,13 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
     const query = isShared(request)
       ? { name: 'quorate-unlock-shared', text: sql.UNLOCK_SHARED }
       : { name: 'quorate-unlock', text: sql.UNLOCK_EXCLUSIVE };
-    const values = [key, markOf(key), token ?? null];
-    await session.query(`release of '${request.name}'`, { ...query, values });
+    const values = [key, tagOf(key), token ?? null];
+    const doing = `release of '${request.name}'`;
+    const [row] = await session.query<{ readonly done: boolean }>(doing, { ...query, values });
     this.#rest(session, key);
+    if (row?.done === true || token === undefined || this.#closing !== undefined) return;
+    session.end('does not hold what it was granted');
+    throw pooled();
   }
 
   async #leaveQueue(session: Session, key: AdvisoryKey, granted: Promise<unknown>): Promise<void> {
@@ -374,12 +382,5 @@ function lostPlace({ name }: ClaimRequest, cause: unknown): QuorateError {
     'ERR_LOCK_LOST',
     `the place in the queue for the lock '${name}' was lost: ${why}`,
     { retryable: true, loss: 'session', cause },
-  );
-}
-
-function pooled(): QuorateError {
-  return new QuorateError(
-    'ERR_UNSUPPORTED',
-    'a pooler between this process and PostgreSQL gives each transaction another connection; locks need one of their own: use session pooling, or connect directly',
   );
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { advisoryKey, halvesOf, markOf, requireNamespace } from './key.ts';
+import { advisoryKey, halvesOf, requireNamespace, tagOf } from './key.ts';
 
 describe('the key of an advisory lock', () => {
   it('is the same in every version: processes of different ones exclude each other', () => {
@@ -30,9 +30,9 @@ describe('the key of an advisory lock', () => {
     assert.deepEqual(halvesOf(0x1_0000_0002n), ['1', '2']);
   });
 
-  it('has its low half as the mark, with a sign', () => {
-    assert.equal(markOf(-1n), -1);
-    assert.equal(markOf(0x7_8000_0000n), -0x8000_0000);
+  it('has its low half as the tag, with a sign', () => {
+    assert.equal(tagOf(-1n), -1);
+    assert.equal(tagOf(0x7_8000_0000n), -0x8000_0000);
   });
 
   it('takes no namespace with a zero byte, which would end it early', () => {

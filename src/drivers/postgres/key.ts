@@ -25,8 +25,8 @@ export function halvesOf(key: AdvisoryKey): readonly [high: string, low: string]
   return [String(bits >> 32n), String(bits & 0xffff_ffffn)];
 }
 
-/** The first of the two numbers of a mark: see `statements.ts`. */
-export function markOf(key: AdvisoryKey): number {
+/** The first of the two numbers of a tag: see `statements.ts`. */
+export function tagOf(key: AdvisoryKey): number {
   return Number(BigInt.asIntN(32, key));
 }
 

@@ -9,6 +9,7 @@
 import { orAborted } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isQuorateError, type Outcome, QuorateError } from '../../core/errors.ts';
+import { systemRandom } from '../../core/random.ts';
 import { type Gone, RenewedLife, withinTime } from '../../locks/life.ts';
 import {
   answeredError,
@@ -18,8 +19,10 @@ import {
   type PostgresConnection,
   type PostgresPool,
   type PostgresQuery,
+  pooled,
 } from './client.ts';
 import type { AdvisoryKey } from './key.ts';
+import { MARK } from './statements.ts';
 
 /** How sessions are opened. */
 export interface SessionOptions {
@@ -41,18 +44,23 @@ const NO_TIMEOUT = 2 ** 31 - 1;
 /** More queries than that do not wait for one connection. */
 const MAX_IN_LINE = 10_000;
 
-const SETTINGS = `select pg_backend_pid() as pid, count(set_config(s.name, w.value, false))
-from pg_settings s join (
-  select unnest($1::text[]) as name, unnest($2::text[]) as value
-  union all
-  select 'synchronous_commit', 'on' where current_setting('synchronous_commit') in ('off', 'local')
-) w using (name)`;
+/** `$3`: the connection's mark, see `MARK`. One that has a mark was given to others before. */
+const SETTINGS = `with before as materialized (select current_setting('${MARK}', true) as mark)
+select pg_backend_pid() as pid, before.mark, set_config('${MARK}', $3, false),
+  (select count(set_config(s.name, w.value, false)) from pg_settings s join (
+    select unnest($1::text[]) as name, unnest($2::text[]) as value
+    union all
+    select 'synchronous_commit', 'on' where current_setting('synchronous_commit') in ('off', 'local')
+  ) w using (name))
+from before`;
 
-const BEAT = { name: 'quorate-beat', text: 'select pg_backend_pid() as pid' };
+const BEAT = { name: 'quorate-beat', text: `select current_setting('${MARK}', true) as mark` };
 
 export class Session {
   /** The server's process behind it. */
   readonly pid: number;
+  /** A setting of the server's process that is this connection's alone. */
+  readonly mark: string;
   /** What it holds or asks for. Each once: PostgreSQL lets a session have its own lock again at once. */
   readonly keys: Set<AdvisoryKey>;
   readonly #connection: PostgresConnection;
@@ -67,10 +75,11 @@ export class Session {
   private constructor(
     connection: PostgresConnection,
     options: SessionOptions,
-    pid: number,
+    { pid, mark }: Opened,
     onEnd: (session: Session) => void,
   ) {
     this.pid = pid;
+    this.mark = mark;
     this.keys = new Set();
     this.#connection = connection;
     this.#options = options;
@@ -93,8 +102,8 @@ export class Session {
     // Nobody else listens while it is out of the pool, and an error without a listener ends the process.
     connection.on('error', () => undefined);
     try {
-      const pid = await inTime(options, () => configure(connection, options));
-      return new Session(connection, options, pid, onEnd);
+      const opened = await inTime(options, () => configure(connection, options));
+      return new Session(connection, options, opened, onEnd);
     } catch (error) {
       destroy(connection);
       throw connectError(error);
@@ -195,8 +204,8 @@ export class Session {
   }
 
   async #ask(ttlMs: number, signal: AbortSignal): Promise<number | Gone> {
-    const rows = await orAborted(this.query<{ pid: number }>('heartbeat', BEAT), signal);
-    if (rows[0]?.pid === this.pid) return ttlMs;
+    const rows = await orAborted(this.query<{ mark: string }>('heartbeat', BEAT), signal);
+    if (rows[0]?.mark === this.mark) return ttlMs;
     return { why: 'is not ours alone: a pooler gave it to others', loss: 'session' };
   }
 
@@ -239,11 +248,15 @@ async function inTime<T>(
   }
 }
 
-/** @returns the process id of the server's end */
+interface Opened {
+  readonly pid: number;
+  readonly mark: string;
+}
+
 async function configure(
   connection: PostgresConnection,
   { owner, heartbeatMs }: SessionOptions,
-): Promise<number> {
+): Promise<Opened> {
   const seconds = (beats: number): string => `${Math.ceil((heartbeatMs * beats) / 1000)}`;
   const settings: Readonly<Record<string, string>> = {
     application_name: owner,
@@ -257,9 +270,12 @@ async function configure(
     tcp_user_timeout: `${heartbeatMs * SERVER_BEATS}`,
     client_connection_check_interval: `${CHECK_WAITERS_MS}`,
   };
-  const values = [Object.keys(settings), Object.values(settings)];
+  const mark = systemRandom.id63().toString(36);
+  const values = [Object.keys(settings), Object.values(settings), mark];
   const { rows } = await connection.query({ text: SETTINGS, values });
-  return (rows[0] as { readonly pid: number }).pid;
+  const before = rows[0] as { readonly pid: number; readonly mark: string | null };
+  if (before.mark !== null && before.mark !== '') throw pooled();
+  return { pid: before.pid, mark };
 }
 
 /** Ends a connection for good, also one whose other end does not answer any more. */

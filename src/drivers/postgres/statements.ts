@@ -1,16 +1,16 @@
 /**
  * What is said to PostgreSQL.
  *
- * Beside its lock a holder keeps a *mark*: a shared advisory lock of two numbers, the low half of the key and
+ * Beside its lock a holder keeps a *tag*: a shared advisory lock of two numbers, the low half of the key and
  * the low half of the token. Nothing depends on it, but in `pg_locks` it shows others who has which token.
  */
 import { QuorateError } from '../../core/errors.ts';
 
 export interface Statements {
-  /** Takes a lock and a token in one go if it is free and nobody waits: `$1` process id, `$2` mark, `$3` key. */
+  /** Takes a lock and a token in one go if it is free and nobody waits: `$1` mark, `$2` tag, `$3` key. */
   readonly tryExclusive: string;
   readonly tryShared: string;
-  /** A token, once a lock is held: `$1` process id, `$2` mark. */
+  /** A token, once a lock is held: `$1` mark, `$2` tag. */
   readonly token: string;
   /** Those who hold a key, then those who wait, in order: `$1` high half, `$2` low half. */
   readonly holders: string;
@@ -19,9 +19,19 @@ export interface Statements {
   readonly createSequence: string;
 }
 
-export const WAIT_EXCLUSIVE = 'select pg_advisory_lock($1::bigint)';
-export const WAIT_SHARED = 'select pg_advisory_lock_shared($1::bigint)';
-/** `$1` key, `$2` mark, `$3` token or null */
+/**
+ * The setting by which a connection knows that it still talks to its own server's process: behind a pooler that
+ * gives each transaction another one it would lock here and write there, and two would hold one lock together.
+ */
+export const MARK = 'quorate.session';
+const SAME = `coalesce(current_setting('${MARK}', true) = $1, false)`;
+
+/** `$1` mark, `$2` key */
+const waitWith = (call: string): string =>
+  `select ${SAME} as same, case when ${SAME} then ${call}($2::bigint)::text end`;
+export const WAIT_EXCLUSIVE = waitWith('pg_advisory_lock');
+export const WAIT_SHARED = waitWith('pg_advisory_lock_shared');
+/** `$1` key, `$2` tag, `$3` token or null */
 const unlockWith = (call: string): string => `select ${call}($1::bigint) as done,
   case when $3::bigint is not null then pg_advisory_unlock_shared($2::int, ${lowHalf('$3::bigint')}) end`;
 export const UNLOCK_EXCLUSIVE = unlockWith('pg_advisory_unlock');
@@ -65,17 +75,17 @@ export function statementsFor(sequence: string): Statements {
   const granted = `select same, token::text, ${FLUSHED},
   case when token is not null then pg_try_advisory_lock_shared($2::int, ${lowHalf('token')}) end from granted`;
   const tryWith = (call: string): string => `with attempt as materialized (
-  select pg_backend_pid() = $1 as same,
-    case when pg_backend_pid() = $1 then ${call}($3::bigint) end as got
+  select ${SAME} as same,
+    case when ${SAME} then ${call}($3::bigint) end as got
 ), granted as materialized (select same, case when got then ${next} end as token from attempt)
 ${granted}`;
   return {
     tryExclusive: tryWith('pg_try_advisory_lock'),
     tryShared: tryWith('pg_try_advisory_lock_shared'),
     token: `with granted as materialized (
-  select pg_backend_pid() = $1 as same, case when pg_backend_pid() = $1 then ${next} end as token
+  select ${SAME} as same, case when ${SAME} then ${next} end as token
 ) ${granted}`,
-    // Of the numbers that end as the mark says, the token is the one next to the sequence's last.
+    // Of the numbers that end as the tag says, the token is the one next to the sequence's last.
     holders: `with last as materialized (select pg_sequence_last_value(${regclass}) as value)
 select l.pid, l.granted, coalesce(a.application_name, '') as owner,
   case when l.granted then last.value + ${lowHalf('m.objid::bigint - last.value')} end as token
