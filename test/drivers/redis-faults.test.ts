@@ -6,7 +6,7 @@ import type { QuorateError } from '../../src/core/errors.ts';
 import { redisLocks } from '../../src/drivers/redis/index.ts';
 import { until } from '../support/cluster.ts';
 import { CLIENTS, missingRedis, openClient, RedisServer } from '../support/redis.ts';
-import { processesOf } from '../support/redis-process.ts';
+import { RedisProcesses } from '../support/redis-process.ts';
 
 const TTL_MS = 900;
 
@@ -25,8 +25,9 @@ for (const kind of CLIENTS) {
       return state.split('\n').filter((line) => line.startsWith('W ')).length;
     };
 
-    test('a lock outlives a short restart of a server that forgets nothing, and so does the queue', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('a lock outlives a short restart of a server that forgets nothing, and so does the queue', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open({ ttl: '6s' }), await open({ ttl: '6s' })];
       const lock = await one.locks.acquire('a');
       const next = other.locks.acquire('a');
@@ -40,8 +41,9 @@ for (const kind of CLIENTS) {
       assert.ok((await next).fencingToken > lock.fencingToken);
     });
 
-    test('where the server lost its data the holder is told with its next renewal, the waiter as well', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('where the server lost its data the holder is told with its next renewal, the waiter as well', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open({ ttl: TTL_MS }), await open({ ttl: TTL_MS })];
       const lock = await one.locks.acquire('a');
       const next = other.locks.acquire('a');
@@ -55,8 +57,9 @@ for (const kind of CLIENTS) {
       await lost;
     });
 
-    test('a script that the server forgot is sent again', async (t) => {
-      const { locks } = await processesOf(t, server, kind)();
+    test('a script that the server forgot is sent again', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { locks } = await all.open();
       const lock = await locks.acquire('a');
       await server.command('SCRIPT', 'FLUSH');
       await lock.release();
@@ -64,8 +67,9 @@ for (const kind of CLIENTS) {
       assert.ok(await locks.tryAcquire('a'));
     });
 
-    test('a key that is deleted is noticed with the next renewal', async (t) => {
-      const { locks } = await processesOf(t, server, kind)({ ttl: TTL_MS });
+    test('a key that is deleted is noticed with the next renewal', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { locks } = await all.open({ ttl: TTL_MS });
       const lock = await locks.acquire('a');
       await server.command('DEL', 'quorate:lock:{a}');
       const startMs = performance.now();
@@ -74,9 +78,12 @@ for (const kind of CLIENTS) {
       assert.throws(() => lock.assertHeld(), { code: 'ERR_LOCK_LOST', loss: 'stolen' });
     });
 
-    test('the reply to acquire is lost: the outcome is unknown, and nothing stays', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('the reply to acquire is lost: the outcome is unknown, and nothing stays', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open({ ttl: TTL_MS }), await open()];
+      // The server knows the scripts.
+      await one.locks.run('a', () => undefined);
       const heal = one.hurt({ swallow: true }, 'back');
       const error = await one.locks.acquire('a').then(
         () => assert.fail('nothing came back'),
@@ -91,8 +98,9 @@ for (const kind of CLIENTS) {
       assert.ok(await other.locks.tryAcquire('a'));
     });
 
-    test('the reply to release is lost: it rejects, and the lock is free for the next', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('the reply to release is lost: it rejects, and the lock is free for the next', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open({ ttl: TTL_MS }), await open({ ttl: TTL_MS })];
       const lock = await one.locks.acquire('a');
       const next = other.locks.acquire('a');
@@ -103,8 +111,9 @@ for (const kind of CLIENTS) {
       heal();
     });
 
-    test('a connection that is cut for a moment loses no lock and no place in the queue', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('a connection that is cut for a moment loses no lock and no place in the queue', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open({ ttl: '2s' }), await open({ ttl: '2s' })];
       const lock = await one.locks.acquire('a');
       const next = other.locks.acquire('a');
@@ -118,14 +127,15 @@ for (const kind of CLIENTS) {
       await (await next).release();
     });
 
-    test('a waiter that cannot be told for a while is passed over and keeps its place', async (t) => {
-      const open = processesOf(t, server, kind);
-      const all = [await open(), await open(), await open()] as const;
-      const [lock, next] = [await all[0].locks.acquire('a'), all[1].locks.acquire('a')];
+    test('a waiter that cannot be told for a while is passed over and keeps its place', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
+      const three = [await open(), await open(), await open()] as const;
+      const [lock, next] = [await three[0].locks.acquire('a'), three[1].locks.acquire('a')];
       await waits('a', 1);
-      const last = all[2].locks.acquire('a');
+      const last = three[2].locks.acquire('a');
       await waits('a', 2);
-      const heal = all[1].hurt({ cut: true });
+      const heal = three[1].hurt({ cut: true });
       await until('only one listens', async () => (await server.subscribers()) <= 2);
       await lock.release();
       const passed = await last;
@@ -135,8 +145,9 @@ for (const kind of CLIENTS) {
       await (await next).release();
     });
 
-    test('a message that was missed is made good', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('a message that was missed is made good', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open(), await open()];
       const lock = await one.locks.acquire('a');
       const next = other.locks.acquire('a');
@@ -151,8 +162,9 @@ for (const kind of CLIENTS) {
       assert.ok(performance.now() - startMs < 2000);
     });
 
-    test('the lock of a process that is killed is free after its time to live, and no sooner', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('the lock of a process that is killed is free after its time to live, and no sooner', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other] = [await open({ ttl: TTL_MS }), await open({ ttl: TTL_MS })];
       await one.locks.acquire('a');
       const next = other.locks.acquire('a');
@@ -165,8 +177,9 @@ for (const kind of CLIENTS) {
       assert.ok(tookMs > TTL_MS / 2 && tookMs <= TTL_MS + 100, `${tookMs} ms`);
     });
 
-    test('waiters that were killed cost nothing, one that hangs no more than its first life', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('waiters that were killed cost nothing, one that hangs no more than its first life', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const holder = await open();
       const lock = await holder.locks.acquire('a');
       const dead = [await open(), await open(), await open()];
@@ -199,8 +212,9 @@ for (const kind of CLIENTS) {
       heal();
     });
 
-    test('after a pause past its time the holder knows at the first look, and the next one holds', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('after a pause past its time the holder knows at the first look, and the next one holds', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const one = await open({ ttl: 300 });
       const lock = await one.locks.acquire('a');
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);
@@ -214,7 +228,9 @@ for (const kind of CLIENTS) {
     });
 
     test('a server that is down is an error at once or within the time limit, and not applied', async (t) => {
-      const { locks } = await processesOf(t, server, kind)({ ttl: TTL_MS });
+      const { client, close } = await openClient(kind, server.port);
+      t.after(close);
+      await using locks = redisLocks(client, { ttl: TTL_MS });
       await server.kill();
       await delay(50);
       const startMs = performance.now();
@@ -239,8 +255,9 @@ for (const kind of CLIENTS) {
       await assert.rejects(refused.acquire('a'), { code: 'ERR_PERMISSION_DENIED' });
     });
 
-    test('who leads is told of the end by force, and who observes hears of the next', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('who leads is told of the end by force, and who observes hears of the next', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [one, other, third] = [await open(), await open(), await open()];
       const seen: (string | undefined)[] = [];
       const stop = new AbortController();
@@ -259,7 +276,7 @@ for (const kind of CLIENTS) {
       await delay(100);
       await term.resign();
       assert.ok((await next).fencingToken > term.fencingToken);
-      await until('the other is seen', () => seen.at(-1) === 'other');
+      await until('the other is seen', () => seen.at(-1) === 'other', 1000);
       stop.abort(new Error('enough'));
       await assert.rejects(observing, /enough/);
     });

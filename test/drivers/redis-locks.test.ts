@@ -11,7 +11,7 @@ import {
   openClient,
   RedisServer,
 } from '../support/redis.ts';
-import { processesOf } from '../support/redis-process.ts';
+import { RedisProcesses } from '../support/redis-process.ts';
 
 const HOLD_MS = 2;
 const WORKERS = 20;
@@ -54,8 +54,9 @@ for (const kind of CLIENTS) {
       }
     });
 
-    test('many workers are served alike, each by one message at most, for 8 commands a grant', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('many workers are served alike, each by one message at most, for 8 commands a grant', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const processes = await Promise.all(Array.from({ length: 4 }, () => open()));
       // The connections for messages are opened once, not with every grant.
       await Promise.all(processes.map(({ locks }) => locks.run('fair', () => delay(1))));
@@ -146,8 +147,9 @@ for (const kind of CLIENTS) {
       await until('it is closed', async () => (await server.subscribers()) === before);
     });
 
-    test('a lock that is taken by force is known to be lost within 50 ms', async (t) => {
-      const open = processesOf(t, server, kind);
+    test('a lock that is taken by force is known to be lost within 50 ms', async () => {
+      await using all = new RedisProcesses(server, kind);
+      const { open } = all;
       const [holder, operator] = [await open(), await open()];
       const lock = await holder.locks.acquire('taken');
       await until('it listens', async () => (await server.subscribers()) > 0);

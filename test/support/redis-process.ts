@@ -1,5 +1,4 @@
 /** What tests of Redis call a process: a client with connections of its own, behind a network that can be hurt. */
-import type { TestContext } from 'node:test';
 import {
   type RedisLocksOptions,
   redisElections,
@@ -19,42 +18,44 @@ export interface RedisProcess {
   kill(): void;
 }
 
-export type OpenProcess = (
-  options?: RedisLocksOptions & { readonly fencing?: true },
-) => Promise<RedisProcess>;
+/** Processes on a server, which end with this. */
+export class RedisProcesses implements AsyncDisposable {
+  readonly #server: RedisServer;
+  readonly #kind: ClientKind;
+  readonly #network = new FaultyNetwork();
+  readonly #ends: (() => Promise<void>)[] = [];
 
-/** Opens processes that end with the test. */
-export function processesOf(t: TestContext, server: RedisServer, kind: ClientKind): OpenProcess {
-  const network = new FaultyNetwork();
-  const ends: (() => Promise<void>)[] = [];
-  let count = 0;
-  t.after(async () => {
-    await Promise.all(ends.map((end) => end()));
-    await network.close();
-  });
-  return async (options = {}) => {
-    const me = `process-${++count}`;
-    const port = await network.listen('redis', server.port, () => me);
-    const { client, close } = await openClient(kind, port);
+  constructor(server: RedisServer, kind: ClientKind) {
+    this.#server = server;
+    this.#kind = kind;
+  }
+
+  readonly open = async (
+    options: RedisLocksOptions & { readonly fencing?: true } = {},
+  ): Promise<RedisProcess> => {
+    const me = `process-${this.#ends.length}`;
+    const port = await this.#network.listen('redis', this.#server.port, () => me);
+    const { client, close } = await openClient(this.#kind, port);
     const locks = redisLocks(client, options);
     const elections = redisElections(client, { ttl: options.ttl });
-    ends.push(async () => {
+    this.#ends.push(async () => {
       await Promise.all([locks.close(), elections.close()]);
       close();
     });
     const hurt = (what: Impairment, direction?: 'there' | 'back'): (() => void) =>
-      network.impair(
+      this.#network.impair(
         (from, to) => (from === me && direction !== 'back') || (to === me && direction !== 'there'),
         what,
       );
-    return {
-      locks,
-      elections,
-      hurt,
-      kill: () => {
-        hurt({ cut: true });
-        close();
-      },
+    const kill = (): void => {
+      hurt({ cut: true });
+      close();
     };
+    return { locks, elections, hurt, kill };
   };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#ends.map((end) => end()));
+    await this.#network.close();
+  }
 }

@@ -18,7 +18,7 @@ export interface NodeRedisClient extends Emitter {
   readonly isOpen: boolean;
   readonly isReady: boolean;
   sendCommand(args: readonly string[]): Promise<unknown>;
-  duplicate(): NodeRedisClient;
+  duplicate(overrides?: { readonly disableClientInfo: true }): NodeRedisClient;
   connect(): Promise<unknown>;
   subscribe(channel: string, listener: (message: string, channel: string) => void): Promise<void>;
   unsubscribe(channel: string): Promise<void>;
@@ -144,7 +144,8 @@ class NodeRedis implements Connection {
   }
 
   async subscriber(onMessage: OnMessage, onReady: () => void): Promise<SubscriberConnection> {
-    const client = this.#client.duplicate();
+    // Where a connection breaks while it says who it is node-redis 5 takes it for a good one, for ever.
+    const client = this.#client.duplicate({ disableClientInfo: true });
     client.on('error', ignore);
     const close = (): void => {
       // It throws where it is closed already.

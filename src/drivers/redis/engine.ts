@@ -261,7 +261,8 @@ export class RedisEngine implements ElectionEngine {
     try {
       await done;
     } catch (error) {
-      this.#ledger.inBackground(this.#remove(entry));
+      // At the end nobody waits for a second time: it ends by itself.
+      if (!this.#ledger.ending.aborted) this.#ledger.inBackground(this.#remove(entry));
       throw error;
     }
   }

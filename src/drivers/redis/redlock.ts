@@ -240,6 +240,7 @@ class RedlockEngine implements LockEngine<'none'> {
     try {
       await done;
     } catch {
+      if (this.#ledger.ending.aborted) return;
       const again = (): Promise<void> => this.#nodes.releaseOn(node, name, grant);
       this.#ledger.inBackground(this.#ledger.keepTrying(again, this.#ttlMs));
     }

@@ -1,7 +1,7 @@
 /** A connection for messages, opened when first needed and closed with the locks. */
 
 import { orAborted } from '../../core/abort.ts';
-import type { Clock } from '../../core/clock.ts';
+import type { Cancel, Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { withinTime } from '../../locks/life.ts';
 import type { Connection, SubscriberConnection } from './clients.ts';
@@ -12,13 +12,20 @@ type Listener = (message: string) => void;
 interface Channel {
   readonly listeners: Set<Listener>;
   readonly subscribed: Promise<void>;
+  /** Takes back that it is to be left. */
+  stay: Cancel;
 }
+
+/** Who stops listening often listens again soon. */
+const LINGER_MS = 2000;
 
 export class Subscriptions {
   readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #limitMs: number;
   readonly #channels: Map<string, Channel>;
+  /** What is left now; clients mix that up with listening to it again. */
+  readonly #leaving: Map<string, Promise<void>>;
   readonly #reconnected: Set<() => void>;
   #opening: Promise<SubscriberConnection> | undefined;
   #closed: boolean;
@@ -28,6 +35,7 @@ export class Subscriptions {
     this.#clock = clock;
     this.#limitMs = limitMs;
     this.#channels = new Map();
+    this.#leaving = new Map();
     this.#reconnected = new Set();
     this.#opening = undefined;
     this.#closed = false;
@@ -43,29 +51,45 @@ export class Subscriptions {
     const subscriber = await this.#subscriber();
     let channel = this.#channels.get(name);
     if (channel === undefined) {
-      channel = { listeners: new Set(), subscribed: this.#timed(subscriber.subscribe(name)) };
+      const subscribed = this.#subscribe(subscriber, name);
+      channel = { listeners: new Set(), subscribed, stay: () => undefined };
       this.#channels.set(name, channel);
     }
     const { listeners, subscribed } = channel;
     listeners.add(listener);
-    const end = (): void => {
-      listeners.delete(listener);
-      if (listeners.size > 0 || this.#channels.get(name) !== channel) return;
-      this.#channels.delete(name);
-      if (!this.#closed) subscriber.unsubscribe(name).catch(() => undefined);
-    };
+    channel.stay();
     try {
       await subscribed;
     } catch (error) {
-      end();
+      listeners.delete(listener);
+      if (this.#channels.get(name) === channel) this.#channels.delete(name);
       throw error;
     }
-    return end;
+    return () => {
+      listeners.delete(listener);
+      channel.stay();
+      if (listeners.size > 0) return;
+      channel.stay = this.#clock.after(LINGER_MS, () => this.#leave(subscriber, name, channel));
+    };
   }
 
   close(): void {
     this.#closed = true;
+    for (const channel of this.#channels.values()) channel.stay();
     this.#opening?.then((subscriber) => subscriber.close()).catch(() => undefined);
+  }
+
+  async #subscribe(subscriber: SubscriberConnection, name: string): Promise<void> {
+    await this.#leaving.get(name);
+    await this.#timed(subscriber.subscribe(name));
+  }
+
+  #leave(subscriber: SubscriberConnection, name: string, channel: Channel): void {
+    if (this.#closed || channel.listeners.size > 0) return;
+    this.#channels.delete(name);
+    const left = subscriber.unsubscribe(name).catch(() => undefined);
+    this.#leaving.set(name, left);
+    void left.then(() => this.#leaving.delete(name));
   }
 
   #subscriber(): Promise<SubscriberConnection> {
