@@ -87,7 +87,7 @@ export class Subscriptions {
   #leave(subscriber: SubscriberConnection, name: string, channel: Channel): void {
     if (this.#closed || channel.listeners.size > 0) return;
     this.#channels.delete(name);
-    const left = subscriber.unsubscribe(name).catch(() => undefined);
+    const left = this.#timed(subscriber.unsubscribe(name)).catch(() => undefined);
     this.#leaving.set(name, left);
     void left.then(() => this.#leaving.delete(name));
   }
