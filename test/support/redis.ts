@@ -23,7 +23,7 @@ function findServer(): string | undefined {
  */
 export function missingRedis(): string | false {
   if (findServer() !== undefined) return false;
-  const reason = 'NO REDIS: scripts/engines/install.sh redis installs it';
+  const reason = 'NO REDIS: scripts/engines/redis.sh install installs it';
   if (process.env['QUORATE_REQUIRE_ENGINES'] === '1') throw new Error(reason);
   return reason;
 }
