@@ -144,7 +144,8 @@ class NodeRedis implements Connection {
   }
 
   async subscriber(onMessage: OnMessage, onReady: () => void): Promise<SubscriberConnection> {
-    // Where a connection breaks while it says who it is node-redis 5 takes it for a good one, for ever.
+    // Where a connection breaks while it says who it is versions before 5.11 take it for a good one, for ever
+    // (redis/node-redis#3104).
     const client = this.#client.duplicate({ disableClientInfo: true });
     client.on('error', ignore);
     const close = (): void => {
