@@ -10,6 +10,8 @@ export interface Verdict {
   readonly retryable: boolean;
   /** Whether it may be sent again without being done twice, and there is hope. */
   readonly again: boolean;
+  /** Whether only this member cannot: another may do it at once. */
+  readonly onlyHere: boolean;
   /** Whether the server did not accept the token: a new one may help. */
   readonly staleToken: boolean;
   /** What happened. */
@@ -17,12 +19,18 @@ export interface Verdict {
 }
 
 /** Answers of a member that cannot serve the call while others can. */
-const ONLY_HERE = new Set(['etcdserver: rpc not supported for learner']);
+const LEARNER = 'etcdserver: rpc not supported for learner';
+const ONLY_HERE = new Set([LEARNER, 'etcdserver: no leader']);
 /** Tokens expire, and die when the user is changed (etcd api: Auth). */
 const STALE_TOKEN = new Set([
   'etcdserver: invalid auth token',
   'etcdserver: revision of auth store is old',
 ]);
+
+/** Whether a learner answered: it will not do for others what it does not do now. */
+export function isLearner(end: CallEnd): boolean {
+  return end.status?.text === LEARNER;
+}
 
 /** Whether `text`, a status or a cancel reason, says that the token is no longer good. */
 export function saysStaleToken(text: string): boolean {
@@ -68,14 +76,15 @@ function judgeStatus(end: CallEnd, writes: boolean, where: string): Verdict {
     code: meaning.code,
     outcome,
     retryable: meaning.retryable,
-    again: outcome === 'not-applied' && (meaning.retryable || ONLY_HERE.has(text)) && !staleToken,
+    again: outcome === 'not-applied' && (meaning.retryable || text === LEARNER) && !staleToken,
+    onlyHere: ONLY_HERE.has(text),
     staleToken,
     what: `${text === '' ? `gRPC status ${code}` : text}${where}`,
   };
 }
 
 function verdict(code: ErrorCode, outcome: Outcome, retryable: boolean, what: string): Verdict {
-  return { code, outcome, retryable, again: false, staleToken: false, what };
+  return { code, outcome, retryable, again: false, onlyHere: false, staleToken: false, what };
 }
 
 /** The error to throw for `call`, such as `put of key "a"`. */

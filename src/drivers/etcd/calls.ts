@@ -5,7 +5,7 @@
 import type { OutgoingHttpHeaders } from 'node:http2';
 import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import { QuorateError } from '../../core/errors.ts';
-import { callError, judge } from './call-errors.ts';
+import { callError, isLearner, judge } from './call-errors.ts';
 import type { CallEnd } from './grpc-call.ts';
 import type { GrpcChannel } from './grpc-channel.ts';
 import type { GrpcEndpoint } from './grpc-endpoint.ts';
@@ -23,6 +23,11 @@ export interface CallSettings extends WaitOptions {
 /** Between tries: etcd's own client waits 25 ms; an election takes a second or more. */
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 250;
+
+/** A call logs in anew so often: whoever changes users and roles ends tokens that are just made. */
+const MOST_LOGINS = 3;
+/** The pause before a try that is hopeless. */
+const NEVER: number = Number.POSITIVE_INFINITY;
 
 const NO_METADATA: OutgoingHttpHeaders = {};
 const WITH_LEADER: OutgoingHttpHeaders = { hasleader: 'true' };
@@ -54,7 +59,7 @@ export class EtcdCalls {
     const frame = frameMessage(method.request, request);
     const needsLeader = method.needsLeader(request);
     const writes = method.writes(request);
-    let loggedInAnew = false;
+    let logins = 0;
     let avoid: GrpcEndpoint | undefined;
     for (let tries = 1; ; tries++) {
       const token = this.#token ?? (await this.token(method === AUTHENTICATE, signal));
@@ -74,18 +79,36 @@ export class EtcdCalls {
       if (end.kind === 'reply') return decoded(method, request, end, writes);
       if (end.kind === 'aborted') throw signal?.reason;
       const verdict = judge(end, writes);
-      if (verdict.staleToken && this.options.auth !== undefined && !loggedInAnew) {
-        loggedInAnew = true;
+      const logsIn = verdict.staleToken && this.options.auth !== undefined && logins < MOST_LOGINS;
+      let pauseMs = this.pauseMs(tries);
+      if (logsIn) {
         this.forgetToken(token);
-        continue;
+        if (logins++ === 0) pauseMs = 0;
+      } else if (verdict.onlyHere) {
+        pauseMs = this.#passOver(end, tries, only) ?? pauseMs;
       }
-      const pauseMs = this.pauseMs(tries);
-      if (!verdict.again || channel.clock.now() + pauseMs >= deadline) {
+      const isFinal = !(logsIn || verdict.again) || pauseMs === NEVER;
+      if (isFinal || channel.clock.now() + pauseMs >= deadline) {
         throw callError(method.describe(request), verdict, tries);
       }
       avoid = end.endpoint;
-      await this.#pause(pauseMs, signal);
+      if (pauseMs > 0) await this.#pause(pauseMs, signal);
     }
+  }
+
+  /**
+   * The pause after a member said that it cannot do this: none where others were not asked yet;
+   * `undefined` leaves it as it is.
+   */
+  #passOver(end: CallEnd, tries: number, only: GrpcEndpoint | undefined): number | undefined {
+    const { channel } = this;
+    if (only !== undefined || channel.isAlone) {
+      // A learner stays one for a while; a leader may be there any moment.
+      return isLearner(end) ? NEVER : undefined;
+    }
+    end.endpoint?.passOver();
+    const isNextReady = end.endpoint !== undefined && channel.hasOther(end.endpoint);
+    return isNextReady && tries < channel.endpoints.length ? 0 : undefined;
   }
 
   /** How long to wait before try number `tries + 1`, part of it at random. */
@@ -108,15 +131,19 @@ export class EtcdCalls {
     return this.#token === undefined;
   }
 
+  /** The token that calls carry now; empty where there is none. */
+  get tokenInUse(): string {
+    return this.#token ?? '';
+  }
+
   /** Metadata of a stream, with the token there is. */
   streamMetadata(): OutgoingHttpHeaders {
     return metadataOf(true, this.#token ?? '');
   }
 
   /** Forgets `token` where it is still the one in use; the next call logs in. */
-  forgetToken(token?: string): void {
-    if (this.options.auth === undefined) return;
-    if (token === undefined || this.#token === token) this.#token = undefined;
+  forgetToken(token: string): void {
+    if (this.options.auth !== undefined && this.#token === token) this.#token = undefined;
   }
 
   /** The token, after a login that all callers share. */

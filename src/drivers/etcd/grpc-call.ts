@@ -5,12 +5,15 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import { constants } from 'node:http2';
 import type { Clock } from '../../core/clock.ts';
+import { reasonOf } from './connect-errors.ts';
 import type { GrpcEndpoint } from './grpc-endpoint.ts';
 import { foreignAnswer, MessageReader, type ServerStatus, statusOf } from './grpc-message.ts';
 import type { GrpcSession } from './grpc-session.ts';
 
-/** Silence of a connection with a waiting call after which others are preferred. */
+/** Silence after which a connection is asked whether it lives, and a read asks a second member. */
 const SUSPECT_AFTER_MS = 1_000;
+/** gRPC's status of a member that cannot serve now while others may. */
+const UNAVAILABLE = 14;
 
 /** HTTP statuses that gRPC takes as UNAVAILABLE: a proxy's word on a server behind it. */
 const PROXY_FAILURES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
@@ -55,7 +58,7 @@ export interface CallOptions {
   readonly only?: GrpcEndpoint | undefined;
   /** Not this one, where another answers. */
   readonly avoid?: GrpcEndpoint | undefined;
-  /** Ends as `lost` when the connection falls silent and another endpoint is there. */
+  /** Asks a second endpoint as well when the first keeps it waiting; the first good answer counts. */
   readonly impatient: boolean;
 }
 
@@ -83,6 +86,12 @@ export interface CallHost {
   readonly maxMessageBytes: number;
   /** Whether a call that gets nothing from `endpoint` has another one to go to. */
   hasOther(endpoint: GrpcEndpoint): boolean;
+  /** Makes the call at another endpoint too; `undefined` where there is none, or too many do that. */
+  startTwin(
+    options: CallOptions,
+    avoid: GrpcEndpoint,
+    settle: (end: CallEnd) => void,
+  ): UnaryCall | undefined;
 }
 
 /** The end of a call that reached no server. */
@@ -95,15 +104,6 @@ export function notSent(kind: CallEnd['kind'], why: string): CallEnd {
     delivered: false,
     why,
   };
-}
-
-/** What went wrong, in words. */
-export function reasonOf(error: Error | undefined): string {
-  if (error === undefined) return 'no answer yet';
-  // Node hides the reasons of several addresses of one name in `errors`, OpenSSL's in `reason`.
-  const inner: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  if (!(inner instanceof Error)) return String(inner);
-  return 'reason' in inner && typeof inner.reason === 'string' ? inner.reason : inner.message;
 }
 
 function headersFor(path: string, session: GrpcSession): OutgoingHttpHeaders {
@@ -124,6 +124,8 @@ class Incoming {
   readonly session: GrpcSession;
   readonly stream: ClientHttp2Stream;
   readonly reader: MessageReader;
+  /** Whether anything of the answer has come. */
+  begun: boolean;
   status: ServerStatus | undefined;
   /** Why the answer is no gRPC. */
   garbage: string | undefined;
@@ -141,6 +143,7 @@ class Incoming {
     this.session = session;
     this.stream = stream;
     this.reader = new MessageReader(maxBytes, take);
+    this.begun = false;
     this.status = undefined;
     this.garbage = undefined;
     this.error = undefined;
@@ -161,7 +164,8 @@ class Incoming {
   }
 
   #headers(headers: IncomingHttpHeaders): void {
-    this.session.heard();
+    this.begun = true;
+    this.session.served();
     this.status = statusOf(headers);
     if (this.status !== undefined) return;
     const foreign = foreignAnswer(headers);
@@ -217,6 +221,10 @@ export class UnaryCall implements Waiter {
   #incoming: Incoming | undefined;
   #sentAt: number;
   #message: Buffer | undefined;
+  /** The same call at another endpoint. */
+  #twin: UnaryCall | undefined;
+  /** How this one ended, while its twin may do better. */
+  #ownEnd: CallEnd | undefined;
 
   constructor(host: CallHost, options: CallOptions, settle: (end: CallEnd) => void) {
     this.deadline = options.deadline;
@@ -230,6 +238,8 @@ export class UnaryCall implements Waiter {
     this.#incoming = undefined;
     this.#sentAt = 0;
     this.#message = undefined;
+    this.#twin = undefined;
+    this.#ownEnd = undefined;
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -278,12 +288,22 @@ export class UnaryCall implements Waiter {
       this.giveUp('expired', `no answer from ${this.#endpoint?.target.name}`);
       return;
     }
-    const { session } = this.#incoming;
-    if (now - Math.max(this.#sentAt, session.lastHeardAt) < SUSPECT_AFTER_MS) return;
-    session.probe(now);
-    if (!session.suspect || !this.#options.impatient || this.only !== undefined) return;
-    if (this.#host.hasOther(this.#endpoint!)) {
-      this.giveUp('lost', `${this.#endpoint?.target.name} is silent`);
+    const { session, begun } = this.#incoming;
+    if (now - this.#sentAt < SUSPECT_AFTER_MS) return;
+    if (now - session.lastHeardAt >= SUSPECT_AFTER_MS) session.probe(now);
+    // A live connection proves little: a member cut off from the others answers pings too.
+    if (begun || !this.#options.impatient || this.only !== undefined) return;
+    this.#twin ??= this.#host.startTwin(this.#options, this.#endpoint!, (end) => this.#heard(end));
+  }
+
+  /** The twin's end. */
+  #heard(end: CallEnd): void {
+    if (this.#settled) return;
+    if (!mayBeBettered(end)) {
+      this.#finish(end);
+      this.#cancel();
+    } else if (this.#ownEnd !== undefined) {
+      this.#finish(this.#ownEnd);
     }
   }
 
@@ -292,15 +312,33 @@ export class UnaryCall implements Waiter {
     const incoming = this.#incoming;
     const delivered = incoming?.session.canHaveSeen(incoming.stream) ?? false;
     const endpoint = this.#endpoint;
-    this.#end({ kind, endpoint, message: undefined, status: undefined, delivered, why });
-    incoming?.stream.close(constants.NGHTTP2_CANCEL);
+    this.#finish({ kind, endpoint, message: undefined, status: undefined, delivered, why });
+    this.#cancel();
   }
 
   #end(end: CallEnd): void {
+    const isTwinAtWork = this.#twin !== undefined && !this.#twin.#settled;
+    if (isTwinAtWork && mayBeBettered(end)) this.#ownEnd = end;
+    else this.#finish(end);
+  }
+
+  #finish(end: CallEnd): void {
+    if (this.#settled) return;
     this.#settled = true;
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
     this.#settle(end);
+    this.#twin?.giveUp('aborted', 'the other answered');
   }
+
+  /** Whatever the server still says is for nobody. */
+  #cancel(): void {
+    this.#incoming?.stream.close(constants.NGHTTP2_CANCEL);
+  }
+}
+
+/** Whether another member may answer what this one could not. */
+function mayBeBettered({ kind, status }: CallEnd): boolean {
+  return kind === 'lost' || kind === 'garbage' || status?.code === UNAVAILABLE;
 }
 
 /** A stream of messages both ways, from waiting for a connection to its end. */
@@ -360,6 +398,12 @@ export class GrpcStream implements Waiter {
   /** Whether it has ended. */
   get over(): boolean {
     return this.#over;
+  }
+
+  /** Asks the server of a silent connection whether it lives. */
+  probe(now: number): void {
+    const session = this.#incoming?.session;
+    if (session !== undefined && now > session.lastHeardAt) session.probe(now);
   }
 
   /** Sends a framed message. What is lost shows in `ended`. */

@@ -8,13 +8,13 @@ import type { OutgoingHttpHeaders } from 'node:http2';
 import { MessageChannel } from 'node:worker_threads';
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
+import { reasonOf } from './connect-errors.ts';
 import {
   type CallEnd,
   type CallHost,
   type CallOptions,
   GrpcStream,
   notSent,
-  reasonOf,
   type StreamHandlers,
   UnaryCall,
   type Waiter,
@@ -28,6 +28,12 @@ const FINE_SWEEP_MS = 25;
 const COARSE_SWEEP_MS = 500;
 /** Calls under way or waiting for a connection; beyond it they end as `busy`. */
 const MOST_CALLS = 16_384;
+/** What the requests of these calls may hold together; a single one may always be tried. */
+const MOST_REQUEST_BYTES = 256 * 1024 * 1024;
+/** Reads that ask a second member at one time: where all is slow, asking more makes it slower. */
+const MOST_TWINS = 128;
+/** Endpoints that were named in calls and are none of the client's own: one more ends the oldest. */
+const MOST_FURTHER = 64;
 
 /** Something with deadlines of its own; looked at while it is registered. */
 export interface Check {
@@ -42,6 +48,8 @@ export class GrpcChannel implements CallHost {
   readonly #further: Map<string, GrpcEndpoint>;
   readonly #waiters: Set<Waiter>;
   readonly #calls: Set<UnaryCall>;
+  #requestBytes: number;
+  #twins: number;
   readonly #streams: Set<GrpcStream>;
   readonly #checks: Set<Check>;
   /** Keeps the process alive while referenced. */
@@ -60,6 +68,8 @@ export class GrpcChannel implements CallHost {
     this.#further = new Map();
     this.#waiters = new Set();
     this.#calls = new Set();
+    this.#requestBytes = 0;
+    this.#twins = 0;
     this.#streams = new Set();
     this.#checks = new Set();
     this.#anchor = new MessageChannel();
@@ -93,6 +103,12 @@ export class GrpcChannel implements CallHost {
     if (known !== undefined) return known;
     const endpoint = this.#endpoint(target);
     this.#further.set(target.name, endpoint);
+    for (const [name, oldest] of this.#further) {
+      if (this.#further.size <= MOST_FURTHER) break;
+      if (oldest === endpoint || oldest.streams > 0 || oldest.connecting) continue;
+      this.#further.delete(name);
+      oldest.close();
+    }
     return endpoint;
   }
 
@@ -104,16 +120,41 @@ export class GrpcChannel implements CallHost {
       if (this.#calls.size >= MOST_CALLS) {
         return resolve(notSent('busy', `${MOST_CALLS} calls are under way already`));
       }
+      const { length } = options.frame;
+      if (this.#requestBytes > 0 && this.#requestBytes + length > MOST_REQUEST_BYTES) {
+        const why = `calls under way hold ${this.#requestBytes} bytes already`;
+        return resolve(notSent('busy', why));
+      }
       const call = new UnaryCall(this, options, (end) => {
         this.#calls.delete(call);
         this.#waiters.delete(call);
+        this.#requestBytes -= length;
         this.release();
         resolve(end);
       });
       this.#calls.add(call);
+      this.#requestBytes += length;
       this.hold();
       this.#dispatch(call, options.avoid);
     });
+  }
+
+  startTwin(
+    options: CallOptions,
+    avoid: GrpcEndpoint,
+    settle: (end: CallEnd) => void,
+  ): UnaryCall | undefined {
+    if (this.#twins >= MOST_TWINS || !this.hasOther(avoid)) return undefined;
+    this.#twins++;
+    const twin: UnaryCall = new UnaryCall(this, { ...options, impatient: false }, (end) => {
+      this.#twins--;
+      this.#calls.delete(twin);
+      this.#waiters.delete(twin);
+      settle(end);
+    });
+    this.#calls.add(twin);
+    this.#dispatch(twin, avoid);
+    return twin;
   }
 
   /**
@@ -151,6 +192,7 @@ export class GrpcChannel implements CallHost {
   /** The next endpoint that takes calls, those that seem dead last. */
   #pick(avoid: GrpcEndpoint | undefined): GrpcEndpoint | undefined {
     const count = this.endpoints.length;
+    const now = this.clock.now();
     let second: GrpcEndpoint | undefined;
     for (let i = 0; i < count; i++) {
       const index = (this.#next + i) % count;
@@ -158,7 +200,7 @@ export class GrpcChannel implements CallHost {
       const session = endpoint.usable;
       if (session === undefined) {
         this.#wake(endpoint);
-      } else if (endpoint === avoid || session.suspect) {
+      } else if (endpoint === avoid || endpoint.isDoubtful(now)) {
         if (second === undefined || second === avoid) second = endpoint;
       } else {
         this.#next = (index + 1) % count;
@@ -211,9 +253,19 @@ export class GrpcChannel implements CallHost {
     return `no endpoint can be reached (${reasons.join('; ')})`;
   }
 
-  /** Whether a call that got nothing from `endpoint` has another one to go to. */
+  /** Whether a call that got nothing from `endpoint` has another one to go to; connects to the rest. */
   hasOther(endpoint: GrpcEndpoint): boolean {
-    return this.endpoints.some((one) => one !== endpoint && one.usable?.suspect === false);
+    const now = this.clock.now();
+    for (const one of this.endpoints) {
+      if (one.usable === undefined) one.wake(now);
+      else if (one !== endpoint && !one.isDoubtful(now)) return true;
+    }
+    return false;
+  }
+
+  /** Whether there is another endpoint to try at all. */
+  get isAlone(): boolean {
+    return this.endpoints.length === 1;
   }
 
   /** Keeps the process alive until `release`. */

@@ -5,6 +5,13 @@ import type { Target } from './options.ts';
 
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 5_000;
+/** A member that said that it cannot serve is asked last for so long. */
+const PASS_OVER_MS = 1_000;
+
+export interface EndpointSettings extends SessionSettings {
+  /** How long a call may take: one that finds the server back has to live to see an attempt. */
+  readonly timeoutMs: number;
+}
 
 /** What the channel is told of its endpoints. */
 export interface EndpointEvents {
@@ -16,17 +23,18 @@ export class GrpcEndpoint {
   readonly target: Target;
   /** Why the last attempt to connect failed, or the last connection broke. */
   lastError: Error | undefined;
-  /** Attempts that failed since the last connection. */
+  /** Attempts that failed since the last connection that was of use. */
   failures: number;
   session: GrpcSession | undefined;
-  readonly #settings: SessionSettings;
+  readonly #settings: EndpointSettings;
   readonly #random: Random;
   readonly #events: EndpointEvents;
   readonly #old: Set<GrpcSession>;
   #keepaliveMs: number;
   #retryAt: number;
+  #passOverUntil: number;
 
-  constructor(target: Target, settings: SessionSettings, random: Random, events: EndpointEvents) {
+  constructor(target: Target, settings: EndpointSettings, random: Random, events: EndpointEvents) {
     this.target = target;
     this.lastError = undefined;
     this.failures = 0;
@@ -37,6 +45,17 @@ export class GrpcEndpoint {
     this.#old = new Set();
     this.#keepaliveMs = settings.keepaliveMs;
     this.#retryAt = Number.NEGATIVE_INFINITY;
+    this.#passOverUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  /** It cannot serve, and said so: others come first for a while. */
+  passOver(): void {
+    this.#passOverUntil = this.#settings.clock.now() + PASS_OVER_MS;
+  }
+
+  /** Whether others are preferred. */
+  isDoubtful(now: number): boolean {
+    return now < this.#passOverUntil || this.session?.suspect === true;
   }
 
   /** The connection, where calls can be sent on it now. */
@@ -60,10 +79,7 @@ export class GrpcEndpoint {
     if (this.session !== undefined || now < this.#retryAt) return;
     const settings = { ...this.#settings, keepaliveMs: this.#keepaliveMs };
     const session: GrpcSession = new GrpcSession(this.target, settings, {
-      ready: () => {
-        this.failures = 0;
-        this.#events.ready(this);
-      },
+      ready: () => this.#events.ready(this),
       draining: () => this.#retire(session),
       ended: (cause) => this.#ended(session, cause),
     });
@@ -75,7 +91,7 @@ export class GrpcEndpoint {
     if (this.session !== session) return;
     this.session = undefined;
     this.#old.add(session);
-    this.#backOff(session.cause ?? new Error('the server is closing the connection'));
+    this.#backOff(session, session.cause ?? new Error('the server is closing the connection'));
   }
 
   #ended(session: GrpcSession, cause: Error): void {
@@ -83,13 +99,15 @@ export class GrpcEndpoint {
     if (session.pingedTooOften) this.#keepaliveMs *= 2;
     if (this.#old.delete(session) || this.session !== session) return;
     this.session = undefined;
-    this.#backOff(cause);
+    this.#backOff(session, cause);
   }
 
-  #backOff(cause: Error): void {
+  #backOff(session: GrpcSession, cause: Error): void {
     this.lastError = cause;
+    if (session.hasServed) this.failures = 0;
     const longest = Math.min(
       LONGEST_BACKOFF_MS,
+      this.#settings.timeoutMs / 2,
       FIRST_BACKOFF_MS * 2 ** Math.min(this.failures, 10),
     );
     this.failures++;

@@ -15,7 +15,7 @@ import {
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import type { Clock } from '../../core/clock.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { closedEarly } from './connect-errors.ts';
 import type { Target } from './options.ts';
 
 /** What the owner of a connection is told; `ended` comes exactly once. */
@@ -55,6 +55,8 @@ export class GrpcSession {
   suspect: boolean;
   /** Whether the peer complained of too many pings. */
   pingedTooOften: boolean;
+  /** Whether it has answered a call: many a proxy takes connections for a server that is gone. */
+  hasServed: boolean;
   readonly #settings: SessionSettings;
   readonly #events: SessionEvents;
   readonly #startedAt: number;
@@ -77,6 +79,7 @@ export class GrpcSession {
     this.lastHeardAt = this.#startedAt;
     this.suspect = false;
     this.pingedTooOften = false;
+    this.hasServed = false;
     this.#cause = undefined;
     this.#pingedAt = this.#startedAt;
     this.#pinging = false;
@@ -110,6 +113,7 @@ export class GrpcSession {
     this.#socket.on('close', () => session.destroy());
     session.on('close', () => {
       if (this.state === 'ended') return;
+      if (this.state === 'connecting') this.#failed(closedEarly(this.target.tls !== undefined));
       this.state = 'ended';
       this.#events.ended(this.#cause ?? new Error('connection closed by the server'));
     });
@@ -135,6 +139,12 @@ export class GrpcSession {
   heard(): void {
     this.lastHeardAt = this.#settings.clock.now();
     this.suspect = false;
+  }
+
+  /** Notes the beginning of an answer. */
+  served(): void {
+    this.hasServed = true;
+    this.heard();
   }
 
   /** Opens a stream, or returns `undefined` where nothing can be sent any more. */
@@ -213,7 +223,6 @@ export class GrpcSession {
   }
 }
 
-/** What certificates and socket cannot be is said at once, not at the first call. */
 function dial(target: Target): Socket {
   const { host, port, tls } = target;
   if (tls === undefined) return connectTcp({ host, port, noDelay: true });
@@ -224,13 +233,7 @@ function dial(target: Target): Socket {
   if (tls.cert !== undefined) options.cert = tls.cert;
   if (tls.key !== undefined) options.key = tls.key;
   if (tls.insecureSkipVerify === true) options.rejectUnauthorized = false;
-  try {
-    return connectTls(options).setNoDelay(true);
-  } catch (error) {
-    throw new QuorateError('ERR_INVALID_ARGUMENT', `tls: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
+  return connectTls(options).setNoDelay(true);
 }
 
 function authority(target: Target): string {

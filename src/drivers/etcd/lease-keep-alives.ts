@@ -21,8 +21,6 @@ import { LEASE_KEEP_ALIVE_PATH, shownLease } from './methods.ts';
 interface Pending {
   readonly id: bigint;
   readonly deadline: number;
-  /** When it was sent on the stream there is now. */
-  sentAt: number;
   settled: boolean;
   readonly resolve: (response: pb.LeaseKeepAliveResponse) => void;
   readonly reject: (error: unknown) => void;
@@ -30,9 +28,12 @@ interface Pending {
   readonly onAbort: () => void;
 }
 
-/** A reply that takes longer may come sooner from another member; bounds in ms. */
+/**
+ * A reply that takes longer may come sooner from another member; bounds in ms. The shortest lease of
+ * etcd is 2 s and is renewed after a third of that: a second of waiting leaves time for another try.
+ */
 const SHORTEST_STALL_MS = 250;
-const LONGEST_STALL_MS = 2_000;
+const LONGEST_STALL_MS = 1_000;
 /** Renewals waiting at once; beyond it `ERR_BUSY`. */
 const MOST_PENDING = 65_536;
 
@@ -44,7 +45,11 @@ export class LeaseKeepAlives implements Check {
   readonly #pending: Set<Pending>;
   /** Sent on the stream there is now, by lease, oldest first; also those given up since. */
   readonly #sent: Map<bigint, Pending[]>;
+  /** Since when the stream there is now owes an answer, be the one who asked gone by now or not. */
+  #owingSince: number | undefined;
   #stream: GrpcStream | undefined;
+  /** The token that the stream was opened with. */
+  #token: string;
   #open: boolean;
   #retryAt: number;
   #tries: number;
@@ -59,7 +64,9 @@ export class LeaseKeepAlives implements Check {
     this.#stallMs = Math.min(LONGEST_STALL_MS, Math.max(SHORTEST_STALL_MS, third));
     this.#pending = new Set();
     this.#sent = new Map();
+    this.#owingSince = undefined;
     this.#stream = undefined;
+    this.#token = '';
     this.#open = false;
     this.#retryAt = 0;
     this.#tries = 0;
@@ -81,7 +88,6 @@ export class LeaseKeepAlives implements Check {
       const pending: Pending = {
         id: request.id,
         deadline,
-        sentAt: 0,
         settled: false,
         resolve,
         reject,
@@ -117,6 +123,7 @@ export class LeaseKeepAlives implements Check {
       );
       return;
     }
+    this.#token = this.#calls.tokenInUse;
     const stream = this.#channel.stream(
       LEASE_KEEP_ALIVE_PATH,
       this.#calls.streamMetadata(),
@@ -149,7 +156,7 @@ export class LeaseKeepAlives implements Check {
   }
 
   #send(pending: Pending): void {
-    pending.sentAt = this.#channel.clock.now();
+    this.#owingSince ??= this.#channel.clock.now();
     const queue = this.#sent.get(pending.id);
     if (queue === undefined) this.#sent.set(pending.id, [pending]);
     else queue.push(pending);
@@ -161,6 +168,7 @@ export class LeaseKeepAlives implements Check {
     const queue = this.#sent.get(response.id);
     const pending = queue?.shift();
     if (queue?.length === 0) this.#sent.delete(response.id);
+    this.#owingSince = this.#sent.size === 0 ? undefined : this.#channel.clock.now();
     this.#tries = 0;
     this.#loggedInAnew = false;
     this.#avoid = undefined;
@@ -174,7 +182,7 @@ export class LeaseKeepAlives implements Check {
     this.#avoid = end.endpoint;
     if (verdict.staleToken && !this.#loggedInAnew) {
       this.#loggedInAnew = true;
-      this.#calls.forgetToken();
+      this.#calls.forgetToken(this.#token);
       this.#reconnect();
       return;
     }
@@ -193,17 +201,18 @@ export class LeaseKeepAlives implements Check {
   #dropStream(): void {
     this.#stream = undefined;
     this.#open = false;
+    this.#owingSince = undefined;
     this.#sent.clear();
   }
 
   check(now: number): void {
-    let stalled = false;
     for (const pending of this.#pending) {
       if (now >= pending.deadline) this.#expire(pending);
-      else if (this.#open && now - pending.sentAt >= this.#stallMs) stalled = true;
     }
-    if (stalled) {
+    // A caller may give each of its tries less time than this: the silence counts over all of them.
+    if (this.#open && this.#owingSince !== undefined && now - this.#owingSince >= this.#stallMs) {
       this.#avoid = this.#stream?.endpoint;
+      this.#stream?.probe(now);
       this.#stream?.cancel();
       this.#dropStream();
     }
@@ -221,6 +230,7 @@ export class LeaseKeepAlives implements Check {
       outcome: reached ? 'unknown' : 'not-applied',
       retryable: true,
       again: false,
+      onlyHere: false,
       staleToken: false,
       what,
     };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { isQuorateError } from '../../core/errors.ts';
+import { testAuthority } from '../../testing/certificates.ts';
 import { type EtcdOptions, resolveOptions } from './options.ts';
 
 const shown = (endpoints: string | string[], tls?: EtcdOptions['tls']): string[] =>
@@ -23,7 +24,8 @@ test('endpoints come as text, as URLs, in lists and with commas', () => {
 });
 
 test('certificates switch TLS on where no scheme says otherwise', () => {
-  assert.deepEqual(shown(['a:1', 'http://b:1', 'https://c:443'], { ca: 'x' }), [
+  const { cert } = testAuthority();
+  assert.deepEqual(shown(['a:1', 'http://b:1', 'https://c:443'], { ca: cert }), [
     'tls a 1',
     'tcp b 1',
     'tls c 443',

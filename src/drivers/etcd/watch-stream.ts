@@ -37,6 +37,8 @@ export class EtcdWatchStream implements WatchStream, Check {
   #creating: Watched[];
   #createdAt: number;
   #stream: GrpcStream | undefined;
+  /** The token that the stream was opened with. */
+  #token: string;
   #open: boolean;
   /** Whether the store has ever answered on this logical stream. */
   #answered: boolean;
@@ -60,6 +62,7 @@ export class EtcdWatchStream implements WatchStream, Check {
     this.#creating = [];
     this.#createdAt = 0;
     this.#stream = undefined;
+    this.#token = '';
     this.#open = false;
     this.#answered = false;
     this.#giveUpAt = 0;
@@ -164,6 +167,7 @@ export class EtcdWatchStream implements WatchStream, Check {
       );
       return;
     }
+    this.#token = this.#calls.tokenInUse;
     const stream = this.#channel.stream(
       WATCH_PATH,
       this.#calls.streamMetadata(),
@@ -230,7 +234,7 @@ export class EtcdWatchStream implements WatchStream, Check {
       return;
     }
     this.#loggedInAnew = true;
-    this.#calls.forgetToken();
+    this.#calls.forgetToken(this.#token);
     this.#retryAt = 0;
     this.#channel.addCheck(this);
   }
@@ -257,6 +261,7 @@ export class EtcdWatchStream implements WatchStream, Check {
   #elsewhere(): void {
     const endpoint = this.#stream?.endpoint;
     this.#createdAt = this.#channel.clock.now();
+    this.#stream?.probe(this.#createdAt);
     if (endpoint === undefined || !this.#channel.hasOther(endpoint)) return;
     this.#avoid = endpoint;
     this.#stream?.cancel();
@@ -304,7 +309,7 @@ export class EtcdWatchStream implements WatchStream, Check {
   #onRefused(watch: Watched, response: pb.WatchResponse): void {
     if (saysStaleToken(response.cancelReason) && this.#calls.options.auth && !this.#loggedInAnew) {
       this.#loggedInAnew = true;
-      this.#calls.forgetToken();
+      this.#calls.forgetToken(this.#token);
       this.#stream?.cancel();
       this.#dropStream();
       this.#connect();
@@ -335,8 +340,8 @@ export class EtcdWatchStream implements WatchStream, Check {
       return;
     }
     const watch = this.#byServerId.get(response.watchId);
-    if (watch === undefined) return;
-    watch.progressed(revision);
+    // A member that lags behind the one before has nothing to say that is not known better.
+    if (watch === undefined || !watch.progressed(revision)) return;
     this.#surface({ ...response, watchId: watch.id });
   }
 
@@ -407,6 +412,7 @@ function unansweredVerdict(what: string): Verdict {
     outcome: 'not-applied',
     retryable: true,
     again: false,
+    onlyHere: false,
     staleToken: false,
     what: `the watch was not accepted in time; ${what}`,
   };

@@ -52,10 +52,12 @@ export class Watched {
     if (this.#nextRevision === 0) this.#nextRevision = revision + 1;
   }
 
-  /** All up to `revision` has been delivered. */
-  progressed(revision: number): void {
-    if (this.#deliveredOfNext > 0 || this.#nextRevision === 0) return;
-    this.#nextRevision = Math.max(this.#nextRevision, revision + 1);
+  /** All up to `revision` has been delivered. Returns whether that is no less than was known before. */
+  progressed(revision: number): boolean {
+    if (this.#nextRevision === 0) return true;
+    if (revision + 1 < this.#nextRevision) return false;
+    if (this.#deliveredOfNext === 0) this.#nextRevision = revision + 1;
+    return true;
   }
 
   /**
