@@ -188,7 +188,7 @@ function commands(where: string, target: { readonly endpoints: string }): void {
     assert.equal(await ok('kv', 'del', `${name}/`, '--prefix'), '1\n');
     const { code, err } = await holder.ended;
     assert.equal(code, 4);
-    assert.match(err, /^quorate: the lock '.*' was lost, so the command was ended/);
+    assert.match(err, /^quorate: the lock '.*' was lost: .*; the command was ended/);
   });
 
   test('a command whose guard was stopped past the time to live is ended when it wakes', {
@@ -212,6 +212,51 @@ function commands(where: string, target: { readonly endpoints: string }): void {
     holder.kill('SIGCONT');
     const { code, err } = await holder.ended;
     assert.equal(code, 4, err);
+  });
+
+  test('ls shows all locks with who holds and who waits, of one name or of a prefix', {
+    timeout,
+  }, async () => {
+    const name = `${prefix}listed`;
+    await using holder = running('lock', name, '--', 'sh', '-c', 'echo started; read x');
+    await holder.said(/started/);
+    await using waiter = running('lock', `${prefix}listed`, '--', 'true');
+    type List = { locks: { name: string; holders: { waiting: boolean; token: string }[] }[] };
+    const list = async (...args: string[]): Promise<List> =>
+      JSON.parse(await ok('lock', 'ls', ...args, '--json')) as List;
+    await until(async () => (await list(name)).locks[0]?.holders.length === 2);
+    for (const args of [[name], [`${prefix}lis`, '--prefix'], []]) {
+      const { locks } = await list(...args);
+      const found = locks.find((lock) => lock.name === name);
+      assert.deepEqual(
+        found?.holders.map(({ waiting }) => waiting),
+        [false, true],
+        args.join(' '),
+      );
+    }
+    const [title, first, second] = (await ok('lock', 'ls', name)).split('\n');
+    assert.match(title!, /^NAME +STATE +TOKEN +OWNER +HOLDER$/);
+    assert.match(first!, new RegExp(`^${name} +holds +\\d+ +\\S+/\\d+ +${name}/[0-9a-f]+$`));
+    assert.match(second!, new RegExp(`^${name} +waits +\\d+ `));
+    holder.child.stdin!.end('\n');
+    assert.equal((await waiter.ended).code, 0, waiter.err);
+    assert.deepEqual((await list(name)).locks, []);
+  });
+
+  test('release --force ends the command of the holder and serves the next', {
+    timeout,
+  }, async () => {
+    const name = `${prefix}forced`;
+    await using holder = running('lock', name, '--', 'sh', '-c', 'echo started; sleep 30');
+    await holder.said(/started/);
+    const next = at('lock', name, '--', 'true');
+    assert.equal((await at('lock', 'release', name)).code, 2);
+    assert.match(await ok('lock', 'release', '--force', name), new RegExp(`^${name} +holds `, 'm'));
+    const { code, err } = await holder.ended;
+    assert.equal(code, 4, err);
+    assert.equal((await next).code, 0);
+    const again = await at('lock', 'release', '--force', name);
+    assert.deepEqual([again.code, again.err], [3, `quorate: nobody holds the lock '${name}'\n`]);
   });
 
   test('etcdctl lock and quorate lock exclude each other', {

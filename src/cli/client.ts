@@ -24,21 +24,26 @@ const DEFAULT_ENDPOINT = '127.0.0.1:2379';
 export function connection(topic: string, values: ClientValues, env: Environment): EtcdOptions {
   const given = values.endpoints?.join(',') ?? env['ETCDCTL_ENDPOINTS'];
   const endpoints = given === undefined || given === '' ? DEFAULT_ENDPOINT : given;
-  const timeout = values['command-timeout'] ?? env['ETCDCTL_COMMAND_TIMEOUT'] ?? '5s';
-  // A bare number is seconds, as the option's default suggests.
-  const duration = /^\d+$/.test(timeout) ? `${timeout}s` : timeout;
-  const timeoutMs = durationOf(topic, '--command-timeout', duration);
   const tls = tlsOf(values, env);
   const auth = authOf(topic, values, env);
   return {
     endpoints,
-    timeoutMs,
+    timeoutMs: timeoutMs(topic, values, env),
     ...(tls === undefined ? {} : { tls }),
     ...(auth === undefined ? {} : { auth }),
   };
 }
 
-function tlsOf(values: ClientValues, env: Environment): EtcdTls | undefined {
+/** How long a request, or connecting, may take. */
+export function timeoutMs(topic: string, values: ClientValues, env: Environment): number {
+  const timeout = values['command-timeout'] ?? env['ETCDCTL_COMMAND_TIMEOUT'] ?? '5s';
+  // A bare number is seconds, as the option's default suggests.
+  const duration = /^\d+$/.test(timeout) ? `${timeout}s` : timeout;
+  return durationOf(topic, '--command-timeout', duration);
+}
+
+/** The files that the options name, read; `undefined` where they say nothing of TLS. */
+export function tlsOf(values: ClientValues, env: Environment): EtcdTls | undefined {
   const ca = readPem('--cacert', values.cacert ?? env['ETCDCTL_CACERT']);
   const cert = readPem('--cert', values.cert ?? env['ETCDCTL_CERT']);
   const key = readPem('--key', values.key ?? env['ETCDCTL_KEY']);

@@ -13,6 +13,23 @@ const CONNECTION = `Connection (as etcdctl's; each also as an ETCDCTL_… variab
   --insecure-skip-tls-verify   accept any server certificate: for tests only
   --user NAME:PASSWORD    for a cluster with authentication; or NAME, and --password`;
 
+const ENGINE = `Engine (without --driver: a cluster of Quorate or etcd):
+  --driver NAME           etcd, redis, redlock (a majority of several Redis) or postgres; QUORATE_DRIVER
+  --redis-url URL         redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// with TLS, for redlock once for
+                          each server; QUORATE_REDIS_URL, with commas between several (redis://127.0.0.1:6379)
+  --postgres-url URL      postgres://[USER:PASSWORD@]HOST[:PORT]/DATABASE[?sslmode=verify-full];
+                          QUORATE_POSTGRES_URL, or the PG… variables, as psql's
+For redis and redlock the package redis or ioredis has to be installed in your project, for postgres pg:
+npm install redis. Processes see each other's locks only on the same engine. Passwords in arguments are
+seen by everybody on the machine: put such URLs into the variables. Which engine promises what:
+docs/which-lock.md.`;
+
+/** The connection of commands that know several engines. */
+const OF_ETCD = CONNECTION.replace(
+  "Connection (as etcdctl's; each also as an ETCDCTL_… variable):",
+  "Connection to etcd (as etcdctl's; each also as an ETCDCTL_… variable):",
+).replace('for https endpoints', 'for https:// and rediss://');
+
 export const TOPICS: Readonly<Record<string, Topic>> = {
   start: {
     summary: 'a durable three-node cluster on this machine',
@@ -108,20 +125,22 @@ Examples:
   quorate kv get no-such-key || echo "exit code $?"     # 3`,
   },
   lock: {
-    summary: 'run a command while holding a lock',
+    summary: 'run a command while holding a lock; see who holds one',
     text: `quorate lock NAME [options] [-- COMMAND [ARGUMENT…]]
+quorate lock ls [NAME] [--prefix]
+quorate lock release --force NAME
 
 Waits until the lock is free, runs the command, and releases the lock when it ends; its exit code is
-passed on. When the lock is lost (the cluster was out of reach for longer than --ttl), the command
-and what it started gets SIGTERM, and SIGKILL after --kill-after; the exit code is then ${EXIT.lost}.
-Without a command it prints the lock's key and holds it until Ctrl-C, as etcdctl lock does. Both use
+passed on. When the lock is lost (the engine was out of reach for longer than --ttl, somebody took it
+away), the command and what it started gets SIGTERM, and SIGKILL after --kill-after; the exit code is then
+${EXIT.lost}. Without a command it prints the lock's key and holds it until Ctrl-C, as etcdctl lock does. Both use
 the same keys: they exclude each other. (Killed with SIGKILL, quorate cannot end the command: the lock
-is then free after --ttl while the command may run on. The fencing token is for that.)
+is then free after --ttl, on postgres at once, while the command may run on. The fencing token is for that.)
 
 The command finds in its environment:
   QUORATE_LOCK_NAME       the name
-  QUORATE_LOCK_TOKEN      the fencing token: grows with every holder; pass it along with writes,
-                          so that what they reach can refuse those of an earlier holder
+  QUORATE_LOCK_TOKEN      the fencing token: grows with every holder; pass it along with writes, so that
+                          what they reach can refuse those of an earlier holder (redlock has none)
 
 Options:
   --ttl 10s               without contact for this long, the lock is lost
@@ -129,12 +148,25 @@ Options:
   --no-wait               give up at once
   --kill-after 5s         from SIGTERM to SIGKILL
 
-${CONNECTION}
+ls shows who holds a lock and who waits, in order. With --prefix all whose names begin with NAME, without
+NAME all there are: etcd and the quorum can tell, elections are among them; other engines need a NAME.
+release takes a lock from its holders, who see it as lost, and serves the next. They may still be at work
+at that moment: look at ls first. Exit code ${EXIT.notFound} when nobody holds it. (Locks that are called ls or release
+need a command.)
+  --json                  one JSON object
+
+${ENGINE}
+
+${OF_ETCD}
 
 Examples:
   quorate lock deploy -- ./deploy.sh production
   quorate lock nightly --no-wait -- ./report.sh
-  quorate lock migrate -- sh -c 'psql -c "call migrate($QUORATE_LOCK_TOKEN)"'`,
+  quorate lock migrate -- sh -c 'psql -c "call migrate($QUORATE_LOCK_TOKEN)"'
+  quorate lock nightly --driver redis --redis-url redis://cache:6379 -- ./report.sh
+  QUORATE_POSTGRES_URL=postgres://app:secret@db/app quorate lock nightly --driver postgres -- ./report.sh
+  quorate lock ls
+  quorate lock release --force deploy`,
   },
   elect: {
     summary: 'run a command while being the leader',
@@ -145,6 +177,7 @@ Campaigns until elected, and runs the command while leading; its exit code is pa
 leadership is lost the command gets SIGTERM, and SIGKILL after --kill-after; the exit code is then
 ${EXIT.lost}: run it under a supervisor to campaign again. Without a command it leads until Ctrl-C. VALUE is what
 the leader tells the others (the host name unless given); --listen prints each leader's, as it changes.
+Elections are on etcd, on the quorum and on redis; postgres and redlock have none.
 
 The command finds QUORATE_ELECTION_NAME, QUORATE_ELECTION_VALUE and QUORATE_ELECTION_TOKEN (the
 fencing token) in its environment.
@@ -154,12 +187,15 @@ Options:
   --ttl 10s               without contact for this long, leadership is lost
   --kill-after 5s         from SIGTERM to SIGKILL
 
-${CONNECTION}
+${ENGINE}
+
+${OF_ETCD}
 
 Examples:
   quorate elect scheduler -- ./run-scheduler.sh
   quorate elect scheduler host-7:8080 -- ./run-scheduler.sh
-  quorate elect --listen scheduler`,
+  quorate elect --listen scheduler
+  quorate elect scheduler --driver redis --redis-url redis://cache:6379 -- ./run-scheduler.sh`,
   },
   status: {
     summary: 'members, leader, term, indexes, sizes',
@@ -223,7 +259,7 @@ Examples:
   },
 };
 
-const OVERVIEW = `Exit codes: ${EXIT.ok} done · ${EXIT.failed} failed · ${EXIT.usage} wrong command line · ${EXIT.notFound} key not found, or not healthy ·
+const OVERVIEW = `Exit codes: ${EXIT.ok} done · ${EXIT.failed} failed · ${EXIT.usage} wrong command line · ${EXIT.notFound} key or lock not found, or not healthy ·
 ${EXIT.lost} lock or leadership lost · with a command after --, the command's own`;
 
 /** The page of a topic, or the overview. */

@@ -31,10 +31,8 @@ export async function holdWhile(options: HoldOptions): Promise<ProgramEnd> {
   return { code: EXIT.ok, lost: lost.aborted };
 }
 
-export function lostError(what: string, hadProgram: boolean): CommandError {
-  const done = hadProgram ? ', so the command was ended' : '';
-  return new CommandError(
-    `${what}${done}: the cluster was out of reach, or the key was deleted`,
-    EXIT.lost,
-  );
+/** @param lost - whose reason says what was lost, and why */
+export function lostError(lost: AbortSignal, hadProgram: boolean): CommandError {
+  const { message } = lost.reason as Error;
+  return new CommandError(hadProgram ? `${message}; the command was ended` : message, EXIT.lost);
 }

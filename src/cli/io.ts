@@ -15,7 +15,7 @@ export const EXIT = {
   failed: 1,
   /** The command line makes no sense. */
   usage: 2,
-  /** The key does not exist, or the cluster is not healthy. */
+  /** The key or the lock does not exist, or the cluster is not healthy. */
   notFound: 3,
   /** The lock or the leadership was lost while it was needed. */
   lost: 4,

@@ -46,6 +46,31 @@ test('what no cluster could ever answer is a wrong command line', async () => {
     [['kv', 'get', 'a', '--endpoints', 'ftp://x'], /is no endpoint/],
     [['lock', 'a', '--ttl', '10ms', '--', 'true'], /at least one second/],
     [['lock', 'a', '--wait', '1s', '--no-wait'], /exclude each other/],
+    [['lock', 'a', '--driver', 'rdis'], /one of etcd, redis, redlock, postgres, not 'rdis'/],
+    [
+      ['lock', 'a', '--redis-url', 'redis://b'],
+      /--redis-url is for --driver redis or --driver redlock/,
+    ],
+    [['lock', 'a', '--driver', 'redis', '--endpoints', 'b'], /--endpoints is for --driver etcd/],
+    [['lock', 'a', '--driver', 'redis', '--redis-url', 'b:6379'], /such as redis:\/\/HOST:6379/],
+    [
+      ['lock', 'a', '--driver', 'redis', '--redis-url', 'redis://b', '--redis-url', 'redis://c'],
+      /--driver redlock/,
+    ],
+    [
+      ['lock', 'a', '--driver', 'redlock', '--redis-url', 'redis://b'],
+      /at least three.*\(1 given\)/,
+    ],
+    [['lock', 'a', '--driver', 'postgres', '--postgres-url', 'mysql://b'], /begins with postgres:/],
+    [['lock', 'a', '--driver', 'postgres', '--ttl', '10ms'], /at least one second/],
+    [['lock', 'ls', '--driver', 'redis'], /needs a NAME .*: only etcd and the quorum can tell/],
+    [['lock', 'ls', 'a', '--wait', '1s'], /lock ls takes no --wait/],
+    [['lock', 'release', 'a'], /may still be at work under it: .* --force/],
+    [['lock', 'a', '--force'], /lock NAME takes no --force/],
+    [
+      ['elect', 'a', '--driver', 'postgres'],
+      /postgres has no elections: use --driver etcd or redis/,
+    ],
     [['elect', 'a', '--listen', '--', 'true'], /--listen only watches/],
     [['elect', 'a', 'value', '--listen'], /--listen only watches/],
   ];

@@ -17,6 +17,8 @@ export interface Ended {
 
 export interface CliOptions {
   readonly env?: NodeJS.ProcessEnv;
+  /** @defaultValue this process's */
+  readonly cwd?: string;
   /** What stands for the command. @defaultValue the sources, on this Node */
   readonly program?: readonly [string, ...string[]];
 }
@@ -31,7 +33,7 @@ export class Cli implements AsyncDisposable {
   constructor(args: readonly string[], options: CliOptions = {}) {
     const env = options.env ?? withoutVariables();
     const [file, ...own] = options.program ?? [process.execPath, ...FLAGS, MAIN];
-    this.child = spawn(file, [...own, ...args], { env });
+    this.child = spawn(file, [...own, ...args], { env, cwd: options.cwd });
     this.child.stdout!.on('data', (data: Buffer) => this.#said('out', data));
     this.child.stderr!.on('data', (data: Buffer) => this.#said('err', data));
     this.ended = once(this.child, 'close').then(([code, signal]) => {
@@ -79,7 +81,9 @@ export class Cli implements AsyncDisposable {
 /** The environment without what would speak into a command: addresses of other clusters. */
 export function withoutVariables(): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(ETCD|ETCDCTL|NODE_TEST)_?/.test(name)),
+    Object.entries(process.env).filter(
+      ([name]) => !/^(ETCD|ETCDCTL|NODE_TEST|QUORATE_(DRIVER|REDIS|POSTGRES))_?/.test(name),
+    ),
   );
 }
 

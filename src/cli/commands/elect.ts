@@ -1,16 +1,16 @@
 /** `quorate elect NAME -- COMMAND`: one of several runs the command; another takes over when it ends. */
 import { hostname } from 'node:os';
-import { etcdKv } from '../../drivers/etcd/index.ts';
-import { type Elections, kvElections } from '../../locks/index.ts';
+import type { Elections } from '../../locks/index.ts';
 import { durationOf, parse, splitProgram } from '../args.ts';
-import { clientOptions, connection } from '../client.ts';
+import { openElections } from '../engines/open.ts';
+import { engineOptions } from '../engines/options.ts';
 import { holdWhile, lostError } from '../hold.ts';
 import { EXIT, type Io, jsonLine, line, UsageError } from '../io.ts';
 
 const TOPIC = 'elect';
 
 const options = {
-  ...clientOptions,
+  ...engineOptions,
   listen: { type: 'boolean', short: 'l' },
   ttl: { type: 'string' },
   'kill-after': { type: 'string' },
@@ -33,11 +33,10 @@ export async function elect(argv: readonly string[], io: Io): Promise<number> {
   if (program?.length === 0) throw new UsageError('there is no command after --', TOPIC);
   const ttlMs = durationOf(TOPIC, '--ttl', values.ttl ?? '10s');
   const killAfterMs = durationOf(TOPIC, '--kill-after', values['kill-after'] ?? '5s');
-  await using kv = etcdKv(connection(TOPIC, values, io.env));
-  await using elections = kvElections(kv, { ttl: ttlMs });
-  if (values.listen) return await listen(elections, name, values.json === true, io);
+  await using elections = await openElections(TOPIC, values, ttlMs, io);
+  if (values.listen) return await listen(elections.it, name, values.json === true, io);
   // Leaving the loop resigns.
-  for await (const term of elections.campaign(name, value, { signal: io.interrupted })) {
+  for await (const term of elections.it.campaign(name, value, { signal: io.interrupted })) {
     const token = term.fencingToken;
     if (program === undefined) {
       if (values.json) jsonLine(io, { name, value, holder: term.holder, token });
@@ -55,7 +54,7 @@ export async function elect(argv: readonly string[], io: Io): Promise<number> {
       killAfterMs,
       io,
     });
-    if (end.lost) throw lostError(`the leadership of '${name}' was lost`, program !== undefined);
+    if (end.lost) throw lostError(term.lost, program !== undefined);
     return end.code;
   }
   return EXIT.ok;
