@@ -53,6 +53,8 @@ export async function openClient(kind: ClientKind, port: number): Promise<OpenCl
   }
   const client = createClient({
     socket: { port, host: '127.0.0.1', reconnectStrategy: () => 20 },
+    // See docs/redis.md.
+    disableClientInfo: true,
   });
   client.on('error', () => undefined);
   await client.connect();

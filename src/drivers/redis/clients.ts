@@ -57,6 +57,8 @@ export interface Connection {
   mayBecomeReady(): boolean;
   onReady(listener: () => void): () => void;
   send(args: readonly string[]): Promise<unknown>;
+  /** Another number whenever the connection was lost or made. */
+  readonly epoch: number;
   /** `onReady` is called whenever it connected anew: messages may have been missed. */
   subscriber(onMessage: OnMessage, onReady: () => void): Promise<SubscriberConnection>;
 }
@@ -123,11 +125,33 @@ function listen(emitter: Emitter, event: string, listener: () => void): () => vo
   return () => void emitter.off(event, listener);
 }
 
+/** One for each client, for as long as there is the client: it takes few listeners without complaint. */
+const epochs = new WeakMap<Emitter, { count: number }>();
+
+function epochOf(client: Emitter): { readonly count: number } {
+  const known = epochs.get(client);
+  if (known !== undefined) return known;
+  const epoch = { count: 0 };
+  epochs.set(client, epoch);
+  for (const event of ['reconnecting', 'connect', 'ready']) {
+    client.on(event, () => {
+      epoch.count += 1;
+    });
+  }
+  return epoch;
+}
+
 class NodeRedis implements Connection {
   readonly #client: NodeRedisClient;
+  readonly #epoch: { readonly count: number };
 
   constructor(client: NodeRedisClient) {
     this.#client = client;
+    this.#epoch = epochOf(client);
+  }
+
+  get epoch(): number {
+    return this.#epoch.count;
   }
 
   isReady(): boolean {
@@ -169,9 +193,15 @@ class NodeRedis implements Connection {
 
 class IoRedis implements Connection {
   readonly #client: IoRedisClient;
+  readonly #epoch: { readonly count: number };
 
   constructor(client: IoRedisClient) {
     this.#client = client;
+    this.#epoch = epochOf(client);
+  }
+
+  get epoch(): number {
+    return this.#epoch.count;
   }
 
   isReady(): boolean {

@@ -215,7 +215,7 @@ export class RedisEngine implements ElectionEngine {
   }
 
   #mayBeFree(name: string): boolean {
-    if (this.#queue.settings.fenced || this.#busy.has(name)) return false;
+    if (!this.#queue.mayClaimFree || this.#busy.has(name)) return false;
     // Not if others of ours hold it or wait.
     return this.#interest.get(name) === 1;
   }

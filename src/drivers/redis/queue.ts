@@ -1,8 +1,8 @@
 /** The queues of names in one Redis: what the scripts do, as calls. */
 import { QuorateError } from '../../core/errors.ts';
-import type { Commands, Script } from './commands.ts';
+import type { Commands, Script, Values } from './commands.ts';
 import { fromWord, keyOf } from './names.ts';
-import { listOf, nonsense, tokenOf } from './replies.ts';
+import { nonsense, tokenOf } from './replies.ts';
 import {
   CLAIM,
   EVICT,
@@ -96,6 +96,11 @@ export class Queue {
     return `${this.keyOf(name)}:leader`;
   }
 
+  /** Whether `claimFree` can be used. */
+  get mayClaimFree(): boolean {
+    return !this.settings.fenced && this.#commands.isTrusted;
+  }
+
   /** One command, where nobody has the name and no number is asked for. */
   async claimFree({ id, name, permits, value }: Wanted): Promise<boolean> {
     const state = `0\nH ${id} ${permitsText(permits)} 0 0 0 ${value}\n`;
@@ -136,7 +141,7 @@ export class Queue {
 
   /** Takes the name from those who hold it. */
   async evict(clientId: string, name: string): Promise<QueueEntry[]> {
-    const reply = listOf(await this.#call(EVICT, `${clientId}.`, name, []));
+    const reply = await this.#call(EVICT, `${clientId}.`, name, []);
     const count = Number(reply[2]);
     this.#tellServed(reply.slice(3 + 3 * count));
     return Array.from({ length: count }, (_, i) => {
@@ -154,7 +159,7 @@ export class Queue {
 
   /** Everybody in order. */
   async inspect(name: string): Promise<QueueEntry[]> {
-    const reply = listOf(await this.#call(INSPECT, '-', name, []));
+    const reply = await this.#call(INSPECT, '-', name, []);
     return Array.from({ length: reply.length / 6 }, (_, i) => {
       const [id, token, revision, value, leftMs, waits] = reply.slice(6 * i, 6 * i + 6);
       return {
@@ -169,7 +174,7 @@ export class Queue {
   }
 
   async #run(code: Script, id: string, name: string, args: readonly string[]): Promise<Standing> {
-    const reply = listOf(await this.#call(code, id, name, args));
+    const reply = await this.#call(code, id, name, args);
     const [status, token, leftMs] = reply;
     this.#tellServed(reply.slice(3));
     if (status === FULL) throw full(name);
@@ -181,12 +186,12 @@ export class Queue {
     };
   }
 
-  #call(code: Script, id: string, name: string, args: readonly string[]): Promise<unknown> {
+  #call(code: Script, id: string, name: string, args: readonly string[]): Promise<Values> {
     const observers = this.settings.observed ? this.observersOf(name) : '';
     return this.#commands.run(code, this.keyOf(name), [id, ...this.#common, observers, ...args]);
   }
 
-  #tellServed(served: readonly (string | number)[]): void {
+  #tellServed(served: Values): void {
     for (let i = 0; i + 1 < served.length; i += 2) {
       this.#onServed(String(served[i]), tokenOf(served[i + 1]));
     }

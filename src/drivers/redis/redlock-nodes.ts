@@ -2,19 +2,30 @@
 import type { Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Connection } from './clients.ts';
-import { Commands, type Script, script } from './commands.ts';
+import { Commands, type Script, script, type Values } from './commands.ts';
 import { keyOf } from './names.ts';
-import { nonsense } from './replies.ts';
 
-/** KEYS: the name's; ARGV: what is there of this grant. */
+/**
+ * KEYS: the name's; ARGV: what is there of this grant, its life in milliseconds, and what names the call and
+ * comes back first. Then replies whether it was done.
+ */
+const TAKE = script(`
+local taken = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+return { ARGV[#ARGV], taken and 1 or 0 }
+`);
 const RELEASE = script(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return 1
+return { ARGV[#ARGV], 1 }
 `);
-/** ARGV: and its life in milliseconds. Nothing is taken anew: that it was gone is to be noticed. */
+/** Nothing is taken anew: that it was gone is to be noticed. */
 const EXTEND = script(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local mine = redis.call('GET', KEYS[1]) == ARGV[1]
+return { ARGV[#ARGV], mine and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0 }
+`);
+/** What is there. */
+const LOOK = script(`
+local there = redis.call('GET', KEYS[1])
+return { ARGV[#ARGV], there and 1 or 0, there or '' }
 `);
 
 /** What the nodes said by the time it was decided. */
@@ -56,12 +67,7 @@ export class RedlockNodes {
 
   /** Puts `grant` where there is nothing. */
   take(name: string, grant: string): Poll {
-    const args = ['SET', keyOf(this.#prefix, name), grant, 'NX', 'PX', `${this.#ttlMs}`];
-    return this.#ask(async (node) => {
-      const reply = await node.send(args);
-      if (reply !== 'OK' && reply !== null) throw nonsense(reply);
-      return reply === 'OK';
-    });
+    return this.#runOn(TAKE, name, [grant, `${this.#ttlMs}`]);
   }
 
   extend(name: string, grant: string): Poll {
@@ -74,31 +80,29 @@ export class RedlockNodes {
 
   /** The same on one of them; rejects where it did not confirm. */
   async releaseOn(node: number, name: string, grant: string): Promise<void> {
-    await this.#nodes[node]!.run(RELEASE, keyOf(this.#prefix, name), [grant]);
+    await this.#run(this.#nodes[node]!, RELEASE, name, [grant]);
   }
 
   /** The grant that a majority has. */
   async grantOf(name: string): Promise<string | undefined> {
-    const key = keyOf(this.#prefix, name);
-    const replies = await Promise.allSettled(this.#nodes.map((node) => node.send(['GET', key])));
+    const asked = this.#nodes.map((node) => this.#run(node, LOOK, name, []));
+    const replies = await Promise.allSettled(asked);
     const answers = replies.filter((reply) => reply.status === 'fulfilled');
     if (answers.length < this.quorum) throw tooFew(replies.map(reasonOf));
     const counts = new Map<string, number>();
     for (const { value } of answers) {
-      if (value === null) continue;
-      if (typeof value !== 'string') throw nonsense(value);
-      counts.set(value, (counts.get(value) ?? 0) + 1);
+      const [there, grant] = value;
+      if (there === 1) counts.set(String(grant), (counts.get(String(grant)) ?? 0) + 1);
     }
     return [...counts].find(([, count]) => count >= this.quorum)?.[0];
   }
 
   #runOn(code: Script, name: string, args: readonly string[]): Poll {
-    const key = keyOf(this.#prefix, name);
-    return this.#ask(async (node) => {
-      const reply = await node.run(code, key, args);
-      if (typeof reply !== 'number') throw nonsense(reply);
-      return reply === 1;
-    });
+    return this.#ask(async (node) => (await this.#run(node, code, name, args))[0] === 1);
+  }
+
+  #run(node: Commands, code: Script, name: string, args: readonly string[]): Promise<Values> {
+    return node.run(code, keyOf(this.#prefix, name), args);
   }
 
   #ask(question: (node: Commands) => Promise<boolean>): Poll {

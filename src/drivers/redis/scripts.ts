@@ -14,8 +14,8 @@
  *
  * KEYS: the name's. ARGV: id of the claim, prefix of the channels of clients, how long to keep a state, the
  * channel of those who observe a leader or nothing; then what is said at each script. Ids begin with that of
- * their client and a dot. Reply: status, token, ms left; then id and token of each claim of the same client
- * that was served as well.
+ * their client and a dot. Reply: the last of ARGV, which names the call; status, token, ms left; then id and
+ * token of each claim of the same client that was served as well.
  */
 import { script } from './commands.ts';
 
@@ -152,7 +152,7 @@ local function finish(status, token, ms)
   if #holders > 0 and dirty then now() end
   if dirty then store() end
   if changed and observers ~= '' then redis.call('PUBLISH', observers, '') end
-  local reply = { status, digits(token), ms }
+  local reply = { ARGV[#ARGV], status, digits(token), ms }
   for _, one in ipairs(served) do reply[#reply + 1] = one end
   return reply
 end
@@ -237,9 +237,9 @@ end)
 advance()
 local reply = finish(1, 0, #taken)
 for i, h in ipairs(taken) do
-  table.insert(reply, 3 * i + 1, h.id)
-  table.insert(reply, 3 * i + 2, digits(h.token))
-  table.insert(reply, 3 * i + 3, h.value)
+  table.insert(reply, 3 * i + 2, h.id)
+  table.insert(reply, 3 * i + 3, digits(h.token))
+  table.insert(reply, 3 * i + 4, h.value)
 end
 return reply
 `);
@@ -247,7 +247,7 @@ return reply
 /** Who holds and waits: id, token, revision, value, ms left, and 1 where it waits. */
 export const INSPECT = script(`${STATE}
 dropExpired()
-local reply = {}
+local reply = { ARGV[#ARGV] }
 local function tell(claim, token, rev, value, ms, waits)
   for _, one in ipairs({ claim, digits(token), digits(rev), value, ms, waits }) do reply[#reply + 1] = one end
 end
