@@ -29,7 +29,7 @@ export interface NodeRedisClient extends Emitter {
 export interface IoRedisClient extends Emitter {
   readonly status: string;
   call(command: string, ...args: string[]): Promise<unknown>;
-  duplicate(): IoRedisClient;
+  duplicate(overrides?: { readonly autoResubscribe: false }): IoRedisClient;
   subscribe(channel: string): Promise<unknown>;
   unsubscribe(channel: string): Promise<unknown>;
   disconnect(): void;
@@ -218,13 +218,25 @@ class IoRedis implements Connection {
   }
 
   async subscriber(onMessage: OnMessage, onReady: () => void): Promise<SubscriberConnection> {
-    const client = this.#client.duplicate();
+    // Where a connection breaks while it subscribes again by itself, nobody handles the rejection.
+    const client = this.#client.duplicate({ autoResubscribe: false });
+    const channels = new Set<string>();
     client.on('error', ignore);
     client.on('message', (channel, message) => onMessage(String(message), String(channel)));
-    client.on('ready', onReady);
+    client.on('ready', () => {
+      const again = [...channels].map((channel) => client.subscribe(channel));
+      // Where that fails it is not ready any more, and will be again.
+      void Promise.allSettled(again).then(onReady);
+    });
     return {
-      subscribe: async (channel) => void (await client.subscribe(channel)),
-      unsubscribe: async (channel) => void (await client.unsubscribe(channel)),
+      async subscribe(channel) {
+        await client.subscribe(channel);
+        channels.add(channel);
+      },
+      async unsubscribe(channel) {
+        channels.delete(channel);
+        await client.unsubscribe(channel);
+      },
       close: () => client.disconnect(),
     };
   }
