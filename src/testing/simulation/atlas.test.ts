@@ -48,6 +48,18 @@ test('a seat that holds all that was chosen again makes room for the next', () =
   assert.equal(atlas.mayHurt(1), true);
 });
 
+test('a seat that lost its votes makes room for the next only when it knows of its term again', () => {
+  const reached = { index: 100, running: true, term: 5 };
+  const atlas = new Atlas(new NotedWorld(), 3, view(reached));
+  assert.equal(atlas.mayHurt(0), true);
+  Object.assign(reached, { index: 101, term: 4 });
+  assert.equal(atlas.mayHurt(1), false);
+  assert.equal(atlas.mayHurt(0), true, 'and hurt again it lost no less');
+  assert.equal(atlas.mayHurt(1), false);
+  Object.assign(reached, { index: 102, term: 5 });
+  assert.equal(atlas.mayHurt(1), true);
+});
+
 test('a first member that never heard of a leader counts as one that lost its disk', () => {
   const reached = { index: 3, running: true, term: 1 };
   const atlas = new Atlas(new NotedWorld(), 3, view(reached));

@@ -1,7 +1,7 @@
 /**
  * The fault atlas: which seats may be hurt now. Consensus promises nothing once a majority has lost
  * what it acknowledged, so never more than a minority is without its data at one time; a seat counts
- * until it holds again all that had been chosen when it was hurt, and runs.
+ * until it holds again all that had been chosen when it was hurt, knows of the term it was in, and runs.
  *
  * Loss of power, of processes and of ways hurts no data: those may strike everyone at once.
  */
@@ -14,6 +14,8 @@ const NOTHING = -1;
 interface Hurt {
   /** Newest entry chosen when it was hurt; `NOTHING` for a first member that has not been hurt yet. */
   readonly chosen: number;
+  /** Its term then: below it, it may have voted. */
+  readonly term: number;
 }
 
 /** What the atlas must know of a seat. */
@@ -47,7 +49,7 @@ export class Atlas {
     // A node that never heard of a leader is as good as one that lost its disk: together with one that did
     // it takes itself for a new cluster (decision 7).
     this.#hurt = new Map();
-    for (let seat = 0; seat < seats; seat++) this.#hurt.set(seat, { chosen: NOTHING });
+    for (let seat = 0; seat < seats; seat++) this.#hurt.set(seat, { chosen: NOTHING, term: 0 });
     this.mayFail = new Set();
     this.mayStop = new Set();
     this.#mayBeStuck = false;
@@ -56,15 +58,18 @@ export class Atlas {
 
   /** Whether the data of `seat` may be hurt now; if so, it counts as hurt from here on. */
   mayHurt(seat: number): boolean {
-    for (const [each, { chosen }] of this.#hurt) {
+    for (const [each, { chosen, term }] of this.#hurt) {
       const { log, isRunning } = this.#view(each);
       if (!isRunning || log === undefined || log.isDamaged) continue;
-      const hasHeard = chosen === NOTHING && (log.hardState?.term ?? 0) > 1;
-      if (hasHeard || (chosen !== NOTHING && log.durable.length > chosen)) this.#hurt.delete(each);
+      const hasHeard = chosen === NOTHING && termOf(log) > 1;
+      const isWhole = chosen !== NOTHING && log.durable.length > chosen && termOf(log) >= term;
+      if (hasHeard || isWhole) this.#hurt.delete(each);
     }
     const others = this.#hurt.size - (this.#hurt.has(seat) ? 1 : 0);
     if (2 * (others + 1) >= this.#seats) return false;
-    this.#hurt.set(seat, { chosen: this.#view(seat).chosen });
+    const { chosen, log } = this.#view(seat);
+    const term = Math.max(termOf(log), this.#hurt.get(seat)?.term ?? 0);
+    this.#hurt.set(seat, { chosen, term });
     this.mayFail.add(seat);
     let voting = 0;
     for (let each = 0; each < this.#seats; each++) {
@@ -99,4 +104,8 @@ export class Atlas {
   wasPausedSince(seat: number, sinceMs: number): boolean {
     return (this.#pausedUntilMs.get(seat) ?? -1) >= sinceMs;
   }
+}
+
+function termOf(log: SeatLog | undefined): number {
+  return log?.hardState?.term ?? 0;
 }

@@ -65,10 +65,11 @@ export class Healing {
     const { story, cluster } = this.#context;
     const requestMs = weatherValue(story.weather, 'requestTimeoutMs');
     const electionMs = weatherValue(story.weather, 'electionMs');
-    const { gone } = this.#nemesis.membership;
+    const { mayStop } = this.#checks.atlas;
+    // Who joins, or may have been removed, is waited for when the members are known.
     await this.#until('every node runs', RECOVERY_MS + OLD_LEASES_MS, () => {
-      return cluster.seats.every(({ life, lives, joins, number }) => {
-        return life?.state === 'running' || lives === 0 || joins || gone.has(number);
+      return cluster.seats.every(({ life, lives, number }) => {
+        return life?.state === 'running' || lives === 0 || mayStop.has(number);
       });
     });
     if (await this.#isStuck(ELECTIONS * electionMs)) return this.#endWithoutMajority(requestMs);
