@@ -10,7 +10,7 @@ import type { Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { systemRandom } from '../../core/random.ts';
 import { type Connection, whenReady } from './clients.ts';
-import { fromClient, isNoScript, listOf } from './replies.ts';
+import { fromClient, isNoScript, listOf, nonsense } from './replies.ts';
 
 /** A script of Redis. May be run twice with the same arguments: clients may send again what had no reply. */
 export interface Script {
@@ -70,10 +70,17 @@ export class Commands {
    * argument, which is added here, must come back as the first value: it names the call.
    */
   async run(code: Script, key: string, args: readonly string[]): Promise<Values> {
+    return listOf(await this.ask(code, key, args));
+  }
+
+  /** As `run`, for scripts whose values may be anything. */
+  async ask(code: Script, key: string, args: readonly string[]): Promise<readonly unknown[]> {
     if (!this.#connection.isReady()) await whenReady(this.#connection, this.clock, this.limitMs);
     const { epoch } = this.#connection;
     const call = `${processName}.${++calls}`;
-    const [answered, ...values] = listOf(await this.#evaluate(code, key, [...args, call]));
+    const reply = await this.#evaluate(code, key, [...args, call]);
+    if (!Array.isArray(reply)) throw nonsense(reply);
+    const [answered, ...values] = reply as readonly unknown[];
     if (answered !== call) throw misdelivered();
     this.#trusted = epoch;
     return values;

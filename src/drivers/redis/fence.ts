@@ -10,6 +10,7 @@ import { requireBytes } from '../../locks/names.ts';
 import { connectionOf, type RedisClient } from './clients.ts';
 import { Commands, script } from './commands.ts';
 import { keyOf, prefixOf } from './names.ts';
+import { fromClient, tokenOf as seenToken } from './replies.ts';
 
 /** How a fence in Redis behaves. */
 export interface RedisFenceOptions {
@@ -40,16 +41,20 @@ export interface RedisFence {
   check(resource: string, token: TokenSource): Promise<void>;
 }
 
-/** Lua's numbers are exact up to 2^53 only: digits are compared, by length first. */
-const RUN = script(`local seen = redis.call('GET', KEYS[1])
+/**
+ * Lua's numbers are exact up to 2^53 only: digits are compared, by length first. The last of ARGV names the
+ * call, and is the first value of the reply.
+ */
+const RUN = script(`local call = ARGV[#ARGV]
+local seen = redis.call('GET', KEYS[1])
 local token = ARGV[1]
-if seen and (#seen > #token or (#seen == #token and seen > token)) then
-  return redis.error_reply('STALETOKEN ' .. seen)
-end
+if seen and (#seen > #token or (#seen == #token and seen > token)) then return {call, 'stale', seen} end
 redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
-if #ARGV > 2 then return redis.call(unpack(ARGV, 3)) end`);
+if #ARGV == 3 then return {call, 'done'} end
+local reply = redis.pcall(unpack(ARGV, 3, #ARGV - 1))
+if type(reply) == 'table' and reply.err then return {call, 'failed', reply.err} end
+return {call, 'done', reply}`);
 
-const STALE = 'STALETOKEN ';
 /** Lua's stack has room for some thousand. */
 const MOST_WORDS = 1000;
 
@@ -79,14 +84,11 @@ export function redisFence(client: RedisClient, options: RedisFenceOptions = {})
   ): Promise<unknown> => {
     requireBytes(resource, 1024);
     const token = tokenOf(source);
-    try {
-      const args = [token.toString(), `${keepMs}`, ...words];
-      return await commands.run(RUN, keyOf(prefix, resource), args);
-    } catch (error) {
-      const { message = '' } = ((error as Error).cause ?? {}) as Partial<Error>;
-      if (!message.startsWith(STALE)) throw error;
-      throw staleToken(resource, token, BigInt(message.slice(STALE.length)));
-    }
+    const args = [token.toString(), `${keepMs}`, ...words];
+    const [outcome, value] = await commands.ask(RUN, keyOf(prefix, resource), args);
+    if (outcome === 'done') return value;
+    if (outcome === 'stale') throw staleToken(resource, token, seenToken(value as string));
+    throw fromClient(new Error(String(value)));
   };
   return {
     run: async (resource, token, command) => {
