@@ -68,6 +68,18 @@ test('a read that a member keeps waiting is answered by another, though the firs
   await service.close();
 });
 
+test('a member that keeps reads waiting is asked seldom', async () => {
+  await using one = await fakeEtcd({ [RANGE.path]: silent });
+  await using two = await fakeEtcd({ [RANGE.path]: rangeReply });
+  const clock = fastClock(5);
+  const service = etcdService({ endpoints: [one.endpoint, two.endpoint], clock });
+  const startedAt = clock.now();
+  for (let i = 0; i < 40; i++) assert.deepEqual(await service.range(rangeRequest()), RANGE_REPLY);
+  assert.ok(one.calls.length <= 3, `asked ${one.calls.length} times`);
+  assert.ok(clock.now() - startedAt < 4_000, `${clock.now() - startedAt} ms`);
+  await service.close();
+});
+
 test('a read that takes every member two seconds is waited for, not begun again and again', async () => {
   const slow: FakeHandler = (call) => {
     setTimeout(() => call.reply(codec.RangeResponse, RANGE_REPLY), 450);
@@ -141,6 +153,28 @@ test('a lease is renewed elsewhere when its link dies, however short the tries a
   }
   const tookMs = clock.now() - startedAt;
   assert.ok(renewed && tookMs < 2_500, `renewed: ${renewed}, after ${tookMs} ms`);
+  await service.close();
+});
+
+test('a connection that broke meanwhile is there again when a renewal has to leave its link', async () => {
+  const handler: FakeHandler = (call, message) => {
+    const { id } = codec.LeaseKeepAliveRequest.decode(message);
+    call.send(codec.LeaseKeepAliveResponse, { header: HEADER, id, ttl: 3 });
+  };
+  await using one = await fakeEtcd({ [LEASE_KEEP_ALIVE_PATH]: handler });
+  await using two = await fakeEtcd({ [LEASE_KEEP_ALIVE_PATH]: handler });
+  await using toOne = await relayTo(one.endpoint);
+  await using toTwo = await relayTo(two.endpoint);
+  const clock = fastClock(5);
+  const service = etcdService({ endpoints: [toOne.endpoint, toTwo.endpoint], clock });
+  await service.leaseKeepAlive({ id: 1n });
+  const [used, other] = one.calls.length > 0 ? [toOne, toTwo] : [toTwo, toOne];
+  other.cutAll();
+  await delay(1_000 / 5);
+  used.freeze();
+  const startedAt = clock.now();
+  await service.leaseKeepAlive({ id: 1n });
+  assert.ok(clock.now() - startedAt < 1_500, `${clock.now() - startedAt} ms`);
   await service.close();
 });
 

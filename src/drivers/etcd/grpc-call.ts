@@ -275,6 +275,7 @@ export class UnaryCall implements Waiter {
       const message = this.#message;
       const why = 'the server answered without a message';
       const kind = message === undefined ? 'garbage' : 'reply';
+      endpoint.served();
       this.#end({ kind, endpoint, message, status, delivered: true, why });
     } else {
       this.#end(incoming.end(endpoint));
@@ -285,6 +286,7 @@ export class UnaryCall implements Waiter {
   check(now: number): void {
     if (this.#incoming === undefined) return;
     if (now >= this.deadline) {
+      this.#endpoint?.passOver();
       this.giveUp('expired', `no answer from ${this.#endpoint?.target.name}`);
       return;
     }
@@ -300,6 +302,7 @@ export class UnaryCall implements Waiter {
   #heard(end: CallEnd): void {
     if (this.#settled) return;
     if (!mayBeBettered(end)) {
+      if (end.kind === 'reply') this.#endpoint?.passOver();
       this.#finish(end);
       this.#cancel();
     } else if (this.#ownEnd !== undefined) {

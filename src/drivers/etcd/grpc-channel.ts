@@ -32,6 +32,8 @@ const MOST_CALLS = 16_384;
 const MOST_REQUEST_BYTES = 256 * 1024 * 1024;
 /** Reads that ask a second member at one time: where all is slow, asking more makes it slower. */
 const MOST_TWINS = 128;
+/** How long a call waits for a connection that is being made, before a doubtful endpoint will do. */
+const PATIENCE_MS = 200;
 /** Endpoints that were named in calls and are none of the client's own: one more ends the oldest. */
 const MOST_FURTHER = 64;
 
@@ -46,7 +48,8 @@ export class GrpcChannel implements CallHost {
   readonly maxMessageBytes: number;
   readonly #options: ResolvedOptions;
   readonly #further: Map<string, GrpcEndpoint>;
-  readonly #waiters: Set<Waiter>;
+  /** With the time from which a doubtful endpoint will do, where there is nothing else. */
+  readonly #waiters: Map<Waiter, number>;
   readonly #calls: Set<UnaryCall>;
   #requestBytes: number;
   #twins: number;
@@ -66,7 +69,7 @@ export class GrpcChannel implements CallHost {
     this.maxMessageBytes = options.maxMessageBytes;
     this.#options = options;
     this.#further = new Map();
-    this.#waiters = new Set();
+    this.#waiters = new Map();
     this.#calls = new Set();
     this.#requestBytes = 0;
     this.#twins = 0;
@@ -178,18 +181,24 @@ export class GrpcChannel implements CallHost {
   }
 
   #dispatch(waiter: Waiter, avoid: GrpcEndpoint | undefined): void {
+    const now = this.clock.now();
     const endpoint = waiter.only ?? this.#pick(avoid);
     const session = endpoint?.usable;
-    if (endpoint !== undefined && session !== undefined) {
+    const isGood = endpoint === waiter.only || (endpoint !== avoid && !endpoint?.isDoubtful(now));
+    if (endpoint !== undefined && session !== undefined && (isGood || !this.isConnecting)) {
       waiter.start(endpoint, session);
     } else {
-      this.#waiters.add(waiter);
+      this.#waiters.set(waiter, now + PATIENCE_MS);
       this.#wakeFor(waiter);
     }
     this.#arm(true);
   }
 
-  /** The next endpoint that takes calls, those that seem dead last. */
+  get isConnecting(): boolean {
+    return this.endpoints.some((one) => one.connecting);
+  }
+
+  /** The next endpoint that takes calls, those that seem dead last; connects to those that do not. */
   #pick(avoid: GrpcEndpoint | undefined): GrpcEndpoint | undefined {
     const count = this.endpoints.length;
     const now = this.clock.now();
@@ -197,8 +206,7 @@ export class GrpcChannel implements CallHost {
     for (let i = 0; i < count; i++) {
       const index = (this.#next + i) % count;
       const endpoint = this.endpoints[index]!;
-      const session = endpoint.usable;
-      if (session === undefined) {
+      if (endpoint.usable === undefined) {
         this.#wake(endpoint);
       } else if (endpoint === avoid || endpoint.isDoubtful(now)) {
         if (second === undefined || second === avoid) second = endpoint;
@@ -222,7 +230,7 @@ export class GrpcChannel implements CallHost {
   #ready(endpoint: GrpcEndpoint): void {
     this.#everReady = true;
     const session = endpoint.usable;
-    for (const waiter of [...this.#waiters]) {
+    for (const waiter of [...this.#waiters.keys()]) {
       if (session?.state !== 'ready') return;
       if (waiter.only !== undefined && waiter.only !== endpoint) continue;
       this.#waiters.delete(waiter);
@@ -237,7 +245,7 @@ export class GrpcChannel implements CallHost {
     const hopeless =
       !this.#everReady &&
       this.endpoints.every((one) => one.failures > 0 && !one.connecting && !one.usable);
-    for (const waiter of [...this.#waiters]) {
+    for (const waiter of [...this.#waiters.keys()]) {
       if (waiter.only === undefined ? hopeless : waiter.only === endpoint) {
         this.#waiters.delete(waiter);
         waiter.giveUp('unreachable', this.unreachable(waiter.only));
@@ -301,14 +309,15 @@ export class GrpcChannel implements CallHost {
 
   #sweep(): void {
     const now = this.clock.now();
-    for (const waiter of this.#waiters) {
-      if (now < waiter.deadline) {
-        this.#wakeFor(waiter);
-      } else {
+    for (const [waiter, settlesAt] of [...this.#waiters]) {
+      if (now >= waiter.deadline) {
         this.#waiters.delete(waiter);
         waiter.giveUp('expired', this.unreachable(waiter.only));
-      }
+      } else if (now >= settlesAt) this.#settleFor(waiter);
+      else this.#wakeFor(waiter);
     }
+    // A stream must not have to wait for a connection when it has to leave the one it has.
+    if (this.#streams.size > 0) for (const endpoint of this.endpoints) endpoint.wake(now);
     for (const call of this.#calls) call.check(now);
     for (const check of this.#checks) check.check(now);
     for (const endpoint of this.endpoints) endpoint.check(now);
@@ -318,6 +327,18 @@ export class GrpcChannel implements CallHost {
       this.endpoints.some((one) => one.connecting);
     if (urgent) this.#arm(true);
     else if (this.#streams.size > 0) this.#arm(false);
+  }
+
+  /** A doubtful endpoint is better than none. */
+  #settleFor(waiter: Waiter): void {
+    const endpoint = waiter.only ?? this.#pick(undefined);
+    const session = endpoint?.usable;
+    if (endpoint === undefined || session === undefined) {
+      this.#wakeFor(waiter);
+    } else {
+      this.#waiters.delete(waiter);
+      waiter.start(endpoint, session);
+    }
   }
 
   /** Ends everything under way as `closed`. Idempotent. */

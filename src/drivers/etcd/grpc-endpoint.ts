@@ -5,8 +5,9 @@ import type { Target } from './options.ts';
 
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 5_000;
-/** A member that said that it cannot serve is asked last for so long. */
-const PASS_OVER_MS = 1_000;
+/** A member that does not serve is asked last for so long, twice as long each time it happens. */
+const FIRST_PASS_OVER_MS = 1_000;
+const LONGEST_PASS_OVER_MS = 10_000;
 
 export interface EndpointSettings extends SessionSettings {
   /** How long a call may take: one that finds the server back has to live to see an attempt. */
@@ -33,6 +34,8 @@ export class GrpcEndpoint {
   #keepaliveMs: number;
   #retryAt: number;
   #passOverUntil: number;
+  /** How often in a row it did not serve. */
+  #strikes: number;
 
   constructor(target: Target, settings: EndpointSettings, random: Random, events: EndpointEvents) {
     this.target = target;
@@ -46,11 +49,22 @@ export class GrpcEndpoint {
     this.#keepaliveMs = settings.keepaliveMs;
     this.#retryAt = Number.NEGATIVE_INFINITY;
     this.#passOverUntil = Number.NEGATIVE_INFINITY;
+    this.#strikes = 0;
   }
 
-  /** It cannot serve, and said so: others come first for a while. */
+  /** It cannot serve, and said so or kept a call waiting: others come first for a while. */
   passOver(): void {
-    this.#passOverUntil = this.#settings.clock.now() + PASS_OVER_MS;
+    const now = this.#settings.clock.now();
+    // Calls that were under way together are one strike.
+    if (now < this.#passOverUntil) return;
+    const forMs = Math.min(LONGEST_PASS_OVER_MS, FIRST_PASS_OVER_MS * 2 ** this.#strikes);
+    this.#strikes = Math.min(this.#strikes + 1, 10);
+    this.#passOverUntil = now + forMs;
+  }
+
+  /** It has answered. */
+  served(): void {
+    this.#strikes = 0;
   }
 
   /** Whether others are preferred. */
