@@ -132,6 +132,12 @@ describe('the installed command line serves and is served', () => {
       assert.deepEqual([put.code, put.out], [0, 'OK\n'], put.err);
       const lock = await new Cli(['lock', 'x', ...at, '--', 'echo', 'held'], { program }).ended;
       assert.deepEqual([lock.code, lock.out], [0, 'held\n'], lock.err);
+      const other = await new Cli(['lock', 'x', '--driver', 'redis'], { program, cwd: project })
+        .ended;
+      const missing =
+        /^quorate: --driver redis needs the package 'redis' or 'ioredis', .*: npm install redis\n$/;
+      assert.equal(other.code, 1);
+      assert.match(other.err, missing);
       server.kill('SIGTERM');
       assert.equal((await server.ended).code, 0, server.err);
     });

@@ -1,4 +1,5 @@
 /** `quorate lock ls` and `quorate lock release`: for operators who want to know who holds a lock, and to end that. */
+import type { WaitOptions } from '../../core/abort.ts';
 import { etcdKv } from '../../drivers/etcd/index.ts';
 import type { KeyValue, Kv } from '../../kv/kv.ts';
 import { type Fencing, kvLocks, type LockHolder, type Locks } from '../../locks/index.ts';
@@ -35,7 +36,7 @@ export async function list({ values, positionals }: LockCommand, io: Io): Promis
         throw new UsageError(`lock ls needs a NAME with --driver ${driver}: ${why}`, TOPIC);
       }
       await using kv = etcdKv(connection(TOPIC, values, io.env));
-      return await allLocks(kv, given ?? '', io);
+      return await allLocks(kv, given ?? '', { signal: io.interrupted });
     }
     await using locks = await openLocks(TOPIC, values, TTL_MS, io);
     const holders = await locks.it.holders(given!, { signal: io.interrupted });
@@ -72,17 +73,17 @@ export function claimedName({ key, lease }: Pick<KeyValue, 'key' | 'lease'>): st
 }
 
 /** Every name below a prefix under which somebody stands in a queue: that is how locks look in a store. */
-async function allLocks(kv: Kv, prefix: string, io: Io): Promise<readonly Listed[]> {
+export async function allLocks(
+  kv: Kv,
+  prefix: string,
+  { signal, page = PAGE }: WaitOptions & { readonly page?: number } = {},
+): Promise<readonly Listed[]> {
   const names = new Set<string>();
-  const last = await kv.range({ prefix }, { countOnly: true, signal: io.interrupted });
+  const { revision } = await kv.range({ prefix }, { countOnly: true, signal });
   let range: { prefix: string } | { from: Buffer; to?: Buffer } = { prefix };
   for (;;) {
-    const { kvs, more } = await kv.range(range, {
-      limit: PAGE,
-      keysOnly: true,
-      revision: last.revision,
-      signal: io.interrupted,
-    });
+    const options = { limit: page, keysOnly: true, revision, signal };
+    const { kvs, more } = await kv.range(range, options);
     for (const entry of kvs) {
       const name = claimedName(entry);
       if (name !== undefined) names.add(name);
@@ -93,7 +94,7 @@ async function allLocks(kv: Kv, prefix: string, io: Io): Promise<readonly Listed
   await using locks: Locks<Fencing> = kvLocks(kv, { ttl: TTL_MS });
   const found: Listed[] = [];
   for (const name of names) {
-    const holders = await locks.holders(name, { signal: io.interrupted });
+    const holders = await locks.holders(name, { signal });
     if (holders.length > 0) found.push({ name, holders });
   }
   return found;
