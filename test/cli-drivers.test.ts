@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { testAuthority } from '../src/testing/certificates.ts';
 import { Cli, type CliOptions, type Ended, until, withoutVariables } from './support/cli.ts';
 import { freePorts } from './support/ports.ts';
 import { missingPostgres, PostgresServer } from './support/postgres.ts';
@@ -148,6 +149,38 @@ describe('on Redis', { skip: noRedis, concurrency: 2 }, () => {
         const said = new RegExp(`^quorate: Redis at redis://127.0.0.1:${port}: .*ECONNREFUSED`);
         assert.match(err, said);
         assert.doesNotMatch(err, /sesame/);
+      });
+
+      test('TLS: with the right authority it works, with none or another it is refused', {
+        timeout,
+      }, async () => {
+        const server = await RedisServer.start();
+        try {
+          const [port] = await freePorts(1);
+          const path = (name: string): string => join(folder, `${client}-${name}.pem`);
+          const [ours, theirs] = [testAuthority('ours'), testAuthority('theirs')];
+          const { cert, key } = ours.issue('redis');
+          const files = { cert, key, ca: ours.cert, other: theirs.cert };
+          for (const [name, text] of Object.entries(files)) writeFileSync(path(name), text);
+          const settings = ['tls-cert-file', path('cert'), 'tls-key-file', path('key')];
+          settings.push('tls-ca-cert-file', path('ca'), 'tls-port', `${port}`);
+          await server.command('CONFIG', 'SET', ...settings);
+          const own = ['--cert', path('cert'), '--key', path('key')];
+          for (const [flags, code, said] of [
+            [['--cacert', path('ca'), ...own], 0, /^$/],
+            [['--insecure-skip-tls-verify', ...own], 0, /^$/],
+            [['--cacert', path('other'), ...own], 1, /Redis at rediss:.*certificate/],
+            [own, 1, /Redis at rediss:.*certificate/],
+          ] as const) {
+            const where = ['--driver', 'redis', '--redis-url', `rediss://127.0.0.1:${port}`];
+            const at = { client, flags: [...where, ...flags] };
+            const ended = await run(at, 'lock', 'a', '--', 'true');
+            assert.equal(ended.code, code, ended.err);
+            assert.match(ended.err, said);
+          }
+        } finally {
+          await server.close();
+        }
       });
 
       test('a password that is missing, or wrong, is said at once', { timeout }, async () => {
