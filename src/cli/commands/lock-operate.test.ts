@@ -35,6 +35,7 @@ test('all locks of a prefix are found, however many keys are read at a time', as
     await locks.acquire(name);
     await kv.put(`${name}-not`, 'a lock');
   }
+  await kv.put('b', 'what the others begin with');
   for (const page of [1, 2, 1000]) {
     const found = async (prefix: string): Promise<string[]> =>
       (await allLocks(kv, prefix, { page })).map(({ name }) => name);
