@@ -223,8 +223,8 @@ export class UnaryCall implements Waiter {
   #message: Buffer | undefined;
   /** The same call at another endpoint. */
   #twin: UnaryCall | undefined;
-  /** How this one ended, while its twin may do better. */
-  #ownEnd: CallEnd | undefined;
+  /** When the call was last made, here or by its twin. */
+  #askedAt: number;
 
   constructor(host: CallHost, options: CallOptions, settle: (end: CallEnd) => void) {
     this.deadline = options.deadline;
@@ -239,7 +239,7 @@ export class UnaryCall implements Waiter {
     this.#sentAt = 0;
     this.#message = undefined;
     this.#twin = undefined;
-    this.#ownEnd = undefined;
+    this.#askedAt = 0;
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -251,10 +251,11 @@ export class UnaryCall implements Waiter {
     this.#endpoint = endpoint;
     const stream = session.open(headers);
     if (stream === undefined) {
-      this.#end({ ...notSent('lost', reasonOf(session.cause)), endpoint });
+      this.#finish({ ...notSent('lost', reasonOf(session.cause)), endpoint });
       return;
     }
     this.#sentAt = now;
+    this.#askedAt = now;
     this.#incoming = new Incoming(
       session,
       stream,
@@ -276,9 +277,9 @@ export class UnaryCall implements Waiter {
       const why = 'the server answered without a message';
       const kind = message === undefined ? 'garbage' : 'reply';
       endpoint.served();
-      this.#end({ kind, endpoint, message, status, delivered: true, why });
+      this.#finish({ kind, endpoint, message, status, delivered: true, why });
     } else {
-      this.#end(incoming.end(endpoint));
+      this.#finish(incoming.end(endpoint));
     }
   }
 
@@ -295,19 +296,23 @@ export class UnaryCall implements Waiter {
     if (now - session.lastHeardAt >= SUSPECT_AFTER_MS) session.probe(now);
     // A live connection proves little: a member cut off from the others answers pings too.
     if (begun || !this.#options.impatient || this.only !== undefined) return;
-    this.#twin ??= this.#host.startTwin(this.#options, this.#endpoint!, (end) => this.#heard(end));
+    if (this.#twin !== undefined || now - this.#askedAt < SUSPECT_AFTER_MS) return;
+    this.#askedAt = now;
+    this.#endpoint?.passOver();
+    // It doubts its own endpoint in turn: two of five members may be stuck.
+    this.#twin = this.#host.startTwin(this.#options, this.#endpoint!, (end) => this.#heard(end));
+    if (this.#twin !== undefined && this.#twin.#settled) this.#twin = undefined;
   }
 
   /** The twin's end. */
   #heard(end: CallEnd): void {
     if (this.#settled) return;
-    if (!mayBeBettered(end)) {
-      if (end.kind === 'reply') this.#endpoint?.passOver();
-      this.#finish(end);
-      this.#cancel();
-    } else if (this.#ownEnd !== undefined) {
-      this.#finish(this.#ownEnd);
+    if (mayBeBettered(end)) {
+      this.#twin = undefined;
+      return;
     }
+    this.#finish(end);
+    this.#cancel();
   }
 
   giveUp(kind: 'expired' | 'lost' | 'unreachable' | 'aborted' | 'closed', why: string): void {
@@ -317,12 +322,6 @@ export class UnaryCall implements Waiter {
     const endpoint = this.#endpoint;
     this.#finish({ kind, endpoint, message: undefined, status: undefined, delivered, why });
     this.#cancel();
-  }
-
-  #end(end: CallEnd): void {
-    const isTwinAtWork = this.#twin !== undefined && !this.#twin.#settled;
-    if (isTwinAtWork && mayBeBettered(end)) this.#ownEnd = end;
-    else this.#finish(end);
   }
 
   #finish(end: CallEnd): void {

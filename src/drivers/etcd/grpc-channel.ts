@@ -149,7 +149,7 @@ export class GrpcChannel implements CallHost {
   ): UnaryCall | undefined {
     if (this.#twins >= MOST_TWINS || !this.hasOther(avoid)) return undefined;
     this.#twins++;
-    const twin: UnaryCall = new UnaryCall(this, { ...options, impatient: false }, (end) => {
+    const twin: UnaryCall = new UnaryCall(this, options, (end) => {
       this.#twins--;
       this.#calls.delete(twin);
       this.#waiters.delete(twin);
