@@ -300,8 +300,9 @@ export class UnaryCall implements Waiter {
     this.#askedAt = now;
     this.#endpoint?.passOver();
     // It doubts its own endpoint in turn: two of five members may be stuck.
-    this.#twin = this.#host.startTwin(this.#options, this.#endpoint!, (end) => this.#heard(end));
-    if (this.#twin !== undefined && this.#twin.#settled) this.#twin = undefined;
+    const twin = this.#host.startTwin(this.#options, this.#endpoint!, (end) => this.#heard(end));
+    // It may have ended before this call returned.
+    this.#twin = twin === undefined || twin.#settled ? undefined : twin;
   }
 
   /** The twin's end. */
