@@ -64,10 +64,13 @@ for (const kind of CLIENTS) {
       const grants = new Array<number>(WORKERS).fill(0);
       const stopMs = performance.now() + 1500;
       let inside = 0;
+      let longestMs = 0;
       const work = async (worker: number): Promise<void> => {
         const { locks } = processes[worker % processes.length]!;
         while (performance.now() < stopMs) {
+          const askedMs = performance.now();
           await locks.run('fair', async () => {
+            longestMs = Math.max(longestMs, performance.now() - askedMs);
             assert.equal(++inside, 1);
             await delay(HOLD_MS);
             inside -= 1;
@@ -79,6 +82,8 @@ for (const kind of CLIENTS) {
       const total = grants.reduce((sum, count) => sum + count, 0);
       const commands = ((await server.commandCount()) - before) / total;
       assert.ok(Math.max(...grants) - Math.min(...grants) <= 2, grants.join(' '));
+      // Nobody was not told and had to look for itself.
+      assert.ok(longestMs < 700, `${longestMs} ms`);
       assert.ok(commands <= 8, `${commands} commands a grant`);
     });
 
