@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { seededRandom } from '../core/random.ts';
 import { CrashDisk } from '../testing/crash-disk.ts';
 import type { Core } from './core.ts';
 import { answeringStanding, joiningMarker, type StandingSource } from './joining.ts';
-import { MessageType } from './messages.ts';
+import { MessageType, type PeerMessage } from './messages.ts';
+import { PaxosCore } from './paxos/paxos.ts';
 import { draft } from './raft/draft.ts';
 import { PeersOnProbation } from './replica/peers-on-probation.ts';
 import { ProbationCore, type Standing } from './replica/probation.ts';
 import { newRaft } from './replica/test-replicas.ts';
 import type { Storage } from './storage.ts';
+import { EntryType } from './types.ts';
 
 const nobody = new PeersOnProbation({ now: () => 0 }, 100);
 
@@ -38,7 +41,7 @@ function asking(
 test('of two, one whose own log is damaged does not vouch for the other', async () => {
   // Its log ends when the voters were a and b; the damage took that c, d and e came, and what a and b acknowledged.
   const configuration = { voters: ['a', 'b'], learners: [] };
-  const core = new ProbationCore(newRaft('a', { configuration }), 'a');
+  const core = new ProbationCore(newRaft('a', { configuration }), 'a', 'raft');
   const source = { configuration: () => configuration, wasAddedToUs: () => true, newLength: -1 };
   const ask = asking(core, source);
   assert.equal((await ask('b 0')).holdsAll, false);
@@ -104,4 +107,32 @@ test('a founder whose probation ended does not begin another, though its log hol
   assert.equal(await found(''), true);
   // The crash came after it was gone: at its end the node gave its vote away, durably.
   assert.equal(await found('a'), false);
+});
+
+test('after its probation a node of Multi-Paxos learns what is chosen in the same ballot', () => {
+  const [leader, id] = ['000000000000000a', '000000000000000b'];
+  const ballot = 1024;
+  const configuration = { voters: [leader, id, '000000000000000c'], learners: [] };
+  const paxos = new PaxosCore({
+    id,
+    random: seededRandom(1),
+    hardState: { term: 0, vote: '', commit: 0 },
+    configuration,
+    snapshot: { index: 0, term: 0 },
+    entries: [],
+    applied: 0,
+  });
+  const core = new ProbationCore(paxos, id, 'paxos');
+  core.configure(configuration);
+  const hear = (message: Partial<PeerMessage> & { readonly type: MessageType }): void => {
+    core.step({ ...draft(message.type, leader, id, ballot), ...message });
+    while (core.hasEffects()) core.persisted(core.take().persist?.sequence ?? 0);
+  };
+  const entry = { type: EntryType.normal, term: ballot, index: 1, data: Buffer.from('x') };
+  hear({ type: MessageType.accept, entries: [entry] });
+  core.abstain();
+  core.end();
+  // The leader may still count on what was lost, further than this node's log.
+  hear({ type: MessageType.heartbeat, commit: 7 });
+  assert.equal(core.status().commit, 1);
 });

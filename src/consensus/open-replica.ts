@@ -110,8 +110,9 @@ export async function openReplica<Result>(
       surroundings.coreLimits,
       lease,
     );
-    const raft = surroundings.wrapCore?.(fresh, storage.recovered) ?? fresh;
-    const core = marker === undefined ? raft : new ProbationCore(raft, nodeId);
+    const bare = surroundings.wrapCore?.(fresh, storage.recovered) ?? fresh;
+    const consensus = options.consensus ?? 'raft';
+    const core = marker === undefined ? bare : new ProbationCore(bare, nodeId, consensus);
     const onProbation = new PeersOnProbation(clock, settings.electionMs);
     const replica = new Replica<Result>({
       id: nodeId,

@@ -20,7 +20,7 @@ const REPLIES: readonly number[] = [
 ];
 
 function onProbation(): ProbationCore {
-  const core = new ProbationCore(newRaft('c'), 'c');
+  const core = new ProbationCore(newRaft('c'), 'c', 'raft');
   core.configure({ voters: ['a', 'b', 'c'], learners: [] });
   return core;
 }

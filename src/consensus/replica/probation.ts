@@ -27,7 +27,13 @@
 import type { Core, Effects } from '../core.ts';
 import { DelegatingCore } from '../delegating-core.ts';
 import { MessageType, type PeerMessage } from '../messages.ts';
-import { type Configuration, type HardState, NO_NODE, type NodeId } from '../types.ts';
+import {
+  type Configuration,
+  type Consensus,
+  type HardState,
+  NO_NODE,
+  type NodeId,
+} from '../types.ts';
 
 /** From so many voters on a majority of the others may leave one of them out. */
 const ALL_HEARD_FROM = 5;
@@ -56,6 +62,7 @@ function withoutLease(message: PeerMessage): PeerMessage {
 /** A core whose node answers nothing that counts until a leader is confirmed, and gives no vote until `end`. */
 export class ProbationCore extends DelegatingCore {
   readonly #id: NodeId;
+  readonly #consensus: Consensus;
   #configuration: Configuration | undefined;
   #isOver = false;
   /** A majority of others confirmed the leader since this node came back. */
@@ -68,9 +75,10 @@ export class ProbationCore extends DelegatingCore {
   #agreedIndex = 0;
   #agreedTerm = 0;
 
-  constructor(core: Core, id: NodeId) {
+  constructor(core: Core, id: NodeId, consensus: Consensus) {
     super(core);
     this.#id = id;
+    this.#consensus = consensus;
   }
 
   /** It takes part like any other node. */
@@ -122,10 +130,14 @@ export class ProbationCore extends DelegatingCore {
     this.#agreedTerm = term;
   }
 
-  /** A leader that has not noticed yet takes what was lost for ours, and for committed here. */
+  /**
+   * A leader that has not noticed yet takes what was lost for ours, and for committed here. Multi-Paxos takes for
+   * chosen what it accepted in that ballot since it started, and nothing else: there it must only not be told of more.
+   */
   #withinWhatAgrees(heartbeat: PeerMessage): PeerMessage {
-    const { commit } = this.status();
-    const agreed = heartbeat.term === this.#agreedTerm ? this.#agreedIndex : 0;
+    const { commit, lastIndex } = this.status();
+    const isOfAgreed = heartbeat.term === this.#agreedTerm;
+    const agreed = this.#consensus === 'paxos' ? lastIndex : isOfAgreed ? this.#agreedIndex : 0;
     const limit = Math.max(agreed, commit);
     return heartbeat.commit > limit ? { ...heartbeat, commit: limit } : heartbeat;
   }

@@ -312,6 +312,26 @@ test('nothing is expected of a disk that was lost, but that no second vote is gi
   scene.expect('one-vote');
 });
 
+test('what a leader counted on before a disk was lost twice is not held against it', () => {
+  const scene = new Scene('paxos');
+  const write = (term: number): void => {
+    scene.write(scene.start('a'), term, '', [entry(1, term)]);
+    scene.properties.damaged('a');
+  };
+  write(7);
+  write(5);
+  scene.start('a');
+  const seat = scene.properties.seat('a');
+  assert.deepEqual(
+    [5, 7, 8].map((ballot) => seat.acceptedSince(1, ballot)),
+    [true, true, false],
+  );
+  assert.deepEqual(
+    [5, 6, 7].map((ballot) => seat.holds(1, ballot)),
+    [true, false, true],
+  );
+});
+
 test('a read index older than what was committed before it was asked is seen', () => {
   const scene = new Scene();
   const a = scene.start('a', 2, [entry(1, 2)]);

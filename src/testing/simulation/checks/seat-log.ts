@@ -30,8 +30,8 @@ export class SeatLog {
   readonly votes: Map<number, NodeId>;
   /** Some of `votes` were given before the disk was lost or damaged. */
   hasLostVotes: boolean;
-  /** What was durable when the disk was lost or damaged: nobody can be blamed for counting on it. */
-  lost: number[];
+  /** What was durable each time that the disk was lost or damaged: nobody can be blamed for counting on it. */
+  readonly #lost: (readonly number[])[];
   /** The disk was lost or damaged since the last start: what is found cannot be held against the node. */
   isDamaged: boolean;
   /** Indexes up to here are covered by a snapshot that is, or may be, on the disk. */
@@ -50,7 +50,7 @@ export class SeatLog {
     this.hardState = undefined;
     this.votes = new Map();
     this.hasLostVotes = false;
-    this.lost = [];
+    this.#lost = [];
     this.isDamaged = false;
     this.snapshotIndex = 0;
     this.openChange = 0;
@@ -59,12 +59,12 @@ export class SeatLog {
 
   /** Whether the entry is, or was before its disk was damaged, durable here. */
   holds(index: number, term: number): boolean {
-    return this.durable[index] === term || this.lost[index] === term;
+    return this.durable[index] === term || this.#lost.some((log) => log[index] === term);
   }
 
   /** Whether the slot is, or was before its disk was damaged, durably accepted in `ballot` or a later one. */
   acceptedSince(index: number, ballot: number): boolean {
-    return (this.durable[index] ?? 0) >= ballot || (this.lost[index] ?? 0) >= ballot;
+    return [this.durable, ...this.#lost].some((log) => (log[index] ?? 0) >= ballot);
   }
 
   /** The core asks for a write. Returns what is wrong with it. */
@@ -140,9 +140,7 @@ export class SeatLog {
   damage(): void {
     this.isDamaged = true;
     this.hasLostVotes = true;
-    for (let index = 0; index < this.durable.length; index++) {
-      this.lost[index] = this.durable[index]!;
-    }
+    this.#lost.push(this.durable.slice());
   }
 
   /** What was found on the disk, held against what was said to be durable. Returns what is missing. */
