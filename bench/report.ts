@@ -15,6 +15,12 @@ export function median(samples: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** The sample that this share of the others does not exceed; sorts them. */
+export function percentile(samples: number[], share: number): number {
+  samples.sort((a, b) => a - b);
+  return samples[Math.min(samples.length - 1, Math.floor(samples.length * share))] ?? Number.NaN;
+}
+
 export class Report {
   readonly #block: string;
   readonly #json: boolean;

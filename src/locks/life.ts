@@ -5,7 +5,6 @@
  * engine counts from later, so it cannot hand on what this process still counts as its own. Whoever asks
  * compares the clock first; timers only make the end known earlier.
  */
-import { sleep } from '../core/abort.ts';
 import type { Cancel, Clock } from '../core/clock.ts';
 import { type LockLoss, QuorateError } from '../core/errors.ts';
 
@@ -43,17 +42,23 @@ export interface Gone {
   readonly loss: LockLoss;
 }
 
-/** A life that is renewed every third of it. */
+/**
+ * A life that is renewed every third of it. Most end long before, so that one costs two timers, and what a
+ * renewal or an error needs is made with that.
+ */
 export class RenewedLife implements Life {
   readonly #clock: Clock;
   readonly #what: string;
   readonly #ttlMs: number;
   readonly #renew: (signal: AbortSignal) => Promise<number | Gone>;
   readonly #users: Set<OnEnd>;
-  readonly #stop: AbortController;
   #deadlineMs: number;
   #cancelDeadline: Cancel;
-  #ended: QuorateError | undefined;
+  #cancelRenewal: Cancel;
+  /** Of the renewal that is under way. */
+  #attempt: AbortController | undefined;
+  #end: Gone | undefined;
+  #endReason: QuorateError | undefined;
 
   constructor({ clock, what, ttlMs, sentMs, firstMs = ttlMs, renew }: RenewedLifeOptions) {
     this.#clock = clock;
@@ -61,24 +66,25 @@ export class RenewedLife implements Life {
     this.#ttlMs = ttlMs;
     this.#renew = renew;
     this.#users = new Set();
-    this.#stop = new AbortController();
     this.#deadlineMs = sentMs + firstMs;
     this.#cancelDeadline = () => undefined;
-    this.#ended = undefined;
+    this.#cancelRenewal = () => undefined;
+    this.#attempt = undefined;
+    this.#end = undefined;
+    this.#endReason = undefined;
     this.#watchDeadline();
-    void this.#keepRenewing(firstMs / 3);
+    this.#renewAfter(firstMs / 3);
   }
 
   endReason(): QuorateError | undefined {
-    if (this.#ended === undefined && this.#clock.now() >= this.#deadlineMs) {
-      const why = 'was not renewed within its time to live (paused process, or store out of reach)';
-      this.end(why, 'expired');
-    }
-    return this.#ended;
+    if (this.#lasts()) return undefined;
+    const { why, loss } = this.#end!;
+    this.#endReason ??= new QuorateError('ERR_LOCK_LOST', `${this.#what} ${why}`, { loss });
+    return this.#endReason;
   }
 
   remainingMs(): number {
-    return this.endReason() === undefined ? this.#deadlineMs - this.#clock.now() : 0;
+    return this.#lasts() ? this.#deadlineMs - this.#clock.now() : 0;
   }
 
   join(onEnd: OnEnd): () => void {
@@ -88,48 +94,59 @@ export class RenewedLife implements Life {
 
   /** Ends it here. What the engine keeps is not touched. */
   end(why: string, loss: LockLoss): void {
-    if (this.#ended !== undefined) return;
-    this.#ended = new QuorateError('ERR_LOCK_LOST', `${this.#what} ${why}`, { loss });
-    this.#cancelDeadline();
-    this.#stop.abort(this.#ended);
-    for (const onEnd of [...this.#users]) onEnd(this.#ended);
+    if (this.#end !== undefined) return;
+    this.stop(why, loss);
+    if (this.#users.size === 0) return;
+    const reason = this.endReason()!;
+    for (const onEnd of [...this.#users]) onEnd(reason);
     this.#users.clear();
+  }
+
+  /** As `end`, where all who use it know: nobody is told. */
+  stop(why: string, loss: LockLoss): void {
+    this.#end ??= { why, loss };
+    this.#cancelDeadline();
+    this.#cancelRenewal();
+    this.#attempt?.abort();
+  }
+
+  /** Ends it where its time is over. */
+  #lasts(): boolean {
+    if (this.#end === undefined && this.#clock.now() >= this.#deadlineMs) {
+      const why = 'was not renewed within its time to live (paused process, or store out of reach)';
+      this.end(why, 'expired');
+    }
+    return this.#end === undefined;
   }
 
   #watchDeadline(): void {
     // Over already where the grant took longer than it lasts. Less than a millisecond may be lost in the clock's fractions.
     const leftMs = Math.max(1, this.#deadlineMs - this.#clock.now());
     this.#cancelDeadline = this.#clock.after(leftMs, () => {
-      if (this.endReason() === undefined) this.#watchDeadline();
+      if (this.#lasts()) this.#watchDeadline();
     });
   }
 
-  async #keepRenewing(firstDelayMs: number): Promise<void> {
-    let delayMs = firstDelayMs;
-    try {
-      while (this.#ended === undefined) {
-        await sleep(this.#clock, delayMs, this.#stop.signal);
-        const renewed = await this.#renewOnce();
-        delayMs = renewed ? this.#ttlMs / 3 : Math.min(this.#ttlMs / 12, 500);
-      }
-    } catch (error) {
-      // Only the stop of the sleep ends up here.
-      if (this.#ended === undefined) throw error;
-    }
+  #renewAfter(delayMs: number): void {
+    this.#cancelRenewal = this.#clock.after(delayMs, () => void this.#renewOnce());
   }
 
-  async #renewOnce(): Promise<boolean> {
+  /** Never rejects. */
+  async #renewOnce(): Promise<void> {
     const sentMs = this.#clock.now();
+    const limitMs = this.#ttlMs / 3;
+    let againMs = limitMs;
+    this.#attempt = new AbortController();
     try {
-      const limitMs = this.#ttlMs / 3;
-      const stop = this.#stop.signal;
+      const stop = this.#attempt.signal;
       const renewed = await withinTime(this.#clock, limitMs, stop, this.#renew);
       if (typeof renewed !== 'number') this.end(renewed.why, renewed.loss);
-      else if (this.endReason() === undefined) this.#deadlineMs = sentMs + renewed;
-      return true;
+      else if (this.#lasts()) this.#deadlineMs = sentMs + renewed;
     } catch {
-      return false;
+      againMs = Math.min(this.#ttlMs / 12, 500);
     }
+    this.#attempt = undefined;
+    if (this.#end === undefined) this.#renewAfter(againMs);
   }
 }
 

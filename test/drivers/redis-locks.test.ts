@@ -54,6 +54,42 @@ for (const kind of CLIENTS) {
       }
     });
 
+    test('the short way leaves what the long way leaves', async (t) => {
+      const client = await connect(t, server, kind);
+      await using locks = redisLocks(client, { prefix: 'short:' });
+      await using watched = redisLocks(client, { prefix: 'short:' });
+      /** Without what is different each time: ids and times. */
+      const state = async (): Promise<string> => {
+        const raw = String(await server.command('GET', 'short:{name}'));
+        const [newest = '', ...entries] = raw.split('\n');
+        const shown = entries.map((line) => {
+          const [kind, , permits, till, token, revision, value] = line.split(' ');
+          const left = Math.round((Number(till) - Date.now()) / 1000);
+          const same = token === newest && revision === newest;
+          return line === '' ? '' : `${kind} ${permits} ${left} s ${same} ${value}`;
+        });
+        const px = Number(await server.command('PTTL', 'short:{name}'));
+        return [Math.round(px / 1000), /^\d{16}$/.test(newest), ...shown].join('|');
+      };
+      // Who waits, and has given up, makes both take the long way.
+      const long = await locks.acquire('name');
+      await assert.rejects(watched.acquire('name', { wait: 50 }), { code: 'ERR_LOCK_BUSY' });
+      const next = watched.acquire('name', { permits: 3 });
+      await until('it waits', async () => (await locks.holders('name')).length === 2);
+      await long.release();
+      const last = await next;
+      await last.release();
+      const released = await state();
+      assert.match(released, /^600\|true\|$/);
+      const short = await locks.acquire('name');
+      assert.match(await state(), /^600\|true\|H 1 10 s true \S+\|$/);
+      assert.ok(short.fencingToken > last.fencingToken);
+      // One more, behind that: only the long way counts both.
+      assert.equal(await watched.tryAcquire('name'), undefined);
+      await short.release();
+      assert.equal(await state(), released);
+    });
+
     test('many workers are served alike, each by one message at most, for 8 commands a grant', async () => {
       await using all = new RedisProcesses(server, kind);
       const { open } = all;

@@ -139,6 +139,29 @@ export class RedisServer implements AsyncDisposable {
     return count;
   }
 
+  /** How many commands clients send while `work` runs, without those inside of scripts. */
+  async requestsDuring(work: () => Promise<unknown>): Promise<number> {
+    const monitor = await new Redis({ port: this.port, host: '127.0.0.1' }).monitor();
+    let count = 0;
+    let isOver: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => {
+      isOver = resolve;
+    });
+    monitor.on('monitor', (_time: string, [name, mark]: string[], source: string) => {
+      if (mark === 'requests-during') isOver();
+      else if (source !== 'lua' && !/^(info|keys|ping|client|hello)$/i.test(name!)) count += 1;
+    });
+    try {
+      await work();
+      // What comes before it has been told then.
+      await this.command('PING', 'requests-during');
+      await over;
+      return count;
+    } finally {
+      monitor.disconnect();
+    }
+  }
+
   /** How many connections there are for messages. */
   async subscribers(): Promise<number> {
     const list = String(await this.command('CLIENT', 'LIST', 'TYPE', 'pubsub'));

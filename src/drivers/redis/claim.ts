@@ -64,7 +64,7 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
   }
 
   protected override ended(): void {
-    this.#life.end('was given back', 'session');
+    this.#life.stop('was given back', 'session');
     this.#onEnd(this);
   }
 }

@@ -1,7 +1,7 @@
 /** Locks and elections on one Redis: the claims of one client, its waits, and the messages that it gets. */
 import { orAborted, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import type { BytesLike } from '../../core/bytes.ts';
-import type { Clock } from '../../core/clock.ts';
+import type { Cancel, Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
@@ -240,9 +240,11 @@ export class RedisEngine implements ElectionEngine {
 
   #holds(entry: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
     const parts = { queue: this.#queue, clock: this.clock };
+    let cancelGuard: Cancel | undefined;
     const claim = new RedisClaim(parts, request, entry.id, grant, {
       end: (ended) => {
         const { holder, name } = ended;
+        cancelGuard?.();
         this.#held.delete(holder);
         this.#ledger.letGo(ended);
         this.#loseInterest(name);
@@ -251,7 +253,7 @@ export class RedisEngine implements ElectionEngine {
     });
     this.#held.set(entry.id, claim);
     this.#ledger.hold(claim);
-    if (!this.#hears) this.#guardSoon(claim);
+    if (!this.#hears) cancelGuard = this.#guardSoon(claim);
     return claim;
   }
 
@@ -268,9 +270,9 @@ export class RedisEngine implements ElectionEngine {
   }
 
   /** To hear of it where somebody takes it, and not only with the next renewal. */
-  #guardSoon(claim: RedisClaim): void {
-    this.clock.after(GUARD_AFTER_MS, () => {
-      if (!this.#held.has(claim.holder) || this.#ledger.ending.aborted) return;
+  #guardSoon(claim: RedisClaim): Cancel {
+    return this.clock.after(GUARD_AFTER_MS, () => {
+      if (this.#ledger.ending.aborted) return;
       const guarded = this.#hear().then(() => claim.check());
       // Renewals notice it without.
       guarded.catch(() => undefined);

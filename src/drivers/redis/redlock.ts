@@ -92,7 +92,7 @@ class RedlockClaim extends Hold implements Claim<'none'> {
   }
 
   protected override ended(): void {
-    this.#life.end('was given back', 'session');
+    this.#life.stop('was given back', 'session');
     this.#onEnd(this);
   }
 }

@@ -27,7 +27,7 @@ export const FULL = -2;
 /** In the place of the ms left: it does not wait first, nor near. */
 export const FAR = -2;
 
-const READ = String.raw`
+const READ = `
 local key, id, wake, keep, observers = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local raw = redis.call('GET', key)
 `;
