@@ -99,14 +99,17 @@ async function openRedlock(
   const module = requirePeer<Module>(await peers(), name);
   const Class = module.Redlock ?? module.default;
   // With its defaults it gives up after ten times.
-  const redlock = new Class([await connect(port)], { ...settings, retryCount: -1 });
-  redlock.on('error', () => undefined);
+  const connection = await connect(port);
+  const redlock = new Class([connection], { ...settings, retryCount: -1 });
+  // It renews with these too: without an end it would never notice a loss.
+  const holding = new Class([connection], { ...settings, retryCount: 10 });
+  for (const each of [redlock, holding]) each.on('error', () => undefined);
   return {
     async acquire(key) {
       const lock = await redlock.acquire([key], ttlMs);
       return () => lock.release();
     },
-    hold: (key, onLost) => within((work) => redlock.using([key], ttlMs, work), onLost),
+    hold: (key, onLost) => within((work) => holding.using([key], ttlMs, work), onLost),
   };
 }
 

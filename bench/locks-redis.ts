@@ -144,7 +144,7 @@ async function contended(
         if (round === 0) await process.ask('open', clients);
         const before = await server.commandCount();
         const warm = round === 0;
-        const run = await process.ask('contend', WORKERS, HOLD_MS, warm || quick ? 500 : 3000);
+        const run = await process.ask('contend', WORKERS, HOLD_MS, warm || quick ? 500 : 2000);
         const commands = ((await server.commandCount()) - before) / run.grants;
         if (!warm) (all[who] ??= []).push({ ...run, commands });
       }
@@ -170,7 +170,7 @@ async function contended(
 /** All at a time: there is nothing to do but to wait. */
 async function stolen(report: Report, server: RedisServer, quick: boolean): Promise<void> {
   const samples: Samples = {};
-  for (let round = 0; round < (quick ? 1 : 5); round++) {
+  for (let round = 0; round < (quick ? 1 : 4); round++) {
     await withProcesses(server.port, SHORT_TTL_MS, async (processes) => {
       const telling = processes.filter(([who]) => SYSTEMS[who]!.tellsLoss);
       const held = telling.map(async ([who, process]) => {
@@ -199,7 +199,7 @@ async function stolen(report: Report, server: RedisServer, quick: boolean): Prom
 /** Taken from its holder with the means of the locks: the holders of the peers are not told. */
 async function evicted(report: Report, server: RedisServer, quick: boolean): Promise<void> {
   const took: number[] = [];
-  for (let round = 0; round < (quick ? 1 : 5); round++) {
+  for (let round = 0; round < (quick ? 1 : 4); round++) {
     const process = new Process('quorate', server.port, SHORT_TTL_MS);
     try {
       await process.ask('open', 1);
@@ -219,7 +219,7 @@ async function evicted(report: Report, server: RedisServer, quick: boolean): Pro
 
 async function killed(report: Report, server: RedisServer, quick: boolean): Promise<void> {
   const samples: Samples = {};
-  for (let round = 0; round < (quick ? 1 : 5); round++) {
+  for (let round = 0; round < (quick ? 1 : 4); round++) {
     await withProcesses(server.port, SHORT_TTL_MS, (holders) =>
       withProcesses(server.port, SHORT_TTL_MS, async (waiters) => {
         const had = holders.map(async ([who, holder], i) => {

@@ -53,7 +53,7 @@ export class Report {
     }
     const rows = Object.entries(peers).map(([peer, value]) => [
       `${peer} ${format(value)}`,
-      (ours / value).toFixed(2),
+      Number.isNaN(ours / value) ? '-' : (ours / value).toFixed(2),
     ]);
     if (rows.length === 0) rows.push(['', '']);
     rows.forEach(([peer, ratio], i) => {

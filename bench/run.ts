@@ -21,7 +21,7 @@ const BENCHES: Readonly<Record<string, readonly [about: string, load: () => Prom
     async () => (await import('./grpc-echo.ts')).benchGrpcEcho,
   ],
   locks: [
-    'locks beside those of npm: in one process',
+    'locks beside those of npm: in one process, on one Redis, by a quorum',
     async () => (await import('./locks.ts')).benchLocks,
   ],
   mvcc: ['the state machine by itself', async () => (await import('./mvcc.ts')).benchMvcc],

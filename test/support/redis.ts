@@ -141,7 +141,8 @@ export class RedisServer implements AsyncDisposable {
 
   /** How many commands clients send while `work` runs, without those inside of scripts. */
   async requestsDuring(work: () => Promise<unknown>): Promise<number> {
-    const monitor = await new Redis({ port: this.port, host: '127.0.0.1' }).monitor();
+    const client = new Redis({ port: this.port, host: '127.0.0.1' });
+    const monitor = await client.monitor();
     let count = 0;
     let isOver: () => void = () => undefined;
     const over = new Promise<void>((resolve) => {
@@ -159,6 +160,7 @@ export class RedisServer implements AsyncDisposable {
       return count;
     } finally {
       monitor.disconnect();
+      client.disconnect();
     }
   }
 
