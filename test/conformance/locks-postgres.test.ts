@@ -12,6 +12,7 @@ import {
 import { durationMs } from '../../src/core/duration.ts';
 import { type PostgresPool, postgresLocks } from '../../src/drivers/postgres/index.ts';
 import { missingPostgres, PostgresServer } from '../support/postgres.ts';
+import { registerCase } from './locks-over-kv.ts';
 
 const LACKS: LockLacks = {
   ...lacksOf({
@@ -32,14 +33,7 @@ describe('locks on PostgreSQL', { skip: missing }, () => {
     server = await PostgresServer.start();
   });
   after(() => server.close());
-  runLockCases(
-    lockCases,
-    () => targetOn(server),
-    (name, run, skip) => {
-      test(name, { skip: skip ?? false }, run);
-    },
-    LACKS,
-  );
+  runLockCases(lockCases, () => targetOn(server), registerCase, LACKS);
 
   test('promises what the suite holds it to', () => {
     const { guarantees } = postgresLocks(server.pool());

@@ -20,6 +20,7 @@ import {
   openClient,
   RedisServer,
 } from '../support/redis.ts';
+import { registerCase } from './locks-over-kv.ts';
 
 const missing = missingRedis();
 for (const kind of CLIENTS) {
@@ -47,9 +48,7 @@ for (const kind of CLIENTS) {
       runLockCases(
         cases,
         () => targetOn(server, network, kind, fencing),
-        (name, run, skip) => {
-          test(name, { skip: skip ?? false }, run);
-        },
+        registerCase,
         fencing ? lacks : { ...lacks, elections: 'of elections every term has a token' },
       );
 

@@ -19,6 +19,7 @@ import {
   openClient,
   RedisServer,
 } from '../support/redis.ts';
+import { registerCase } from './locks-over-kv.ts';
 
 const LACKS: LockLacks = {
   ...lacksOf({
@@ -46,14 +47,7 @@ for (const kind of CLIENTS) {
       await network.close();
       await Promise.all(servers.map((server) => server.close()));
     });
-    runLockCases(
-      lockCases,
-      () => targetOn(servers, network, kind),
-      (name, run, skip) => {
-        test(name, { skip: skip ?? false }, run);
-      },
-      LACKS,
-    );
+    runLockCases(lockCases, () => targetOn(servers, network, kind), registerCase, LACKS);
 
     test('promises what the suite holds it to', async () => {
       const { locks, close } = await open(servers, network, kind, { ttl: '1s', owner: 'me' });
