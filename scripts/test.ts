@@ -39,6 +39,8 @@ const reports = new Map<string, FileReport>();
 /** The files that are run, as paths. */
 const reportedFiles = new Set<string>();
 const skips: string[] = [];
+/** What a test stands in, by its depth: results come in the order in which the tests are declared. */
+const headings: string[] = [];
 let failed = 0;
 
 type Colour = 'red' | 'green' | 'yellow' | 'gray';
@@ -95,7 +97,8 @@ function onVerdict(verdict: Verdict, passed: boolean): void {
     if (options.verbose && isTest(verdict)) report.output.push(`    ✓ ${verdict.name}\n`);
   } else if (!isSubtestFailure(verdict.details.error)) {
     failed++;
-    report.failures.push(`    ✗ ${verdict.name}\n${reasonOf(verdict.details.error)}`);
+    const place = [...headings.slice(0, verdict.nesting), verdict.name].join(' › ');
+    report.failures.push(`    ✗ ${place}\n${reasonOf(verdict.details.error)}`);
   }
 }
 
@@ -156,7 +159,8 @@ async function runFiles(files: readonly string[]): Promise<void> {
     if (pending.delete(file)) printFile(file);
   };
   for await (const event of stream) {
-    if (event.type === 'test:pass') onVerdict(event.data as Verdict, true);
+    if (event.type === 'test:start') headings[event.data.nesting] = event.data.name;
+    else if (event.type === 'test:pass') onVerdict(event.data as Verdict, true);
     else if (event.type === 'test:fail') onVerdict(event.data as Verdict, false);
     else if (event.type === 'test:stdout' || event.type === 'test:stderr') {
       reportOf(event.data.file).output.push(event.data.message);

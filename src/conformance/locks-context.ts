@@ -244,8 +244,10 @@ export class LockContext {
     assert.equal(await this.#errorOf(prompt, 'the reason of the signal'), reason);
   };
 
-  /** Checks that the lock is free, now. */
+  /** Checks that the lock is free, now, or as soon as those who gave up their waits have left the queue. */
   readonly isFree = async (locks: AnyLocks, name: string): Promise<void> => {
+    const nobodyWaits = async () => !(await locks.holders(name)).some(({ waiting }) => waiting);
+    await this.eventually(nobodyWaits, `nobody waits for '${name}'`, this.promptMs);
     const lock = await this.promptly(locks.tryAcquire(name), 'an answer of tryAcquire');
     assert.ok(lock, `'${name}' should be free`);
     await lock.release();

@@ -308,9 +308,10 @@ class KvBarrier implements Barrier {
     const leave = session.join(() => undefined);
     try {
       await written.catch(() => undefined);
-      if (session.endReason() === undefined) await this.#kv.delete(key);
+      if (session.endReason() !== undefined) return;
+      await this.#sessions.takeAway(session, () => this.#kv.delete(key));
     } catch {
-      session.retire();
+      // It goes on in the background.
     } finally {
       session.freeKey(key);
       leave();

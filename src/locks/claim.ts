@@ -202,9 +202,9 @@ class Entry {
     try {
       await written.catch(() => undefined);
       const needed = this.#mayExist && this.#session.endReason() === undefined;
-      if (needed) await this.#kv.delete(this.key);
+      if (needed) await this.#sessions.takeAway(this.#session, () => this.#kv.delete(this.key));
     } catch {
-      this.#session.retire();
+      // It goes on in the background.
     } finally {
       this.#session.freeKey(this.key);
       leave();

@@ -52,13 +52,12 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
 
   async #giveBack(): Promise<void> {
     try {
-      await this.#sessions.kv.txn({
-        if: [{ key: this.holder, target: 'create', is: '=', to: this.revision }],
-        then: [{ op: 'delete', key: this.holder }],
-      });
-    } catch (error) {
-      this.#session.retire();
-      throw error;
+      await this.#sessions.takeAway(this.#session, () =>
+        this.#sessions.kv.txn({
+          if: [{ key: this.holder, target: 'create', is: '=', to: this.revision }],
+          then: [{ op: 'delete', key: this.holder }],
+        }),
+      );
     } finally {
       this.#session.freeKey(this.holder);
     }

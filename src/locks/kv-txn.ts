@@ -227,12 +227,14 @@ class Attempt {
     try {
       await written.catch(() => undefined);
       if (!this.#mayExist || this.#session.endReason() !== undefined) return;
-      await this.#sessions.kv.txn({
-        if: [{ key, target: 'value', is: '=', to: this.#value }],
-        then: [{ op: 'delete', key }],
-      });
+      await this.#sessions.takeAway(this.#session, () =>
+        this.#sessions.kv.txn({
+          if: [{ key, target: 'value', is: '=', to: this.#value }],
+          then: [{ op: 'delete', key }],
+        }),
+      );
     } catch {
-      this.#session.retire();
+      // It goes on in the background.
     } finally {
       leave();
     }

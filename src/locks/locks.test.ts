@@ -333,6 +333,30 @@ describe('locks over a store', () => {
     (await other.tryAcquire('n'))!.assertHeld();
   });
 
+  it('frees what it holds no more, also where others keep its session alive and the store fails', async () => {
+    await locks.acquire('held for long');
+    const lock = await locks.acquire('n');
+    const waits = assert.rejects(locks.acquire('held for long', { wait: 100 }), {
+      code: 'ERR_LOCK_BUSY',
+    });
+    await settled();
+    store.inject('txn', 'refuse', 2);
+    await assert.rejects(lock.release(), { code: 'ERR_UNAVAILABLE' });
+    store.inject('delete', 'refuse', 3);
+    store.inject('delete', 'lose-reply');
+    await store.clock.advance(100);
+    await waits;
+    await store.clock.advance(2000);
+    const next = await other.tryAcquire('n');
+    assert.ok(next, 'released in the end');
+    assert.deepEqual(
+      (await other.holders('held for long')).map(({ waiting }) => waiting),
+      [false],
+      'who gave up waits no more',
+    );
+    await next.release();
+  });
+
   it('is acquired anew after the lease was revoked behind its back', async () => {
     const before = await locks.acquire('a');
     const [lease] = await store.kv.leases();

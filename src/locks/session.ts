@@ -1,8 +1,12 @@
 /** A session: one lease, kept alive, under which locks and candidacies live. When it ends they end. */
+import { sleep } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { Kv } from '../kv/kv.ts';
 import { type Gone, type Life, type OnEnd, RenewedLife, withinTime } from './life.ts';
+
+/** Between attempts to take a key away. */
+const AGAIN_MS = 200;
 
 const GONE: Gone = { why: 'has run out or was revoked in the store', loss: 'session' };
 
@@ -55,6 +59,11 @@ export class Session implements Life {
 
   remainingMs(): number {
     return this.#life.remainingMs();
+  }
+
+  /** Calls `onEnd` when it ends, and does not keep it: `join` is for those for whom it lasts. */
+  onEnd(onEnd: OnEnd): () => void {
+    return this.#life.join(onEnd);
   }
 
   join(onEnd: OnEnd): () => void {
@@ -166,11 +175,44 @@ export class Sessions {
     void done.then(() => this.#background.delete(done));
   }
 
+  /**
+   * Runs `remove`, which takes a key of `session` away. Where it fails it is tried again in the background
+   * until it succeeds or the session ends: others may keep that alive for long, and the queue would stand still.
+   *
+   * Rejects with what `remove` rejected with first.
+   */
+  async takeAway(session: Session, remove: () => Promise<unknown>): Promise<void> {
+    try {
+      await remove();
+    } catch (error) {
+      session.retire();
+      this.inBackground(this.#takeAwayLater(session, remove));
+      throw error;
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#opening?.catch(() => undefined);
     await Promise.all([...this.#open].map((session) => session.close()));
     await Promise.all(this.#background);
+  }
+
+  async #takeAwayLater(session: Session, remove: () => Promise<unknown>): Promise<void> {
+    const ended = new AbortController();
+    const leave = session.onEnd((reason) => ended.abort(reason));
+    try {
+      while (session.endReason() === undefined) {
+        await sleep(this.clock, AGAIN_MS, ended.signal);
+        const isGone = await remove().then(
+          () => true,
+          () => false,
+        );
+        if (isGone) return;
+      }
+    } finally {
+      leave();
+    }
   }
 
   async #openOne(): Promise<Session> {
