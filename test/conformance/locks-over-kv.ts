@@ -4,6 +4,7 @@ import {
   electionCases,
   type LockLacks,
   type LocksTarget,
+  lacksOf,
   lockCases,
   type Register,
   runLockCases,
@@ -17,6 +18,19 @@ export { KV_LACKS, kvTarget } from '../../src/conformance/test-kv-target.ts';
  */
 export const registerCase: Register = (name, run, skip) => {
   if (skip === undefined) test(name, run);
+};
+
+/** Of transaction locks, on whatever store. */
+export const TXN_LACKS: LockLacks = {
+  ...lacksOf({
+    fencing: 'monotonic',
+    waiters: 'barging',
+    expiry: 'engine-clock',
+    shared: false,
+    permits: false,
+  }),
+  waiters: 'who waits for a transaction lock is not in the store',
+  elections: 'transaction locks come without elections',
 };
 
 /** Registers the suites. */

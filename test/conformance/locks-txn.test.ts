@@ -1,25 +1,13 @@
 /** The suite of locks for transaction locks: in fast time over the in-memory store, and on a real etcd. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { type LockLacks, type LocksTarget, lacksOf } from '../../src/conformance/index.ts';
+import type { LocksTarget } from '../../src/conformance/index.ts';
 import { etcdKv } from '../../src/drivers/etcd/index.ts';
 import { type Kv, kvOver, memoryService } from '../../src/kv/index.ts';
 import { kvTxnLocks } from '../../src/locks/index.ts';
 import { VirtualClock } from '../../src/testing/virtual-clock.ts';
-import { block, kvTarget, lockSuites } from './locks-over-kv.ts';
+import { block, kvTarget, lockSuites, TXN_LACKS } from './locks-over-kv.ts';
 import { passTime } from './support.ts';
-
-const LACKS: LockLacks = {
-  ...lacksOf({
-    fencing: 'monotonic',
-    waiters: 'barging',
-    expiry: 'engine-clock',
-    shared: false,
-    permits: false,
-  }),
-  waiters: 'who waits for a transaction lock is not in the store',
-  elections: 'transaction locks come without elections',
-};
 
 describe('transaction locks over the in-memory store', () => {
   const clock = new VirtualClock();
@@ -45,7 +33,7 @@ describe('transaction locks over the in-memory store', () => {
     await time;
     await kv.close();
   });
-  lockSuites(() => target, LACKS);
+  lockSuites(() => target, TXN_LACKS);
 });
 
 const address = process.env['QUORATE_ETCD'];
@@ -67,6 +55,6 @@ if (address === undefined) {
       stall: block,
       locks: kvTxnLocks,
     });
-    lockSuites(() => target, LACKS);
+    lockSuites(() => target, TXN_LACKS);
   });
 }
