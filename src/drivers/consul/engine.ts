@@ -1,0 +1,421 @@
+/**
+ * Claims on Consul: one key a name, made for a session. Whoever waits is told when it is gone, and then the
+ * quickest has it.
+ */
+import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
+import type { BytesLike } from '../../core/bytes.ts';
+import type { Clock } from '../../core/clock.ts';
+import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { Random } from '../../core/random.ts';
+import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
+import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
+import { requireEncodable } from '../../locks/names.ts';
+import { ConsulApi, type Entry, type NewSession, type Taken } from './api.ts';
+import { ConsulClaim, holderName } from './claim.ts';
+import type { ConsulClient } from './client.ts';
+import { keyOf } from './keys.ts';
+import { Ledger } from './ledger.ts';
+import { type Session, Sessions } from './sessions.ts';
+import { Turns } from './turns.ts';
+import { Waits } from './waits.ts';
+
+export interface ConsulEngineOptions extends NewSession {
+  readonly prefix: string;
+  readonly maxWaits: number;
+}
+
+const MAX_NAME_BYTES = 1024;
+/** Consul takes requests of half a megabyte, with values in base64. */
+const MAX_VALUE_BYTES = 128 * 1024;
+/** Between attempts to learn what became of a request whose reply was lost. */
+const ASK_AGAIN_MS = 50;
+/** While a lock delay lasts, which ends without a word: from the first to the longest pause. */
+const DELAY_FIRST_MS = 50;
+const DELAY_MOST_MS = 500;
+/** Between attempts while Consul is out of reach. */
+const UNREACHABLE_MS = 250;
+/** Between looks at a leader that is the same. */
+const QUIET_MS = 20;
+/** A key that changes hands that often while we look is busy. */
+const MOST_LOOKS = 3;
+
+/** A grant, or why there is none. */
+type Attempt =
+  | { readonly held: { readonly session: Session; readonly token: number } }
+  | { readonly held: undefined; readonly status: 'busy' | 'delayed' | 'no-session' };
+
+/** What is claimed, while it is. */
+class Entrant {
+  readonly request: ClaimRequest;
+  readonly key: string;
+  readonly value: Uint8Array;
+  /** The last attempt: settles before what it did is taken back. */
+  pending: Promise<Attempt> | undefined;
+  /** What the last attempt was made with. */
+  session: Session | undefined;
+
+  constructor(request: ClaimRequest, key: string) {
+    this.request = request;
+    this.key = key;
+    this.value = bytesOf(request.value);
+    this.pending = undefined;
+    this.session = undefined;
+  }
+}
+
+/** See the head of this file. */
+export class ConsulEngine implements ElectionEngine {
+  readonly guarantees: LockGuarantees<'monotonic'> = {
+    fencing: 'monotonic',
+    waiters: 'barging',
+    expiry: 'engine-clock',
+    shared: false,
+    permits: false,
+  };
+  readonly clock: Clock;
+  readonly #random: Random;
+  readonly #client: ConsulClient;
+  readonly #api: ConsulApi;
+  readonly #options: ConsulEngineOptions;
+  readonly #sessions: Sessions;
+  readonly #waits: Waits;
+  readonly #turns: Turns;
+  readonly #ledger: Ledger;
+  readonly #held: Map<string, ConsulClaim>;
+
+  constructor(client: ConsulClient, options: ConsulEngineOptions) {
+    const { clock, random } = client;
+    const api = new ConsulApi(client);
+    this.clock = clock;
+    this.#random = random;
+    this.#client = client;
+    this.#api = api;
+    this.#options = options;
+    this.#ledger = new Ledger(clock);
+    this.#sessions = new Sessions(api, clock, options, () => this.#ledger.assertOpen());
+    this.#waits = new Waits({ api, clock, random }, options.maxWaits);
+    this.#turns = new Turns();
+    this.#held = new Map();
+  }
+
+  requireName(name: string): void {
+    requireEncodable(name, MAX_NAME_BYTES);
+  }
+
+  async claim(request: ClaimRequest): Promise<ConsulClaim> {
+    const entrant = this.#entrant(request);
+    return this.#ledger.ask(request, async (signal) => {
+      await this.#turns.enter(request.name, signal);
+      return this.#inTurn(entrant, () => this.#takeWhenFree(entrant, signal));
+    });
+  }
+
+  async tryClaim(request: ClaimRequest): Promise<ConsulClaim | undefined> {
+    const entrant = this.#entrant(request);
+    return this.#ledger.ask(request, async (signal) => {
+      if (!(await this.#turns.tryEnter(request.name, signal))) return undefined;
+      return this.#inTurn(entrant, () => this.#takeNow(entrant, signal));
+    });
+  }
+
+  async holders(name: string, { signal }: WaitOptions): Promise<readonly LockHolder[]> {
+    this.#ledger.assertOpen();
+    const { entry } = await this.#api.read(this.#keyOf(name), this.#untilEnd(signal));
+    return entry?.session === undefined ? [] : [holderOf(entry, entry.session)];
+  }
+
+  async evict(name: string, { signal }: WaitOptions): Promise<readonly LockHolder[]> {
+    this.#ledger.assertOpen();
+    const key = this.#keyOf(name);
+    for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      const { entry } = await this.#api.read(key, this.#untilEnd(signal));
+      if (entry?.session === undefined) return [];
+      if (!(await orAborted(this.#api.remove(key, entry.modifyIndex), signal))) continue;
+      const evicted = holderOf(entry, entry.session);
+      this.#held.get(evicted.holder)?.taken();
+      return [evicted];
+    }
+    throw new QuorateError('ERR_BUSY', `'${name}' changes hands too quickly to be taken away`, {
+      retryable: true,
+    });
+  }
+
+  async setValue(claim: ConsulClaim, value: BytesLike, options: WaitOptions): Promise<boolean> {
+    this.#ledger.assertOpen();
+    const set = this.#api.setValue(claim.key, claim.session.id, bytesOf(value));
+    return orAborted(set, options.signal);
+  }
+
+  async leader(name: string, { signal }: WaitOptions): Promise<LeaderView> {
+    this.#ledger.assertOpen();
+    const key = this.#keyOf(name);
+    const { entry, index } = await this.#api.read(key, this.#untilEnd(signal));
+    const { session } = entry ?? {};
+    const leads = entry !== undefined && session !== undefined;
+    return {
+      leader: leads
+        ? {
+            value: entry.value,
+            fencingToken: BigInt(entry.createIndex),
+            revision: entry.modifyIndex,
+            holder: holderName(session, entry.createIndex),
+          }
+        : undefined,
+      changed: (stop) => this.#changed(key, leads ? entry : undefined, index, stop),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#ledger.close();
+    await this.#sessions.close();
+    this.#client.close();
+  }
+
+  /** Takes it, and leaves the turn where that comes to nothing. */
+  async #inTurn<T extends ConsulClaim | undefined>(
+    entrant: Entrant,
+    take: () => Promise<T>,
+  ): Promise<T> {
+    const { name } = entrant.request;
+    try {
+      const claim = await take();
+      if (claim === undefined) this.#turns.leave(name);
+      return claim;
+    } catch (error) {
+      const removed = this.#remove(entrant);
+      this.#ledger.inBackground(removed);
+      // What comes late ends with a session that is retired: nobody has to wait for it.
+      if (entrant.session?.usable === true) this.#turns.leaveAfter(name, removed);
+      else this.#turns.leave(name);
+      throw error;
+    }
+  }
+
+  /** Takes it where it is free now. */
+  async #takeNow(entrant: Entrant, signal: AbortSignal): Promise<ConsulClaim | undefined> {
+    let free: number | undefined;
+    for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      const attempt = await this.#attempt(entrant, free, signal);
+      if (attempt.held !== undefined) return this.#hold(entrant, attempt.held, signal);
+      if (attempt.status === 'delayed') return undefined;
+      if (attempt.status === 'no-session') continue;
+      const { entry } = await this.#api.read(entrant.key, signal);
+      if (entry?.session !== undefined) return undefined;
+      free = entry?.modifyIndex;
+    }
+    return undefined;
+  }
+
+  /** Waits until it is free, as often as another is quicker. */
+  async #takeWhenFree(entrant: Entrant, signal: AbortSignal): Promise<ConsulClaim> {
+    let free: number | undefined;
+    let delayMs = DELAY_FIRST_MS;
+    /** When Consul answered last; at the first failure ever nobody waits any longer. */
+    let heardMs = Number.NEGATIVE_INFINITY;
+    while (true) {
+      try {
+        const attempt = await this.#attempt(entrant, free, signal);
+        if (attempt.held !== undefined) return this.#hold(entrant, attempt.held, signal);
+        heardMs = this.clock.now();
+        if (attempt.status === 'delayed') {
+          await sleep(this.clock, delayMs + this.#random.below(delayMs), signal);
+          delayMs = Math.min(delayMs * 2, DELAY_MOST_MS);
+        } else if (attempt.status === 'no-session') {
+          // A session that is none at once every time must not make us run in circles.
+          await sleep(this.clock, this.#random.below(UNREACHABLE_MS), signal);
+        } else {
+          free = await this.#freed(entrant.key, signal, () => (heardMs = this.clock.now()));
+          delayMs = DELAY_FIRST_MS;
+        }
+      } catch (error) {
+        throwIfAborted(signal);
+        const isPassing = isQuorateError(error) && error.retryable;
+        if (!isPassing || this.clock.now() - heardMs > this.#options.ttlMs) throw error;
+        await sleep(this.clock, UNREACHABLE_MS + this.#random.below(UNREACHABLE_MS), signal);
+      }
+    }
+  }
+
+  /** Resolves when nobody holds the key; with its `modifyIndex` where it is there nevertheless. */
+  async #freed(key: string, signal: AbortSignal, heard: () => void): Promise<number | undefined> {
+    let index = 0;
+    while (true) {
+      const seen = await this.#waits.next(key, index, signal);
+      heard();
+      if (seen.entry?.session === undefined) return seen.entry?.modifyIndex;
+      index = seen.index;
+    }
+  }
+
+  async #attempt(
+    entrant: Entrant,
+    free: number | undefined,
+    signal: AbortSignal,
+  ): Promise<Attempt> {
+    const session = await orAborted(this.#sessions.current(), signal);
+    throwIfAborted(signal);
+    entrant.session = session;
+    entrant.pending = this.#take(session, entrant, free);
+    return orAborted(entrant.pending, signal);
+  }
+
+  /** One attempt, until it is known what became of it or the session has ended. */
+  async #take(session: Session, entrant: Entrant, free: number | undefined): Promise<Attempt> {
+    const { key, value } = entrant;
+    const leave = session.join(() => undefined);
+    let lost: unknown;
+    try {
+      while (true) {
+        try {
+          const taken = await this.#api.take(key, session.id, value, free);
+          if (taken.status === 'no-session') session.gone();
+          if (lost === undefined || taken.status !== 'busy') return attemptOf(session, taken);
+          // An attempt whose reply was lost may have done it: of a session one claim at a time asks for a name.
+          const { entry } = await this.#api.read(key, undefined);
+          if (entry?.session !== session.id) return attemptOf(session, taken);
+          return { held: { session, token: entry.createIndex } };
+        } catch (error) {
+          if (isQuorateError(error) && error.outcome === 'unknown') lost ??= error;
+          if (lost === undefined) throw error;
+          session.retire();
+          if (session.endReason() !== undefined || this.#ledger.ending.aborted) throw lost;
+          await sleep(this.clock, ASK_AGAIN_MS, this.#ledger.ending).catch(() => undefined);
+        }
+      }
+    } finally {
+      leave();
+    }
+  }
+
+  #hold(
+    entrant: Entrant,
+    held: { readonly session: Session; readonly token: number },
+    signal: AbortSignal,
+  ): ConsulClaim {
+    throwIfAborted(signal);
+    const ended = held.session.endReason();
+    if (ended !== undefined) {
+      const { what, name } = entrant.request;
+      const message = `the ${what} '${name}' was lost while it was taken: ${ended.message}`;
+      throw new QuorateError('ERR_LOCK_LOST', message, { retryable: true, cause: ended });
+    }
+    const parts = { api: this.#api, clock: this.clock, waits: this.#waits };
+    const claim = new ConsulClaim(
+      parts,
+      entrant.request,
+      { key: entrant.key, ...held },
+      {
+        lost: (one) => this.#leave(one),
+        giveBack: (one) => this.#giveBack(one),
+      },
+    );
+    this.#held.set(claim.holder, claim);
+    this.#ledger.hold(claim);
+    return claim;
+  }
+
+  async #giveBack(claim: ConsulClaim): Promise<void> {
+    try {
+      await this.#api.giveBack(claim.key, claim.session.id);
+    } catch (error) {
+      // The next claim of the name is another session's: what is sent again cannot take its key away.
+      claim.session.retire();
+      // At the end nobody waits for a second time: it goes with its session.
+      if (!this.#ledger.ending.aborted) {
+        this.#ledger.inBackground(this.#takeAway(claim.session, claim.key));
+      }
+      throw error;
+    } finally {
+      this.#leave(claim);
+    }
+  }
+
+  #leave(claim: ConsulClaim): void {
+    this.#held.delete(claim.holder);
+    this.#ledger.letGo(claim);
+    this.#turns.leave(claim.name);
+  }
+
+  /** Takes back what the last attempt did, if that came to something. Never rejects. */
+  async #remove({ pending, key }: Entrant): Promise<void> {
+    const attempt = await pending?.catch(() => undefined);
+    const session = attempt?.held?.session;
+    if (session === undefined) return;
+    await this.#api.giveBack(key, session.id).catch(() => {
+      session.retire();
+      return this.#takeAway(session, key);
+    });
+  }
+
+  /** Tries until the key is given back, or gone with its session. Never rejects. */
+  async #takeAway(session: Session, key: string): Promise<void> {
+    const leave = session.join(() => undefined);
+    const giveBack = (): Promise<unknown> => this.#api.giveBack(key, session.id);
+    await this.#ledger.keepTrying(giveBack, this.#options.ttlMs);
+    leave();
+  }
+
+  async #changed(
+    key: string,
+    seen: Entry | undefined,
+    index: number,
+    stop: AbortSignal | undefined,
+  ): Promise<void> {
+    const signal = this.#untilEnd(stop);
+    let at = index;
+    let heardMs = this.clock.now();
+    while (true) {
+      try {
+        const next = await this.#waits.next(key, at, signal);
+        const leader = next.entry?.session === undefined ? undefined : next.entry;
+        if (leader?.createIndex !== seen?.createIndex) return;
+        if (leader?.modifyIndex !== seen?.modifyIndex) return;
+        at = next.index;
+        heardMs = this.clock.now();
+        // Where there is no key other keys may have woken us.
+        await sleep(this.clock, QUIET_MS, signal);
+      } catch (error) {
+        throwIfAborted(signal);
+        const isPassing = isQuorateError(error) && error.retryable;
+        if (!isPassing || this.clock.now() - heardMs > this.#options.ttlMs) throw error;
+        await sleep(this.clock, UNREACHABLE_MS + this.#random.below(UNREACHABLE_MS), signal);
+      }
+    }
+  }
+
+  #entrant(request: ClaimRequest): Entrant {
+    return new Entrant(request, this.#keyOf(request.name));
+  }
+
+  #keyOf(name: string): string {
+    return keyOf(this.#options.prefix, name);
+  }
+
+  #untilEnd(signal: AbortSignal | undefined): AbortSignal {
+    const { ending } = this.#ledger;
+    return signal === undefined ? ending : AbortSignal.any([signal, ending]);
+  }
+}
+
+function attemptOf(session: Session, taken: Taken): Attempt {
+  if (taken.status === 'held') return { held: { session, token: taken.token } };
+  return { held: undefined, status: taken.status };
+}
+
+function bytesOf(value: BytesLike): Uint8Array {
+  const bytes = typeof value === 'string' ? Buffer.from(value) : value;
+  if (bytes.byteLength <= MAX_VALUE_BYTES) return bytes;
+  throw new QuorateError(
+    'ERR_REQUEST_TOO_LARGE',
+    `value: ${bytes.byteLength} bytes, more than ${MAX_VALUE_BYTES}; store it elsewhere and say where`,
+  );
+}
+
+function holderOf(entry: Entry, session: string): LockHolder {
+  return {
+    holder: holderName(session, entry.createIndex),
+    fencingToken: BigInt(entry.createIndex),
+    owner: entry.value.toString(),
+    waiting: false,
+  };
+}

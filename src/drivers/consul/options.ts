@@ -1,0 +1,142 @@
+/** What a user may say about the way to Consul, checked and completed. */
+import { X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import { type Duration, durationMs } from '../../core/duration.ts';
+import { QuorateError } from '../../core/errors.ts';
+import { type Random, systemRandom } from '../../core/random.ts';
+
+/** Certificates in PEM, as text or bytes (not file names). */
+export interface ConsulTls {
+  /** Authorities that the agent's certificate is checked against. @defaultValue Node's own */
+  readonly ca?: string | Buffer;
+  /** Client certificate, with `key`, for agents that ask for one. */
+  readonly cert?: string | Buffer;
+  readonly key?: string | Buffer;
+  /** Name expected in the agent's certificate. @defaultValue the address's host */
+  readonly serverName?: string;
+  /** Accepts any certificate: for tests only. @defaultValue `false` */
+  readonly insecureSkipVerify?: boolean;
+}
+
+/** Where Consul is, and how to reach it. */
+export interface ConsulConnection {
+  /**
+   * The HTTP API of an agent: `'http://…'`, `'https://…'`, or `'host:port'`. Of several, as a list or separated
+   * by commas, one is used, and the next where that does not answer. @defaultValue `'http://127.0.0.1:8500'`
+   */
+  readonly address?: string | readonly string[] | undefined;
+  /** The ACL token. @defaultValue none: what the agent lets anonymous users do */
+  readonly token?: string | undefined;
+  /** Used for `https://` addresses, and for those without a scheme where this is given. */
+  readonly tls?: ConsulTls | undefined;
+  /** How long a request may take. @defaultValue `'5s'` */
+  readonly timeout?: Duration | undefined;
+  /**
+   * How many requests may wait for changes at a time, each on a connection of its own: one for each name that
+   * is waited for or held. Beyond that names are looked at twice a second. Agents let a client have 200
+   * connections. @defaultValue 64
+   */
+  readonly maxWaits?: number | undefined;
+  /** @defaultValue the system's */
+  readonly clock?: Clock | undefined;
+  /** Spreads what many do at a time. @defaultValue the system's */
+  readonly random?: Random | undefined;
+}
+
+/** One address of an agent. */
+export interface Target {
+  /** For messages. */
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly isSecure: boolean;
+}
+
+export interface ResolvedConnection {
+  readonly targets: readonly Target[];
+  readonly token: string | undefined;
+  readonly tls: ConsulTls;
+  readonly timeoutMs: number;
+  readonly maxWaits: number;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const DEFAULT_ADDRESS = 'http://127.0.0.1:8500';
+const DEFAULT_PORT = 8500;
+const MOST_ADDRESSES = 64;
+
+/** @throws `ERR_INVALID_ARGUMENT` that names the option */
+export function resolveConnection(options: ConsulConnection): ResolvedConnection {
+  const { address = DEFAULT_ADDRESS, token, tls = {}, maxWaits = 64 } = options;
+  // It goes into a header.
+  if (token !== undefined && (typeof token !== 'string' || !/^[!-~]{1,4096}$/.test(token))) {
+    throw invalid('token: text of printable ASCII without spaces is needed');
+  }
+  if (!Number.isSafeInteger(maxWaits) || maxWaits < 1 || maxWaits > 10_000) {
+    throw invalid(`maxWaits: ${maxWaits}; a whole number of 1 to 10,000 is needed`);
+  }
+  checkTls(tls);
+  const timeoutMs = durationMs(options.timeout ?? '5s', 'timeout');
+  if (timeoutMs < 1 || timeoutMs > 600_000) {
+    throw invalid(`timeout: ${timeoutMs} ms; 1 ms to ten minutes are possible`);
+  }
+  return {
+    targets: targetsOf(address, options.tls !== undefined),
+    token,
+    tls,
+    timeoutMs,
+    maxWaits,
+    clock: options.clock ?? systemClock,
+    random: options.random ?? systemRandom,
+  };
+}
+
+/** What cannot be a certificate is said at once: later it would look like an agent out of reach. */
+function checkTls({ ca, cert, key }: ConsulTls): void {
+  if ((cert === undefined) !== (key === undefined)) {
+    throw invalid('tls: cert and key belong together; one of them is missing');
+  }
+  try {
+    if (ca !== undefined) new X509Certificate(ca);
+  } catch (cause) {
+    throw invalid('tls.ca: is no certificate in PEM (give its content, not a file name)', cause);
+  }
+  try {
+    createSecureContext({ ...(cert === undefined ? {} : { cert }), ...(key && { key }) });
+  } catch (cause) {
+    const why = (cause as Error).message;
+    throw invalid(`tls.cert and tls.key: are no certificate in PEM with its key: ${why}`, cause);
+  }
+}
+
+function targetsOf(address: string | readonly string[], hasTls: boolean): readonly Target[] {
+  const isList = Array.isArray(address) || typeof address === 'string';
+  const texts = (typeof address === 'string' ? address.split(',') : isList ? [...address] : [])
+    .map((text) => String(text).trim())
+    .filter((text) => text !== '');
+  const targets = new Map(texts.map((text) => [text, targetOf(text, hasTls)]));
+  if (targets.size > 0 && targets.size <= MOST_ADDRESSES) return [...targets.values()];
+  throw invalid(`address: 1 to ${MOST_ADDRESSES} are needed, such as '${DEFAULT_ADDRESS}'`);
+}
+
+function targetOf(text: string, hasTls: boolean): Target {
+  const hasScheme = text.includes('://');
+  const url = URL.parse(hasScheme ? text : `${hasTls ? 'https' : 'http'}://${text}`);
+  const isSecure = url?.protocol === 'https:';
+  const isBare = url !== null && ['', '/'].includes(url.pathname) && url.search === '';
+  if (url === null || !isBare || (!isSecure && url.protocol !== 'http:') || url.username !== '') {
+    // What was given may hold a password.
+    throw invalid('address: is no address of an agent; use http://host:port or https://host:port');
+  }
+  const usualPort = hasScheme ? (isSecure ? 443 : 80) : DEFAULT_PORT;
+  const port = url.port === '' ? usualPort : Number(url.port);
+  if (port === 0) throw invalid('address: port 0 is none');
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  return { name: `${url.hostname}:${port}`, host, port, isSecure };
+}
+
+function invalid(message: string, cause?: unknown): QuorateError {
+  return new QuorateError('ERR_INVALID_ARGUMENT', message, cause === undefined ? {} : { cause });
+}

@@ -1,0 +1,90 @@
+/** The suites of locks and elections on a real Consul. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import {
+  electionCases,
+  type LockLacks,
+  type LocksTarget,
+  lacksOf,
+  lockCases,
+  runLockCases,
+} from '../../src/conformance/index.ts';
+import { consulLocks } from '../../src/drivers/consul/index.ts';
+import { ConsulServers, missingConsul } from '../support/consul.ts';
+import { ConsulProcesses } from '../support/consul-process.ts';
+import { block, registerCase } from './locks-over-kv.ts';
+
+const DECLARED: LockLacks = lacksOf({
+  fencing: 'monotonic',
+  waiters: 'barging',
+  expiry: 'engine-clock',
+  shared: false,
+  permits: false,
+});
+const LACKS: LockLacks = { ...DECLARED, waiters: 'who waits is not in Consul' };
+
+/** Renewals must get through on a slow machine. */
+const TTL_MS = 1000;
+const LOCK_DELAY_MS = 200;
+
+const missing = missingConsul();
+describe('locks on Consul', { skip: missing }, () => {
+  let servers: ConsulServers;
+  let processes: ConsulProcesses;
+  before(async () => {
+    servers = await ConsulServers.start();
+    processes = new ConsulProcesses(servers);
+  });
+  after(async () => {
+    await processes?.[Symbol.asyncDispose]();
+    await servers?.close();
+  });
+  const cases = [...lockCases, ...electionCases];
+  runLockCases(cases, () => targetOn(servers, processes), registerCase, LACKS);
+
+  test('promises what the suite holds it to', async () => {
+    await using locks = consulLocks();
+    assert.deepEqual(lacksOf(locks.guarantees), DECLARED);
+  });
+});
+
+function targetOn(servers: ConsulServers, processes: ConsulProcesses): LocksTarget {
+  let open = 0;
+  return {
+    ttlMs: TTL_MS,
+    // Consul ends a session after up to twice its time to live, and then comes the delay.
+    expiryMs: TTL_MS + LOCK_DELAY_MS + 3000,
+    stall: block,
+    async leftovers(prefix) {
+      const keys = await Promise.all(
+        ['locks', 'elections'].map((kind) => servers.keys(`quorate/${kind}/${prefix}`)),
+      );
+      const sessions = open === 0 ? await servers.sessions() : [];
+      return [
+        ...keys.flat().map(({ Key, Session }) => `${Key} of ${Session}`),
+        // While clients are open they have one each.
+        ...sessions.map(({ ID, Name }) => `session ${ID} of ${Name}`),
+      ];
+    },
+    async open(options) {
+      const process = await processes.open({ ...options, lockDelay: LOCK_DELAY_MS });
+      open += 1;
+      const close = (): void => {
+        open -= 1;
+      };
+      return {
+        ...process,
+        close,
+        abandon: () => {
+          close();
+          return process.kill();
+        },
+      };
+    },
+    async depose(name) {
+      const { locks, close } = await processes.open({ prefix: 'quorate/elections/' });
+      await locks.forceRelease(name);
+      await close();
+    },
+  };
+}
