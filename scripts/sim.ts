@@ -55,8 +55,9 @@ function tellViolation({ seed, violation }: SimulationResult, replay: string, lo
   log(`Play it again: npm run sim -- ${replay}`);
 }
 
-function seedArguments({ seed, story }: SimulationResult): string {
-  return `--seed ${seed}${story.consensus === 'raft' ? '' : ` --consensus ${story.consensus}`}`;
+function seedArguments({ seed, story }: SimulationResult, { workload }: SimOptions): string {
+  const consensus = story.consensus === 'raft' ? '' : ` --consensus ${story.consensus}`;
+  return `--seed ${seed}${consensus}${workload === 'mixed' ? '' : ` --workload ${workload}`}`;
 }
 
 /** Makes the story of a run that failed smaller, and keeps it. */
@@ -109,7 +110,8 @@ async function runOne(options: SimOptions, task: Task): Promise<number> {
       say(`trace hash ${result.traceHash}`);
     }
     if (result.violation === undefined) return 0;
-    const replay = task.story === undefined ? seedArguments(result) : `--story ${options.story}`;
+    const replay =
+      task.story === undefined ? seedArguments(result, options) : `--story ${options.story}`;
     tellViolation(result, replay, logOf(options));
     if (task.story === undefined || options.shrinkRuns > 0) {
       await keepStory(pool, result, options);
@@ -122,13 +124,13 @@ async function runOne(options: SimOptions, task: Task): Promise<number> {
 
 /** The seeds to run, on each core; ends when the time is up. */
 function* tasksOf(options: SimOptions, started: number): Generator<Task> {
-  const { first, seeds, cores, forMs, having } = options;
+  const { first, seeds, cores, forMs, having, workload } = options;
   for (let i = 0; i < seeds; i++) {
     for (const consensus of cores) {
       if (Date.now() - started >= forMs) return;
       const seed = (first + i) % 2 ** 32;
-      if (having.length > 0 && !hasAll(drawStory(seed, consensus), having)) continue;
-      yield { seed, consensus };
+      if (having.length > 0 && !hasAll(drawStory(seed, consensus, workload), having)) continue;
+      yield { seed, consensus, workload };
     }
   }
 }
@@ -177,7 +179,7 @@ async function runMany(options: SimOptions): Promise<number> {
       say(JSON.stringify({ summary, neverReached: summary.neverReached(), realMs }));
     else say(`\n${summary.lines(realMs).join('\n')}`);
     for (const failure of failures) {
-      tellViolation(failure, seedArguments(failure), logOf(options));
+      tellViolation(failure, seedArguments(failure, options), logOf(options));
       await keepStory(pool, failure, options);
     }
     return failures.length > 0 ? 1 : 0;
@@ -220,7 +222,8 @@ async function main(args: readonly string[]): Promise<number> {
     if (options.seed === undefined) return await runMany(options);
     if (options.cores.length > 1)
       throw new UsageError('--seed plays one: --consensus raft or paxos');
-    return await runOne(options, { seed: options.seed, consensus: options.cores[0] as Consensus });
+    const { seed, cores, workload } = options;
+    return await runOne(options, { seed, consensus: cores[0] as Consensus, workload });
   } catch (error) {
     const mistake = error instanceof UsageError || isQuorateError(error, 'ERR_INVALID_ARGUMENT');
     if (!mistake) throw error;

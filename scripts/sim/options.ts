@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { durationMs } from '../../src/core/duration.ts';
+import type { WorkloadName } from '../../src/testing/simulation/types.ts';
 
 export const USAGE = `usage: npm run sim -- [OPTIONS]
 
@@ -13,6 +14,7 @@ Plays clusters of real nodes on simulated clocks, disks and networks, and checks
   --seeds COUNT        so many runs with different seeds (default 100)
   --for DURATION       runs until the time is up: 30s, 10m, 2h
   --first N            the first of the seeds (default: drawn from the clock, and printed)
+  --workload NAME      what clients do: mixed (default), or mostly locks
   --having NAMES       of those seeds only the ones with such faults and weather: member-,pause
   --consensus NAME     raft (default), paxos, or both
   --twice              every run twice, in two processes, and the hashes compared
@@ -40,6 +42,7 @@ export interface SimOptions {
   readonly first: number;
   /** Beginnings of names of faults or weather that a story must have. */
   readonly having: readonly string[];
+  readonly workload: WorkloadName;
   readonly cores: readonly Consensus[];
   readonly twice: boolean;
   readonly jobs: number;
@@ -74,6 +77,7 @@ export function readOptions(args: readonly string[], nowMs: number): SimOptions 
     seeds: countOf(values.seeds, timed),
     forMs: timed ? duration(values.for!) : Infinity,
     first: values.first === undefined ? drawn(nowMs) : number('first', values.first, 0, MAX_SEED),
+    workload: workloadOf(values.workload ?? 'mixed', values.story),
     having: values.having?.split(',') ?? [],
     cores: coresOf(values.consensus ?? 'raft', values.story),
     twice: values.twice ?? false,
@@ -97,6 +101,7 @@ function parse(args: readonly string[]) {
         story: { type: 'string' },
         trace: { type: 'boolean' },
         having: { type: 'string' },
+        workload: { type: 'string' },
         consensus: { type: 'string' },
         twice: { type: 'boolean' },
         jobs: { type: 'string' },
@@ -141,6 +146,16 @@ function coresOf(name: string, story: string | undefined): Consensus[] {
   if (name === 'both') return ['raft', 'paxos'];
   if (name === 'raft' || name === 'paxos') return [name];
   throw new UsageError(`--consensus ${name}: there are raft, paxos and both`);
+}
+
+function workloadOf(name: string, story: string | undefined): WorkloadName {
+  if (name !== 'mixed' && name !== 'locks') {
+    throw new UsageError(`--workload ${name}: there are mixed and locks`);
+  }
+  if (story !== undefined && name !== 'mixed') {
+    throw new UsageError('--workload: a story has it in it');
+  }
+  return name;
 }
 
 /** Room for many seeds above it. */

@@ -121,12 +121,12 @@ export class Pool {
 }
 
 function brokenBy(task: Task, property: string, message: string, last: Progress): Outcome {
-  const { seed, consensus, story } = task;
+  const { seed, consensus, workload = 'mixed', story } = task;
   return {
     cpuMs: 0,
     result: {
       seed,
-      story: storyOf({ seed, consensus, ...(story === undefined ? {} : { story }) }),
+      story: storyOf({ seed, consensus, workload, ...(story === undefined ? {} : { story }) }),
       traceHash: '',
       events: last.events,
       virtualMs: last.virtualMs,

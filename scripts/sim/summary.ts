@@ -8,6 +8,9 @@ import type { SimulationResult } from '../../src/testing/simulation/types.ts';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
+/** How rare paths are called that only runs aimed at locks can take. */
+const OF_LOCKS = 'locks-';
+
 type Counts = Record<string, number>;
 
 export class Summary {
@@ -23,6 +26,10 @@ export class Summary {
   readonly reached: Counts = {};
   readonly operations: Counts = {};
 
+  /** Whether some run was aimed at locks, and whether some was not. */
+  hasLocks = false;
+  hasMixed = false;
+
   add(result: SimulationResult, cpuMs: number): void {
     this.runs++;
     this.events += result.events;
@@ -32,6 +39,8 @@ export class Summary {
     for (const { kind, atMs } of result.story.faults) {
       if (atMs <= result.virtualMs) this.planned[kind] = (this.planned[kind] ?? 0) + 1;
     }
+    if ('remoteRate' in result.story.weather) this.hasLocks = true;
+    else this.hasMixed = true;
     addTo(this.faults, result.faults);
     addTo(this.reached, result.reached);
     addTo(this.operations, result.operations);
@@ -39,12 +48,16 @@ export class Summary {
 
   /** Rare paths that no run took. */
   neverReached(): string[] {
-    return rarePaths().filter((path) => this.reached[path] === undefined);
+    const paths = rarePaths().filter((path) => this.reached[path] === undefined);
+    return paths.filter((path) => (path.startsWith(OF_LOCKS) ? this.hasLocks : this.hasMixed));
   }
 
   /** Kinds of fault that no run played. */
   neverPlayed(): string[] {
-    return Object.keys(FAULT_KINDS).filter((kind) => this.planned[kind] === undefined);
+    const kinds = Object.keys(FAULT_KINDS).filter((kind) => this.planned[kind] === undefined);
+    return kinds.filter((kind) => {
+      return FAULT_KINDS[kind]!.ofLocks === true ? this.hasLocks : this.hasMixed;
+    });
   }
 
   /** Lines for a reader. */

@@ -228,6 +228,15 @@ describe('a double barrier over a store', () => {
     await ended;
   });
 
+  it('has left also where the caller had given up before it asked to leave', async () => {
+    const [one, other] = [party(2), party(2)];
+    await Promise.all([one.enter(), other.enter()]);
+    const enough = new Error('enough');
+    await assert.rejects(one.leave({ signal: AbortSignal.abort(enough) }), enough);
+    await other.leave();
+    await Promise.all([one.enter(), other.enter()]);
+  });
+
   it('is no wider than its place: a second enter, a leave without enter, odd options', async () => {
     const refused = { code: 'ERR_INVALID_ARGUMENT' };
     const one = party(1);

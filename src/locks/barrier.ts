@@ -126,6 +126,8 @@ class KvBarrier implements Barrier {
   async leave(options: MeetingWait = {}): Promise<void> {
     const inside = this.#inside;
     if (inside === undefined) throw this.#misuse('this party is not inside; it has to enter first');
+    // Who gives up to wait has left all the same, also where that was so before: the others may not wait for it.
+    if (options.signal?.aborted) this.#sessions.inBackground(inside.place.release());
     await this.#waits.during(`barrier '${this.#name}'`, options, async ({ signal }) => {
       const { place, round } = inside;
       if (place.lost.aborted) {

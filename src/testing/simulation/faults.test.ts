@@ -7,6 +7,7 @@ import { parseStory, storyText } from './story.ts';
 import { drawWeather, WEATHER } from './weather.ts';
 
 const stories = Array.from({ length: 300 }, (_, seed) => drawStory(seed, 'raft'));
+const ofLocks = Array.from({ length: 50 }, (_, seed) => drawStory(seed, 'raft', 'locks'));
 
 test('a seed draws the same story every time, and another seed another one', () => {
   assert.deepEqual(drawStory(7, 'raft'), drawStory(7, 'raft'));
@@ -14,11 +15,12 @@ test('a seed draws the same story every time, and another seed another one', () 
 });
 
 test('a story is text and back the same', () => {
-  for (const story of stories.slice(0, 50)) assert.deepEqual(parseStory(storyText(story)), story);
+  for (const story of [...stories.slice(0, 50), ...ofLocks])
+    assert.deepEqual(parseStory(storyText(story)), story);
 });
 
 test('faults are of known kinds, within the storm, in order, and say what their kind needs', () => {
-  for (const { faults, stormMs } of stories) {
+  for (const { faults, stormMs } of [...stories, ...ofLocks]) {
     let before = 0;
     for (const { atMs, kind, forMs, amount, node, peer } of faults) {
       assert.ok(kind in FAULT_KINDS, kind);
@@ -35,7 +37,9 @@ test('faults are of known kinds, within the storm, in order, and say what their 
 });
 
 test('every kind of fault is drawn by some seed', () => {
-  const drawn = new Set(stories.flatMap(({ faults }) => faults.map(({ kind }) => kind)));
+  const drawn = new Set(
+    [...stories, ...ofLocks].flatMap(({ faults }) => faults.map(({ kind }) => kind)),
+  );
   assert.deepEqual(Object.keys(FAULT_KINDS).sort(), [...drawn].sort());
 });
 
@@ -45,6 +49,19 @@ test('no storm changes the members and hurts data: nobody could say what a major
     const both = kinds.some((kind) => kind.changesMembers) && kinds.some((kind) => kind.hurtsData);
     assert.ok(!both);
   }
+});
+
+test('clients of locks are in stories that are aimed at them, and in no others', () => {
+  for (const { faults, weather } of stories) {
+    assert.ok(!('remoteRate' in weather));
+    assert.ok(faults.every(({ kind }) => FAULT_KINDS[kind]!.ofLocks !== true));
+  }
+  for (const { weather } of ofLocks) {
+    for (const name of Object.keys(weather)) assert.ok(name in WEATHER, name);
+  }
+  assert.ok(
+    ofLocks.every(({ faults }) => faults.every(({ kind }) => !FAULT_KINDS[kind]!.hurtsData)),
+  );
 });
 
 test('a node that is alone has nobody to be cut off from', () => {

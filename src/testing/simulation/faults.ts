@@ -27,6 +27,8 @@ interface FaultKind {
   readonly changesMembers?: true;
   /** Data of a disk are lost or damaged. */
   readonly hurtsData?: true;
+  /** Strikes a client of locks in a process of its own, whose number is `node`: only in runs aimed at locks. */
+  readonly ofLocks?: true;
   play(nemesis: Nemesis, fault: PlannedFault, seat: Seat, forMs: number): void;
 }
 
@@ -310,6 +312,30 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
     amount: [5, 60],
     play: (nemesis, fault) => nemesis.burst(fault.amount ?? 5),
   },
+  /** Often for longer than its locks last. */
+  'client-pause': {
+    weight: 30,
+    ofLocks: true,
+    lasts: [0, 6],
+    play: (nemesis, { node = 0 }, _seat, forMs) =>
+      nemesis.workload?.lockClients?.pause(node, forMs),
+  },
+  'client-kill': {
+    weight: 15,
+    ofLocks: true,
+    play: (nemesis, { node = 0 }) => nemesis.workload?.lockClients?.kill(node),
+  },
+  'client-cut': {
+    weight: 25,
+    ofLocks: true,
+    lasts: [0, 6],
+    play: (nemesis, { node = 0 }, _seat, forMs) => nemesis.workload?.lockClients?.cut(node, forMs),
+  },
+  'client-reset': {
+    weight: 15,
+    ofLocks: true,
+    play: (nemesis, { node = 0 }) => nemesis.workload?.lockClients?.cut(node, 0),
+  },
 };
 
 /** Draws the faults of a storm for a cluster of `nodes`: which kinds are on, how often, and each one's time. */
@@ -321,6 +347,7 @@ export function drawFaults(
 ): PlannedFault[] {
   const changesMembers = random.below(3) === 0;
   const kinds = Object.entries(FAULT_KINDS).filter(([, kind]) => {
+    if (kind.ofLocks === true) return false;
     if (kind.changesMembers === true) return changesMembers;
     if (kind.hurtsData === true && changesMembers) return false;
     const isPossible = kind.needsPeers !== true || nodes > 1 || changesMembers;
@@ -343,7 +370,8 @@ export function drawFaults(
   return faults;
 }
 
-function drawFault(
+/** The story of one fault of a kind. */
+export function drawFault(
   random: Random,
   name: string,
   kind: FaultKind,

@@ -82,6 +82,7 @@ export class Healing {
     this.#workload.calmDown();
     const members = await this.#untilCaughtUp();
     for (const seat of members) await this.#write(seat.number, requestMs);
+    if (this.#workload.hasLocks) await this.#workload.endLocks((...what) => this.#until(...what));
     await this.#handOver(requestMs);
     await this.#until('every call is answered', 3 * requestMs, () => this.#workload.pending === 0);
     await this.#until('every lease has run out', LEASES_MS + electionMs, () => {

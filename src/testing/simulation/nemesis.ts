@@ -28,11 +28,21 @@ export interface NemesisChecks extends MembershipView {
   hurt(seat: number): void;
 }
 
+/** What faults do with clients. */
+export interface NemesisWorkload {
+  burst(count: number, seat?: number): void;
+  readonly lockClients?: {
+    pause(client: number, forMs: number): void;
+    kill(client: number): void;
+    cut(client: number, forMs: number): void;
+  };
+}
+
 export class Nemesis {
   readonly context: SimulationContext;
   readonly world: World;
   readonly membership: Membership;
-  workload: { burst(count: number, seat?: number): void } | undefined;
+  workload: NemesisWorkload | undefined;
   readonly #checks: NemesisChecks;
   readonly #electionMs: number;
   /** Seats that are down on purpose. */

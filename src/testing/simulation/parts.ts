@@ -5,7 +5,7 @@
 import type { NodeOptions, QuorateNode } from '../../node.ts';
 import type { ClusterObserver, SimulatedCluster } from './cluster.ts';
 import type { Life, SimulatedNode } from './life.ts';
-import type { PlannedFault, Story } from './types.ts';
+import type { PlannedFault, Story, WorkloadName } from './types.ts';
 import type { SimulatedWorld } from './world.ts';
 
 /** What every part of a run is given. */
@@ -41,7 +41,7 @@ export interface SimulationParts<Node extends SimulatedNode = QuorateNode> {
   /** Opens what lives on a seat. */
   open(options: NodeOptions, life: Life<Node>): Promise<Node>;
   /** Draws the story of a seed. */
-  drawStory(seed: number, consensus: Story['consensus']): Story;
+  drawStory(seed: number, consensus: Story['consensus'], workload?: WorkloadName): Story;
   createChecks(story: Story): Checks<Node>;
   /** Sets the weather of network, disks and messages for the storm. */
   setWeather(context: SimulationContext<Node>): void;

@@ -54,7 +54,7 @@ export function storyOf(
       `seed: ${seed} is no whole number from 0 to 4294967295`,
     );
   }
-  return parts.drawStory(seed, options.consensus ?? 'raft');
+  return parts.drawStory(seed, options.consensus ?? 'raft', options.workload);
 }
 
 /**

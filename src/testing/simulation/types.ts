@@ -7,12 +7,17 @@ import type { Random } from '../../core/random.ts';
 /** The version of the simulator: a seed or a story means the same run only within one. */
 export const SIMULATOR_VERSION = 1;
 
+/** What the clients of a run do mostly: a bit of everything, or take locks. */
+export type WorkloadName = 'mixed' | 'locks';
+
 /** What a run is asked for. */
 export interface SimulationOptions {
   /** Decides everything that is not given here. A whole number from 0 to 2^32 - 1. */
   readonly seed: number;
   /** Which core the nodes run. @defaultValue `'raft'` */
   readonly consensus?: 'raft' | 'paxos';
+  /** What the clients do, where the seed draws the story. @defaultValue `'mixed'` */
+  readonly workload?: WorkloadName;
   /** Faults to play instead of those that the seed would draw: a shrunk run. */
   readonly story?: Story;
   /** Keep the newest lines of the trace. @defaultValue false */

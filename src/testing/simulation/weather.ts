@@ -62,6 +62,18 @@ export const WEATHER = {
   lessees: 0,
   watchers: 0,
   lockers: 0,
+  /** Of runs that are aimed at locks: clients of each kind. */
+  claimers: 0,
+  txnClaimers: 0,
+  operators: 0,
+  candidates: 0,
+  observers: 0,
+  latchParties: 0,
+  barrierParties: 0,
+  /** Chance of each to live in a process of its own, and what the way between that and the nodes is like. */
+  remoteRate: 0,
+  clientDelayMs: 1,
+  clientLostReplyRate: 0,
   /** Mean time between two looks at what a disk would hold if power failed now. */
   worstCaseMeanMs: 500,
 } as const satisfies Readonly<Record<string, number>>;

@@ -9,6 +9,7 @@ import type { Host, Hosts } from './hosts.ts';
 import { KvClient } from './kv-client.ts';
 import { Lessee } from './lessee.ts';
 import { FencedResource, Locker, watchLock } from './locker.ts';
+import { LockClients, type Until } from './locks/lock-clients.ts';
 import { Watcher } from './watcher.ts';
 
 /** Beyond the request timeout of a node: by then it has answered, one way or the other. */
@@ -20,6 +21,7 @@ export class ClientWorkload implements Workload {
   readonly #clients: KvClient[];
   readonly #watchers: Watcher[];
   readonly #others: { start(): void; stop(): void }[];
+  readonly #locks: LockClients;
 
   constructor(context: SimulationContext, hosts: Hosts, oracle: Oracle) {
     const { world, story } = context;
@@ -57,6 +59,7 @@ export class ClientWorkload implements Workload {
     for (let number = 0; number < value('lockers'); number++) {
       this.#others.push(new Locker(world, hosts, number, resource));
     }
+    this.#locks = new LockClients({ world, story, hosts, oracle, count, maxDrift });
   }
 
   /** Calls that wait for their answers. */
@@ -71,16 +74,34 @@ export class ClientWorkload implements Workload {
 
   start(): void {
     for (const one of [...this.#clients, ...this.#watchers, ...this.#others]) one.start();
+    this.#locks.start();
   }
 
   /** Ends all but the watches: they are to see the end of it. */
   calmDown(): void {
     for (const one of [...this.#clients, ...this.#others]) one.stop();
+    this.#locks.drain();
+  }
+
+  /** Whether the run is aimed at locks. */
+  get hasLocks(): boolean {
+    return this.#locks.count > 0;
+  }
+
+  /** Clients of locks are served to the end, and leave nothing behind. */
+  endLocks(until: Until): Promise<void> {
+    return this.#locks.end(until);
   }
 
   stop(): void {
     this.calmDown();
     for (const watcher of this.#watchers) watcher.stop();
+    this.#locks.stop();
+  }
+
+  /** The clients of locks, for the faults that strike them. */
+  get lockClients(): Pick<LockClients, 'pause' | 'kill' | 'cut'> {
+    return this.#locks;
   }
 
   burst(count: number, seat?: number): void {

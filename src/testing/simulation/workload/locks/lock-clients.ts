@@ -1,0 +1,154 @@
+/** The clients of a run that is aimed at locks, and how they end: each is served, and nothing is left behind. */
+import type { Oracle } from '../../checks/oracle.ts';
+import { chance } from '../../draw.ts';
+import type { Story, World } from '../../types.ts';
+import { type WeatherName, weatherValue } from '../../weather.ts';
+import type { Hosts } from '../hosts.ts';
+import { Candidate, Observer } from './candidate.ts';
+import { Claimer, Operator, TxnClaimer } from './claimer.ts';
+import { EmbeddedHome, type Home, RemoteHome } from './homes.ts';
+import { LockBook } from './lock-book.ts';
+import type { LockClient, LockScene } from './lock-client.ts';
+import { BarrierBook, BarrierParty, LatchBook, LatchParty } from './meetings.ts';
+
+/** Clients end what they do, and wait for what they asked for. */
+const SERVED_MS = 60_000;
+/** Claims of those who gave up, or are gone, end with their leases at the latest; leases with a new leader, too. */
+const CLEAN_MS = 20_000;
+const CLOSED_MS = 20_000;
+
+export interface LockClientsOptions {
+  readonly world: World;
+  readonly story: Story;
+  readonly hosts: Hosts;
+  readonly oracle: Oracle;
+  readonly count: (what: string) => void;
+  readonly maxDrift: number;
+}
+
+/** Waits until something holds; rejects where it takes too long. */
+export type Until = (what: string, withinMs: number, holds: () => boolean) => Promise<void>;
+
+export class LockClients {
+  readonly #clients: LockClient[];
+  readonly #options: LockClientsOptions;
+  readonly #book: LockBook;
+  #barriers: BarrierBook | undefined;
+  readonly #linkWeather: { delayMeanMs: number; lostReplyRate: number };
+
+  constructor(options: LockClientsOptions) {
+    const { world, oracle, count, maxDrift } = options;
+    this.#options = options;
+    this.#clients = [];
+    this.#book = new LockBook(world, oracle, maxDrift);
+    this.#barriers = undefined;
+    this.#linkWeather = {
+      delayMeanMs: this.#value('clientDelayMs'),
+      lostReplyRate: this.#value('clientLostReplyRate'),
+    };
+    const scene = { world, book: this.#book, count };
+    this.#add('claimers', (...args) => new Claimer(scene, ...args));
+    this.#add('txnClaimers', (...args) => new TxnClaimer(scene, ...args));
+    this.#add('operators', (...args) => new Operator(scene, ...args));
+    this.#add('candidates', (...args) => new Candidate(scene, ...args, oracle));
+    this.#add('observers', (...args) => new Observer(scene, ...args, oracle));
+    this.#addMeetings(scene);
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#clients.length;
+  }
+
+  start(): void {
+    for (const client of this.#clients) client.start();
+  }
+
+  pause(client: number, forMs: number): void {
+    this.#homeOf(client)?.pause(forMs);
+  }
+  kill(client: number): void {
+    this.#homeOf(client)?.kill();
+  }
+  cut(client: number, forMs: number): void {
+    this.#homeOf(client)?.cut(forMs);
+  }
+
+  /** Begins nothing any more. */
+  drain(): void {
+    this.#linkWeather.lostReplyRate = 0;
+    for (const client of this.#clients) client.drain();
+  }
+
+  /** They are as good as killed. */
+  stop(): void {
+    for (const { home } of this.#clients) home.end();
+  }
+
+  /** Whoever waits is served; who gave up left nothing; and so it is once more, with nobody in the way. */
+  async end(until: Until): Promise<void> {
+    const clients = this.#clients;
+    await until('every lock client has what it waited for, and gave it back', SERVED_MS, () => {
+      return clients.every((client) => client.isIdle);
+    });
+    await this.#requireClean(until, 'all who gave up or are gone');
+    for (const client of clients) client.finish();
+    await until('every lock client has been served once more', SERVED_MS, () => {
+      return clients.every((client) => client.isFinished);
+    });
+    for (const client of clients) client.close();
+    await until('every lock client is closed', CLOSED_MS, () => {
+      return clients.every((client) => client.isClosed);
+    });
+    await this.#requireClean(until, 'all who have closed');
+  }
+
+  async #requireClean(until: Until, who: string): Promise<void> {
+    const left = (): readonly string[] => [...this.#book.left(), ...(this.#barriers?.left() ?? [])];
+    try {
+      await until('no claim is left', CLEAN_MS, () => left().length === 0);
+    } catch {
+      const { world } = this.#options;
+      world.violate('lock-left-behind', `by ${who}: ${left().join(', ')}`);
+    }
+  }
+
+  #value(name: WeatherName): number {
+    return weatherValue(this.#options.story.weather, name);
+  }
+
+  #homeOf(client: number): Home | undefined {
+    return this.#clients[client % this.#clients.length]?.home;
+  }
+
+  #add(
+    name: WeatherName,
+    create: (home: Home, random: ReturnType<World['random']>, number: number) => LockClient,
+  ): void {
+    const { world } = this.#options;
+    for (let i = 0; i < this.#value(name); i++) {
+      const number = this.#clients.length;
+      const random = world.random(`${name}/${i}`);
+      this.#clients.push(create(this.#home(`${name}/${i}`), random, number));
+    }
+  }
+
+  #addMeetings(scene: LockScene): void {
+    const { world, oracle, maxDrift } = this.#options;
+    const latches = new LatchBook(world, oracle, this.#value('latchParties'));
+    this.#add('latchParties', (...args) => new LatchParty(scene, ...args, latches));
+    const marginMs = 2 * LockBook.MAX_TTL_MS * maxDrift + 1;
+    const parties = this.#value('barrierParties');
+    const barriers = new BarrierBook(world, oracle, parties, marginMs);
+    this.#barriers = barriers;
+    this.#add('barrierParties', (...args) => new BarrierParty(scene, ...args, barriers));
+  }
+
+  #home(stream: string): Home {
+    const { world, hosts } = this.#options;
+    const random = world.random(`home/${stream}`);
+    if (!chance(random, this.#value('remoteRate'))) return new EmbeddedHome(hosts, random);
+    const driftPpm = this.#value('driftPpm');
+    return new RemoteHome({ world, hosts, random, weather: this.#linkWeather, driftPpm });
+  }
+}
