@@ -1,4 +1,4 @@
-/** `quorate lock` and `elect` on other engines, as processes: real Redis with both clients, and PostgreSQL. */
+/** `quorate lock` and `elect` on other engines, as processes: real Redis with both clients, PostgreSQL and Consul. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { testAuthority } from '../src/testing/certificates.ts';
 import { Cli, type CliOptions, type Ended, until, withoutVariables } from './support/cli.ts';
+import { ConsulServers, missingConsul } from './support/consul.ts';
 import { freePorts } from './support/ports.ts';
 import { missingPostgres, PostgresServer } from './support/postgres.ts';
 import { missingRedis, RedisServer } from './support/redis.ts';
@@ -14,8 +15,9 @@ const timeout = 60_000;
 let folder: string;
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'quorate-drivers-'));
-  for (const client of ['redis', 'ioredis', 'pg']) {
+  for (const client of ['redis', 'ioredis', 'pg', 'none']) {
     mkdirSync(join(folder, client, 'node_modules'), { recursive: true });
+    if (client === 'none') continue;
     const installed = join(import.meta.dirname, '../node_modules', client);
     symlinkSync(installed, join(folder, client, 'node_modules', client));
   }
@@ -273,5 +275,48 @@ describe('on PostgreSQL', { skip: noPostgres }, () => {
       const { code, err } = await start(['lock', 'e', '--', 'true'], at, env).ended;
       assert.equal(code, 0, err);
     }
+  });
+});
+
+const noConsul = missingConsul();
+describe('on Consul', { skip: noConsul }, () => {
+  let servers: ConsulServers;
+  before(async () => {
+    servers = await ConsulServers.start();
+  });
+  after(() => servers.close());
+  const where = (): Where => {
+    return { client: 'none', flags: ['--driver', 'consul', '--consul-url', servers.addresses[0]!] };
+  };
+  locks(where, { tokens: true, queue: false });
+
+  test('elect runs one at a time, and --listen follows', { timeout }, async () => {
+    await using listener = start(['elect', '--listen', 'e'], where());
+    await using first = start(['elect', 'e', 'one', '--', 'sh', '-c', 'read x'], where());
+    await listener.said(/^one\n/);
+    await using second = start(['elect', 'e', 'two'], where());
+    first.child.stdin!.end('\n');
+    assert.equal((await first.ended).code, 0, first.err);
+    await second.said(/\ntwo\n/);
+    await listener.said(/^one\ntwo\n/);
+  });
+
+  test("the address comes from Consul's own variables too, with and without a scheme", {
+    timeout,
+  }, async () => {
+    const at = { client: 'none', flags: ['--driver', 'consul'] };
+    for (const address of [servers.addresses[0]!, `127.0.0.1:${servers.port}`]) {
+      const env = { CONSUL_HTTP_ADDR: address };
+      const { code, err } = await start(['lock', 'e', '--', 'true'], at, env).ended;
+      assert.equal(code, 0, err);
+    }
+  });
+
+  test('an agent that is not there is named', { timeout }, async () => {
+    const [port] = await freePorts(1);
+    const flags = ['--driver', 'consul', '--consul-url', `http://127.0.0.1:${port}`];
+    const { code, err } = await run({ client: 'none', flags }, 'lock', 'a', '--', 'true');
+    assert.equal(code, 1);
+    assert.match(err, new RegExp(`^quorate: .*ECONNREFUSED.*Consul at 127.0.0.1:${port}`));
   });
 });

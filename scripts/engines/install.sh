@@ -20,27 +20,6 @@ installed() {
   for f in etcd etcdctl etcdutl; do [[ -x $QUORATE_ENGINES/$f ]] || return 1; done
 }
 
-# go_build FOLDER "MODULE@VERSION..." BINARY=PACKAGE...
-# etcd's go.mod files have replace lines, which `go install` refuses: a throw-away module that
-# requires them builds the same code.
-go_build() {
-  local folder=$build/$1 get=$2 b
-  shift 2
-  mkdir -p "$folder/out"
-  (
-    cd "$folder"
-    export CGO_ENABLED=0 GOWORK=off GOFLAGS='-modcacherw -buildvcs=false'
-    export GOPATH=$build/go GOMODCACHE=$build/gomod GOCACHE=$build/gocache
-    [[ -f go.mod ]] || go mod init "quorate.invalid/$(basename "$folder")" 2>/dev/null
-    # shellcheck disable=SC2086
-    nice -n 10 go get $get 2>go.log || { tail -n 5 go.log >&2; exit 1; }
-    for b; do
-      nice -n 10 go build -trimpath -ldflags '-s -w' -o "out/${b%%=*}" "${b#*=}" >&2 || exit 1
-      mv -f "out/${b%%=*}" "$QUORATE_ENGINES/${b%%=*}"
-    done
-  )
-}
-
 if ! installed; then
   command -v go >/dev/null || die "go is not installed: it is needed to build etcd"
   trap '[[ -n ${QUORATE_KEEP_BUILD:-} ]] || rm -rf "$build"' EXIT

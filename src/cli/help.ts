@@ -14,11 +14,15 @@ const CONNECTION = `Connection (as etcdctl's; each also as an ETCDCTL_… variab
   --user NAME:PASSWORD    for a cluster with authentication; or NAME, and --password`;
 
 const ENGINE = `Engine (without --driver: a cluster of Quorate or etcd):
-  --driver NAME           etcd, redis, redlock (a majority of several Redis) or postgres; QUORATE_DRIVER
+  --driver NAME           etcd, redis, redlock (a majority of several Redis), postgres or consul;
+                          QUORATE_DRIVER
   --redis-url URL         redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// with TLS, for redlock once for
                           each server; QUORATE_REDIS_URL, with commas between several (redis://127.0.0.1:6379)
   --postgres-url URL      postgres://[USER:PASSWORD@]HOST[:PORT]/DATABASE[?sslmode=verify-full];
                           QUORATE_POSTGRES_URL, or the PG… variables, as psql's
+  --consul-url URL        http://HOST[:PORT] of an agent, https:// with TLS, also several: the next where one
+                          does not answer; CONSUL_HTTP_ADDR (http://127.0.0.1:8500). The token comes from
+                          CONSUL_HTTP_TOKEN alone. Servers take a --ttl of 10 s or more
 For redis and redlock the package redis or ioredis has to be installed in your project, for postgres pg:
 npm install redis. Processes see each other's locks only on the same engine. Passwords in arguments are
 seen by everybody on the machine: put such URLs into the variables. Which engine promises what:
@@ -135,7 +139,8 @@ passed on. When the lock is lost (the engine was out of reach for longer than --
 away), the command and what it started gets SIGTERM, and SIGKILL after --kill-after; the exit code is then
 ${EXIT.lost}. Without a command it prints the lock's key and holds it until Ctrl-C, as etcdctl lock does. Both use
 the same keys: they exclude each other. (Killed with SIGKILL, quorate cannot end the command: the lock
-is then free after --ttl, on postgres at once, while the command may run on. The fencing token is for that.)
+is then free after --ttl, on postgres at once, on consul after up to three times as long, while the command
+may run on. The fencing token is for that.)
 
 The command finds in its environment:
   QUORATE_LOCK_NAME       the name
@@ -165,6 +170,7 @@ Examples:
   quorate lock migrate -- sh -c 'psql -c "call migrate($QUORATE_LOCK_TOKEN)"'
   quorate lock nightly --driver redis --redis-url redis://cache:6379 -- ./report.sh
   QUORATE_POSTGRES_URL=postgres://app:secret@db/app quorate lock nightly --driver postgres -- ./report.sh
+  quorate lock nightly --driver consul --consul-url http://consul:8500 -- ./report.sh
   quorate lock ls
   quorate lock release --force deploy`,
   },
@@ -177,7 +183,7 @@ Campaigns until elected, and runs the command while leading; its exit code is pa
 leadership is lost the command gets SIGTERM, and SIGKILL after --kill-after; the exit code is then
 ${EXIT.lost}: run it under a supervisor to campaign again. Without a command it leads until Ctrl-C. VALUE is what
 the leader tells the others (the host name unless given); --listen prints each leader's, as it changes.
-Elections are on etcd, on the quorum and on redis; postgres and redlock have none.
+Elections are on etcd, on the quorum, on redis and on consul; postgres and redlock have none.
 
 The command finds QUORATE_ELECTION_NAME, QUORATE_ELECTION_VALUE and QUORATE_ELECTION_TOKEN (the
 fencing token) in its environment.

@@ -46,7 +46,10 @@ test('what no cluster could ever answer is a wrong command line', async () => {
     [['kv', 'get', 'a', '--endpoints', 'ftp://x'], /is no endpoint/],
     [['lock', 'a', '--ttl', '10ms', '--', 'true'], /at least one second/],
     [['lock', 'a', '--wait', '1s', '--no-wait'], /exclude each other/],
-    [['lock', 'a', '--driver', 'rdis'], /one of etcd, redis, redlock, postgres, not 'rdis'/],
+    [
+      ['lock', 'a', '--driver', 'rdis'],
+      /one of etcd, redis, redlock, postgres, consul, not 'rdis'/,
+    ],
     [
       ['lock', 'a', '--redis-url', 'redis://b'],
       /--redis-url is for --driver redis or --driver redlock/,
@@ -63,13 +66,19 @@ test('what no cluster could ever answer is a wrong command line', async () => {
     ],
     [['lock', 'a', '--driver', 'postgres', '--postgres-url', 'mysql://b'], /begins with postgres:/],
     [['lock', 'a', '--driver', 'postgres', '--ttl', '10ms'], /at least one second/],
+    [
+      ['lock', 'a', '--driver', 'consul', '--consul-url', 'consul://b'],
+      /such as http:\/\/HOST:8500/,
+    ],
+    [['lock', 'a', '--driver', 'consul', '--ttl', '10ms'], /at least one second/],
+    [['lock', 'a', '--consul-url', 'http://b:8500'], /--consul-url is for --driver consul/],
     [['lock', 'ls', '--driver', 'redis'], /needs a NAME .*: only etcd and the quorum can tell/],
     [['lock', 'ls', 'a', '--wait', '1s'], /lock ls takes no --wait/],
     [['lock', 'release', 'a'], /may still be at work under it: .* --force/],
     [['lock', 'a', '--force'], /lock NAME takes no --force/],
     [
       ['elect', 'a', '--driver', 'postgres'],
-      /postgres has no elections: use --driver etcd or redis/,
+      /postgres has no elections: use --driver etcd, redis or consul/,
     ],
     [['elect', 'a', '--listen', '--', 'true'], /--listen only watches/],
     [['elect', 'a', 'value', '--listen'], /--listen only watches/],

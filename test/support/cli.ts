@@ -82,7 +82,7 @@ export class Cli implements AsyncDisposable {
 export function withoutVariables(): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(process.env).filter(
-      ([name]) => !/^(ETCD|ETCDCTL|NODE_TEST|QUORATE_(DRIVER|REDIS|POSTGRES))_?/.test(name),
+      ([name]) => !/^(ETCD|ETCDCTL|NODE_TEST|CONSUL|QUORATE_(DRIVER|REDIS|POSTGRES))_?/.test(name),
     ),
   );
 }

@@ -17,6 +17,10 @@ export async function openLocks(
     const { openPostgres } = await import('./postgres.ts');
     return openPostgres(topic, values, ttlMs, io);
   }
+  if (driver === 'consul') {
+    const { openConsul } = await import('./consul.ts');
+    return openConsul(topic, values, ttlMs, io);
+  }
   if (driver === 'redis' || driver === 'redlock') {
     const { openRedis, openRedlock } = await import('./redis.ts');
     return (driver === 'redis' ? openRedis : openRedlock)(topic, values, ttlMs, io);
@@ -38,8 +42,12 @@ export async function openElections(
     const { openRedisElections } = await import('./redis.ts');
     return openRedisElections(topic, values, ttlMs, io);
   }
+  if (driver === 'consul') {
+    const { openConsulElections } = await import('./consul.ts');
+    return openConsulElections(topic, values, ttlMs, io);
+  }
   if (driver !== 'etcd') {
-    throw new UsageError(`${driver} has no elections: use --driver etcd or redis`, topic);
+    throw new UsageError(`${driver} has no elections: use --driver etcd, redis or consul`, topic);
   }
   const [{ etcdKv }, { kvElections }] = await etcd();
   const kv = etcdKv(connection(topic, values, io.env));

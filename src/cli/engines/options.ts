@@ -4,7 +4,7 @@ import { clientOptions } from '../client.ts';
 import { type Environment, UsageError } from '../io.ts';
 
 /** `etcd` is also the quorum: both speak the same API. */
-export const DRIVERS = ['etcd', 'redis', 'redlock', 'postgres'] as const;
+export const DRIVERS = ['etcd', 'redis', 'redlock', 'postgres', 'consul'] as const;
 export type DriverName = (typeof DRIVERS)[number];
 
 export const engineOptions = {
@@ -12,24 +12,27 @@ export const engineOptions = {
   driver: { type: 'string' },
   'redis-url': { type: 'string', multiple: true },
   'postgres-url': { type: 'string' },
+  'consul-url': { type: 'string', multiple: true },
 } as const satisfies OptionSpecs;
 
 export type EngineValues = Values<typeof engineOptions>;
 
 const ETCD: readonly DriverName[] = ['etcd'];
 const REDIS: readonly DriverName[] = ['redis', 'redlock'];
+const TLS: readonly DriverName[] = [...ETCD, ...REDIS, 'consul'];
 
 /** Whose options these are; all others are everybody's. */
 const OWNERS: Readonly<Record<string, readonly DriverName[]>> = {
   endpoints: ETCD,
   user: ETCD,
   password: ETCD,
-  cacert: [...ETCD, ...REDIS],
-  cert: [...ETCD, ...REDIS],
-  key: [...ETCD, ...REDIS],
-  'insecure-skip-tls-verify': [...ETCD, ...REDIS],
+  cacert: TLS,
+  cert: TLS,
+  key: TLS,
+  'insecure-skip-tls-verify': TLS,
   'redis-url': REDIS,
   'postgres-url': ['postgres'],
+  'consul-url': ['consul'],
 };
 
 /** @throws UsageError for an unknown driver, and for options of another one */
