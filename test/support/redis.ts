@@ -68,22 +68,32 @@ export class RedisServer implements AsyncDisposable {
   readonly port: number;
   readonly #folder: string;
   readonly #persistence: Persistence;
+  readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
   #admin: Redis | undefined;
 
-  private constructor(folder: string, port: number, persistence: Persistence) {
+  private constructor(
+    folder: string,
+    port: number,
+    persistence: Persistence,
+    env: Readonly<Record<string, string>>,
+  ) {
     this.port = port;
     this.#folder = folder;
     this.#persistence = persistence;
+    this.#env = env;
     this.#child = undefined;
     this.#admin = undefined;
   }
 
-  /** Starts a new one on a free port. */
-  static async start(persistence: Persistence = 'none'): Promise<RedisServer> {
+  /** Starts a new one on a free port. `env` is added to its environment. */
+  static async start(
+    persistence: Persistence = 'none',
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<RedisServer> {
     const folder = await mkdtemp(join(tmpdir(), 'quorate-redis-'));
     const [port] = await freePorts(1);
-    const server = new RedisServer(folder, port!, persistence);
+    const server = new RedisServer(folder, port!, persistence, env);
     try {
       await server.start();
       return server;
@@ -98,7 +108,8 @@ export class RedisServer implements AsyncDisposable {
     const flags = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--save', ''];
     flags.push('--appendonly', this.#persistence === 'always' ? 'yes' : 'no');
     flags.push('--appendfsync', 'always', '--dir', this.#folder);
-    this.#child = spawn(findServer()!, flags, { stdio: 'ignore' });
+    const env = { ...process.env, ...this.#env };
+    this.#child = spawn(findServer()!, flags, { env, stdio: 'ignore' });
     await until('Redis answers', async () => {
       try {
         return (await this.command('PING')) === 'PONG' || undefined;

@@ -1,0 +1,41 @@
+/** How a worker opens the locks of each driver. A further driver has its entry here and one in `engines.ts`. */
+import pg from 'pg';
+import { etcdKv } from 'quorate/drivers/etcd';
+import { postgresLocks } from 'quorate/drivers/postgres';
+import { redisLocks, redlock } from 'quorate/drivers/redis';
+import { type Fencing, kvLocks, kvTxnLocks, type Locks } from 'quorate/locks';
+import { openClient } from '../redis.ts';
+
+/** What a worker is told. It goes through its environment, as JSON. */
+export interface Wiring {
+  readonly driver: keyof typeof DRIVERS;
+  /** Where each server of the engine is reached, on loopback: through links that can be hurt. */
+  readonly ports: readonly number[];
+  /** Of PostgreSQL: three heartbeats. */
+  readonly ttlMs: number;
+  /** Every token is 7: a driver that must not pass. */
+  readonly hasConstantToken?: boolean;
+}
+
+/** For whoever waits for the engine; the client's own patience must not be longer than the lock's. */
+const CALL_MS = 1000;
+
+const kvOf = ({ ports }: Wiring) =>
+  etcdKv({ endpoints: ports.map((port) => `127.0.0.1:${port}`), timeoutMs: CALL_MS });
+
+// ioredis: node-redis may never be ready again after a connection that broke, see docs/redis.md.
+const redisOf = async (port: number) => (await openClient('ioredis', port)).client;
+
+export const DRIVERS = {
+  kv: async (wiring: Wiring) => kvLocks(kvOf(wiring), { ttl: wiring.ttlMs }),
+  txn: async (wiring: Wiring) => kvTxnLocks(kvOf(wiring), { ttl: wiring.ttlMs }),
+  redis: async ({ ports, ttlMs }: Wiring) => redisLocks(await redisOf(ports[0]!), { ttl: ttlMs }),
+  redlock: async ({ ports, ttlMs }: Wiring) =>
+    redlock(await Promise.all(ports.map(redisOf)), { ttl: ttlMs }),
+  postgres: async ({ ports, ttlMs }: Wiring) => {
+    const to = { host: '127.0.0.1', port: ports[0]!, user: 'postgres', database: 'postgres' };
+    const pool = new pg.Pool({ ...to, max: 10 });
+    pool.on('error', () => undefined);
+    return postgresLocks(pool, { heartbeat: ttlMs / 3, connectTimeout: CALL_MS });
+  },
+} satisfies Readonly<Record<string, (wiring: Wiring) => Promise<Locks<Fencing>>>>;
