@@ -7,6 +7,7 @@
  */
 import type { Cancel, Clock } from '../core/clock.ts';
 import { type LockLoss, QuorateError } from '../core/errors.ts';
+import type { Alarm, SameDelay } from '../core/same-delay.ts';
 
 /** Told once, synchronously, why it ended. */
 export type OnEnd = (reason: QuorateError) => void;
@@ -29,6 +30,8 @@ export interface RenewedLifeOptions {
   readonly sentMs: number;
   /** How long it lasts before it is renewed for the first time. @defaultValue `ttlMs` */
   readonly firstMs?: number | undefined;
+  /** Where many begin and most end before: calls for first renewals, a third of `ttlMs` after they began. */
+  readonly renewals?: SameDelay | undefined;
   /**
    * Resolves with how long it lasts, counted from before it was sent, or with why it is gone. Where it
    * rejects it is tried again.
@@ -43,8 +46,8 @@ export interface Gone {
 }
 
 /**
- * A life that is renewed every third of it. Most end long before, so that one costs two timers, and what a
- * renewal or an error needs is made with that.
+ * A life that is renewed every third of it. Most end long before, so that what a renewal or an error needs is
+ * made with that, and its end has a timer of its own from the first renewal on.
  */
 export class RenewedLife implements Life {
   readonly #clock: Clock;
@@ -53,27 +56,41 @@ export class RenewedLife implements Life {
   readonly #renew: (signal: AbortSignal) => Promise<number | Gone>;
   readonly #users: Set<OnEnd>;
   #deadlineMs: number;
-  #cancelDeadline: Cancel;
-  #cancelRenewal: Cancel;
+  #cancelDeadline: Cancel | undefined;
+  #cancelRenewal: Cancel | undefined;
+  readonly #renewals: SameDelay | undefined;
+  readonly #first: Alarm | undefined;
   /** Of the renewal that is under way. */
   #attempt: AbortController | undefined;
   #end: Gone | undefined;
   #endReason: QuorateError | undefined;
 
-  constructor({ clock, what, ttlMs, sentMs, firstMs = ttlMs, renew }: RenewedLifeOptions) {
+  constructor(options: RenewedLifeOptions) {
+    const { clock, what, ttlMs, sentMs, firstMs = ttlMs, renewals, renew } = options;
     this.#clock = clock;
     this.#what = what;
     this.#ttlMs = ttlMs;
     this.#renew = renew;
     this.#users = new Set();
     this.#deadlineMs = sentMs + firstMs;
-    this.#cancelDeadline = () => undefined;
-    this.#cancelRenewal = () => undefined;
+    this.#cancelDeadline = undefined;
+    this.#cancelRenewal = undefined;
     this.#attempt = undefined;
     this.#end = undefined;
     this.#endReason = undefined;
-    this.#watchDeadline();
-    this.#renewAfter(firstMs / 3);
+    const begin = (): void => {
+      if (!this.#lasts()) return;
+      this.#watchDeadline();
+      void this.#renewOnce();
+    };
+    const dueMs = firstMs / 3;
+    // Less, or over already, where the grant took long.
+    const leftMs = this.#deadlineMs - clock.now();
+    this.#renewals = firstMs === ttlMs && leftMs > dueMs ? renewals : undefined;
+    this.#first = this.#renewals?.start(begin);
+    if (this.#first === undefined) {
+      this.#cancelRenewal = clock.after(Math.min(dueMs, Math.max(1, leftMs)), begin);
+    }
   }
 
   endReason(): QuorateError | undefined {
@@ -105,8 +122,9 @@ export class RenewedLife implements Life {
   /** As `end`, where all who use it know: nobody is told. */
   stop(why: string, loss: LockLoss): void {
     this.#end ??= { why, loss };
-    this.#cancelDeadline();
-    this.#cancelRenewal();
+    if (this.#first !== undefined) this.#renewals?.stop(this.#first);
+    this.#cancelDeadline?.();
+    this.#cancelRenewal?.();
     this.#attempt?.abort();
   }
 
@@ -120,7 +138,7 @@ export class RenewedLife implements Life {
   }
 
   #watchDeadline(): void {
-    // Over already where the grant took longer than it lasts. Less than a millisecond may be lost in the clock's fractions.
+    // Less than a millisecond may be lost in the clock's fractions.
     const leftMs = Math.max(1, this.#deadlineMs - this.#clock.now());
     this.#cancelDeadline = this.#clock.after(leftMs, () => {
       if (this.#lasts()) this.#watchDeadline();

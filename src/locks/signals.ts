@@ -26,11 +26,18 @@ export function checkedSignal(signal: AbortSignal, check: () => void): AbortSign
   return signal;
 }
 
-/** Everything that may end a wait, as one signal: the caller's, the time to wait, and `abort`. */
+/**
+ * Everything that may end a wait, as one signal: the caller's, the time to wait, and `abort`. Most waits are over
+ * before any of it, so that the signal is made when it is first asked for.
+ */
 export class Gate {
-  readonly #controller: AbortController;
+  #controller: AbortController | undefined;
+  #isAborted: boolean;
+  #reason: unknown;
+  /** Ends the wait that is under way. */
+  #stop: ((reason: unknown) => void) | undefined;
   readonly #outer: AbortSignal | undefined;
-  readonly #onOuter: () => void;
+  readonly #onOuter: (() => void) | undefined;
   readonly #cancel: Cancel | undefined;
 
   constructor(
@@ -42,25 +49,52 @@ export class Gate {
     },
   ) {
     const { name, signal, waitMs } = options;
-    this.#controller = new AbortController();
+    this.#controller = undefined;
+    this.#isAborted = false;
+    this.#reason = undefined;
+    this.#stop = undefined;
     this.#outer = signal;
-    this.#onOuter = () => this.#controller.abort(signal?.reason);
-    signal?.addEventListener('abort', this.#onOuter, { once: true });
+    this.#onOuter = signal === undefined ? undefined : () => this.abort(signal.reason);
+    if (this.#onOuter !== undefined) {
+      signal?.addEventListener('abort', this.#onOuter, { once: true });
+    }
     this.#cancel =
       waitMs === undefined ? undefined : clock.after(waitMs, () => this.abort(busy(name, waitMs)));
   }
 
   get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#isAborted) this.#controller.abort(this.#reason);
+    }
     return this.#controller.signal;
   }
 
-  abort(reason: QuorateError): void {
-    this.#controller.abort(reason);
+  /** The first reason stays. */
+  abort(reason: unknown): void {
+    if (this.#isAborted) return;
+    this.#isAborted = true;
+    this.#reason = reason;
+    this.#stop?.(reason);
+    this.#controller?.abort(reason);
+  }
+
+  throwIfAborted(): void {
+    if (this.#isAborted) throw this.#reason;
+  }
+
+  /** As `orAborted`, for one wait at a time. */
+  orAborted<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#stop = reject;
+      if (this.#isAborted) reject(this.#reason);
+      work.then(resolve, reject);
+    });
   }
 
   /** Leaves no listener and no timer behind. */
   close(): void {
-    this.#outer?.removeEventListener('abort', this.#onOuter);
+    if (this.#onOuter !== undefined) this.#outer?.removeEventListener('abort', this.#onOuter);
     this.#cancel?.();
   }
 }

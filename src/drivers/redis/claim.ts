@@ -1,5 +1,6 @@
 /** A claim in Redis whose turn has come. */
 import type { Clock } from '../../core/clock.ts';
+import type { Alarm, SameDelay } from '../../core/same-delay.ts';
 import type { Claim, ClaimRequest } from '../../locks/engine.ts';
 import { Hold } from '../../locks/hold.ts';
 import { type Gone, RenewedLife } from '../../locks/life.ts';
@@ -12,26 +13,29 @@ const GONE: Gone = {
   loss: 'stolen',
 };
 
+/** What the claims of one `Locks` have in common. */
+export interface ClaimHost {
+  readonly queue: Queue;
+  readonly clock: Clock;
+  /** Calls for first renewals: after a third of the time to live. */
+  readonly renewals: SameDelay;
+  /** Called when it is lost or given back. */
+  ended(claim: RedisClaim): void;
+  giveBack(claim: RedisClaim): Promise<void>;
+}
+
 export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
   readonly name: string;
   /** The id of the claim. */
   readonly holder: string;
   readonly fencingToken: never;
-  readonly #queue: Queue;
+  /** Of its host: runs until messages are heard. */
+  guard: Alarm | undefined;
+  readonly #host: ClaimHost;
   readonly #life: RenewedLife;
-  readonly #onEnd: (claim: RedisClaim) => void;
 
-  constructor(
-    parts: { readonly queue: Queue; readonly clock: Clock },
-    request: ClaimRequest,
-    id: string,
-    grant: Grant,
-    on: {
-      readonly end: (claim: RedisClaim) => void;
-      readonly giveBack: (claim: RedisClaim) => Promise<void>;
-    },
-  ) {
-    const { queue, clock } = parts;
+  constructor(host: ClaimHost, request: ClaimRequest, id: string, grant: Grant) {
+    const { clock, queue, renewals } = host;
     const { name } = request;
     const { ttlMs, fenced } = queue.settings;
     const life = new RenewedLife({
@@ -40,21 +44,22 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
       ttlMs,
       sentMs: grant.sentMs,
       firstMs: grant.firstMs,
+      renewals,
       renew: async () => ((await queue.touch(id, name)).status === 'holds' ? ttlMs : GONE),
     });
-    super(request, life, () => on.giveBack(this));
+    super(request, life, () => host.giveBack(this));
     this.name = name;
     this.holder = id;
     this.fencingToken = (fenced ? grant.token : undefined) as never;
-    this.#queue = queue;
+    this.guard = undefined;
+    this.#host = host;
     this.#life = life;
-    this.#onEnd = on.end;
   }
 
   /** Looks whether it is still there: messages may have been missed. */
   async check(): Promise<void> {
     if (!this.isHeld()) return;
-    const { status } = await this.#queue.touch(this.holder, this.name);
+    const { status } = await this.#host.queue.touch(this.holder, this.name);
     if (status !== 'holds') this.lose(`${WHAT} ${GONE.why}`, GONE.loss);
   }
 
@@ -65,6 +70,6 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
 
   protected override ended(): void {
     this.#life.stop('was given back', 'session');
-    this.#onEnd(this);
+    this.#host.ended(this);
   }
 }

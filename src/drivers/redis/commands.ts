@@ -9,8 +9,9 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { systemRandom } from '../../core/random.ts';
+import { SameDelay } from '../../core/same-delay.ts';
 import { type Connection, whenReady } from './clients.ts';
-import { fromClient, isNoScript, listOf, nonsense } from './replies.ts';
+import { fromClient, isNoScript, nonsense } from './replies.ts';
 
 /** A script of Redis. May be run twice with the same arguments: clients may send again what had no reply. */
 export interface Script {
@@ -18,12 +19,8 @@ export interface Script {
   readonly sha: string;
 }
 
-/** What a script replies. */
-export type Values = readonly (string | number)[];
-
-/** Names calls: several share a connection, perhaps with another copy of this module. */
-const processName = systemRandom.id63().toString(36);
-let calls = 0;
+/** Numbers calls: several share a connection, perhaps with another copy of this module. Below 2^53, as Lua's numbers. */
+let calls = Number(systemRandom.id63() >> 12n);
 
 export function script(source: string): Script {
   return { source, sha: createHash('sha1').update(source).digest('hex') };
@@ -33,6 +30,7 @@ export class Commands {
   readonly clock: Clock;
   readonly limitMs: number;
   readonly #connection: Connection;
+  readonly #limits: SameDelay;
   /** The epoch of the connection in which a reply was known to be the right one. */
   #trusted: number;
 
@@ -41,6 +39,7 @@ export class Commands {
     this.clock = clock;
     this.limitMs = limitMs;
     this.#connection = connection;
+    this.#limits = new SameDelay(clock, limitMs);
     this.#trusted = -1;
   }
 
@@ -66,51 +65,47 @@ export class Commands {
   }
 
   /**
-   * One command; where the server does not know the script yet, another one with its source. The last
-   * argument, which is added here, must come back as the first value: it names the call.
+   * One command; where the server does not know the script yet, another one with its source. What is added
+   * to its arguments is a number that names the call. It must come back: alone where there is no more to say, else as the
+   * first value of a list, of which the others are returned.
    */
-  async run(code: Script, key: string, args: readonly string[]): Promise<Values> {
-    return listOf(await this.ask(code, key, args));
-  }
-
-  /** As `run`, for scripts whose values may be anything. */
-  async ask(code: Script, key: string, args: readonly string[]): Promise<readonly unknown[]> {
+  async ask(code: Script, key: string, ...args: readonly string[]): Promise<readonly unknown[]> {
     if (!this.#connection.isReady()) await whenReady(this.#connection, this.clock, this.limitMs);
     const { epoch } = this.#connection;
-    const call = `${processName}.${++calls}`;
-    const reply = await this.#evaluate(code, key, [...args, call]);
-    if (!Array.isArray(reply)) throw nonsense(reply);
-    const [answered, ...values] = reply as readonly unknown[];
-    if (answered !== call) throw misdelivered();
-    this.#trusted = epoch;
-    return values;
-  }
-
-  async #evaluate(code: Script, key: string, args: readonly string[]): Promise<unknown> {
+    const call = ++calls;
+    const words = ['EVALSHA', code.sha, '1', key, ...args, `${call}`];
+    let reply: unknown;
     try {
-      return await this.#sendNow(['EVALSHA', code.sha, '1', key, ...args]);
+      reply = await this.#sendNow(words);
     } catch (error) {
       if (!isNoScript((error as Error).cause)) throw error;
-      return this.#sendNow(['EVAL', code.source, '1', key, ...args]);
+      reply = await this.#sendNow(['EVAL', code.source, ...words.slice(2)]);
     }
+    const isList = Array.isArray(reply);
+    const answered: unknown = isList ? (reply as readonly unknown[])[0] : reply;
+    if (answered !== call) throw Number.isSafeInteger(answered) ? misdelivered() : nonsense(reply);
+    this.#trusted = epoch;
+    return isList ? (reply as readonly unknown[]).slice(1) : NOTHING;
   }
 
   #sendNow(args: readonly string[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const cancel = this.clock.after(this.limitMs, () => reject(late(args[0]!, this.limitMs)));
+      const limit = this.#limits.start(() => reject(late(args[0]!, this.limitMs)));
       this.#connection.send(args).then(
         (reply) => {
-          cancel();
+          this.#limits.stop(limit);
           resolve(reply);
         },
         (error: unknown) => {
-          cancel();
+          this.#limits.stop(limit);
           reject(fromClient(error));
         },
       );
     });
   }
 }
+
+const NOTHING: readonly unknown[] = [];
 
 function misdelivered(): QuorateError {
   return new QuorateError(

@@ -1,13 +1,15 @@
 /** Locks and elections on one Redis: the claims of one client, its waits, and the messages that it gets. */
-import { orAborted, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
+import { orAborted, type WaitOptions } from '../../core/abort.ts';
 import type { BytesLike } from '../../core/bytes.ts';
-import type { Cancel, Clock } from '../../core/clock.ts';
+import type { Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
+import { SameDelay } from '../../core/same-delay.ts';
 import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
 import { requireBytes } from '../../locks/names.ts';
-import { RedisClaim } from './claim.ts';
+import type { Gate } from '../../locks/signals.ts';
+import { type ClaimHost, RedisClaim } from './claim.ts';
 import type { Connection } from './clients.ts';
 import { Commands } from './commands.ts';
 import { Ledger } from './ledger.ts';
@@ -37,20 +39,19 @@ class Entry implements Wanted {
   readonly name: string;
   readonly permits: number;
   readonly value: string;
-  /** What was asked last; settles before its removal is asked for. */
-  pending: Promise<unknown>;
-  /** It stands in the queue, or perhaps. */
-  mayExist: boolean;
+  /** Whether it stands in the queue, or perhaps; known when what was asked last has settled. */
+  mayExist: () => Promise<boolean>;
 
-  constructor(id: string, request: ClaimRequest) {
+  constructor(id: string, { name, permits }: ClaimRequest, value: string) {
     this.id = id;
-    this.name = request.name;
-    this.permits = request.permits;
-    this.value = toWord(bytesOf(request.value));
-    this.pending = Promise.resolve();
-    this.mayExist = false;
+    this.name = name;
+    this.permits = permits;
+    this.value = value;
+    this.mayExist = notAsked;
   }
 }
+
+const notAsked = (): Promise<boolean> => Promise.resolve(false);
 
 /** See the head of this file. */
 export class RedisEngine implements ElectionEngine {
@@ -66,6 +67,12 @@ export class RedisEngine implements ElectionEngine {
   readonly #interest: Map<string, number>;
   readonly #busy: Set<string>;
   readonly #ledger: Ledger;
+  readonly #host: ClaimHost;
+  /** Of what is held while messages do not reach us. */
+  readonly #guards: SameDelay;
+  /** The value that was asked for last: most ask with the same. */
+  #lastValue: string;
+  #lastWord: string;
   #listening: Promise<unknown> | undefined;
   /** Messages reach us. */
   #hears: boolean;
@@ -94,6 +101,16 @@ export class RedisEngine implements ElectionEngine {
     this.#interest = new Map();
     this.#busy = new Set();
     this.#ledger = new Ledger(clock);
+    this.#host = {
+      queue: this.#queue,
+      clock,
+      renewals: new SameDelay(clock, settings.ttlMs / 3),
+      ended: (claim) => this.#ended(claim),
+      giveBack: (claim) => this.#giveBack(claim),
+    };
+    this.#guards = new SameDelay(clock, GUARD_AFTER_MS);
+    this.#lastValue = '';
+    this.#lastWord = '';
     this.#listening = undefined;
     this.#hears = false;
     this.#number = 0;
@@ -103,13 +120,12 @@ export class RedisEngine implements ElectionEngine {
     requireBytes(name, MAX_NAME_BYTES);
   }
 
-  async claim(request: ClaimRequest): Promise<RedisClaim> {
-    const claim = await this.#claim(request, (entry, signal) => this.#take(entry, request, signal));
-    return claim!;
+  claim(request: ClaimRequest): Promise<RedisClaim> {
+    return this.#claim(request, 'wait') as Promise<RedisClaim>;
   }
 
-  async tryClaim(request: ClaimRequest): Promise<RedisClaim | undefined> {
-    return this.#claim(request, (entry, signal) => this.#takeNow(entry, signal));
+  tryClaim(request: ClaimRequest): Promise<RedisClaim | undefined> {
+    return this.#claim(request, 'try');
   }
 
   async holders(name: string, options: WaitOptions): Promise<readonly LockHolder[]> {
@@ -139,20 +155,23 @@ export class RedisEngine implements ElectionEngine {
 
   async close(): Promise<void> {
     await this.#ledger.close();
+    this.#host.renewals.close();
+    this.#guards.close();
     this.#subscriptions.close();
   }
 
-  #claim(
-    request: ClaimRequest,
-    take: (entry: Entry, signal: AbortSignal) => Promise<Grant | undefined>,
-  ): Promise<RedisClaim | undefined> {
-    const entry = new Entry(`${this.#clientId}.${(++this.#number).toString(36)}`, request);
-    return this.#ledger.ask(request, async (signal) => {
+  #claim(request: ClaimRequest, mode: 'wait' | 'try'): Promise<RedisClaim | undefined> {
+    return this.#ledger.ask(request, async (gate) => {
+      const id = `${this.#clientId}.${(++this.#number).toString(36)}`;
+      const entry = new Entry(id, request, this.#wordOf(request.value));
       let claim: RedisClaim | undefined;
       this.#interest.set(entry.name, (this.#interest.get(entry.name) ?? 0) + 1);
       try {
-        const grant = await take(entry, signal);
-        throwIfAborted(signal);
+        let grant = this.#mayBeFree(entry.name) ? await this.#takeFree(entry, gate) : undefined;
+        // Most are free: it costs a connection for messages to wait.
+        if (mode === 'try' || !this.#hears) grant ??= await this.#takeNow(entry, gate);
+        if (mode === 'wait') grant ??= await this.#takeInTurn(entry, request.what, gate);
+        gate.throwIfAborted();
         if (grant !== undefined) claim = this.#holds(entry, request, grant);
         return claim;
       } catch (error) {
@@ -165,24 +184,17 @@ export class RedisEngine implements ElectionEngine {
   }
 
   /** Waits for its turn. */
-  async #take(entry: Entry, request: ClaimRequest, signal: AbortSignal): Promise<Grant> {
-    if (!this.#hears) {
-      const grant = await this.#takeNow(entry, signal);
-      if (grant !== undefined) return grant;
-      await orAborted(this.#hear(), signal);
-    } else if (this.#mayBeFree(entry.name)) {
-      const grant = await this.#takeFree(entry, signal);
-      if (grant !== undefined) return grant;
-    }
+  async #takeInTurn(entry: Entry, what: string, gate: Gate): Promise<Grant> {
+    if (!this.#hears) await gate.orAborted(this.#hear());
     const parts = { queue: this.#queue, clock: this.clock, random: this.#random };
-    const waiter = new Waiter(parts, entry, `the ${request.what} '${request.name}'`);
+    const waiter = new Waiter(parts, entry, `the ${what} '${entry.name}'`);
     this.#waiting.set(entry.id, waiter);
     try {
       const asked = this.#queue.claim(entry, 'wait');
-      const standing = await this.#sent(entry, asked, () => true, signal);
+      const standing = await this.#sent(entry, asked, () => true, gate);
       if (standing.status === 'holds') this.#busy.delete(entry.name);
       waiter.start(standing);
-      return await orAborted(waiter.turn, signal);
+      return await gate.orAborted(waiter.turn);
     } finally {
       waiter.stop();
       this.#waiting.delete(entry.id);
@@ -190,23 +202,19 @@ export class RedisEngine implements ElectionEngine {
   }
 
   /** Takes it where it is free now. */
-  async #takeNow(entry: Entry, signal: AbortSignal): Promise<Grant | undefined> {
-    if (this.#mayBeFree(entry.name)) {
-      const grant = await this.#takeFree(entry, signal);
-      if (grant !== undefined) return grant;
-    }
+  async #takeNow(entry: Entry, gate: Gate): Promise<Grant | undefined> {
     const sentMs = this.clock.now();
     const asked = this.#queue.claim(entry, 'try');
-    const { status, token } = await this.#sent(entry, asked, holds, signal);
+    const { status, token } = await this.#sent(entry, asked, holds, gate);
     if (status !== 'holds') return undefined;
     this.#busy.delete(entry.name);
     return { token, sentMs, firstMs: this.#queue.settings.ttlMs };
   }
 
   /** Where grants have no numbers: takes it where nobody has it, for one command. */
-  async #takeFree(entry: Entry, signal: AbortSignal): Promise<Grant | undefined> {
+  async #takeFree(entry: Entry, gate: Gate): Promise<Grant | undefined> {
     const sentMs = this.clock.now();
-    if (await this.#sent(entry, this.#queue.claimFree(entry), Boolean, signal)) {
+    if (await this.#sent(entry, this.#queue.claimFree(entry), Boolean, gate)) {
       return { token: 0n, sentMs, firstMs: this.#queue.settings.ttlMs };
     }
     if (this.#busy.size >= MAX_BUSY_NAMES) this.#busy.clear();
@@ -221,62 +229,44 @@ export class RedisEngine implements ElectionEngine {
   }
 
   /** Waits for a request; what stays in Redis of it is known later even where nobody waits any more. */
-  #sent<T>(
-    entry: Entry,
-    work: Promise<T>,
-    stays: (result: T) => boolean,
-    signal: AbortSignal,
-  ): Promise<T> {
-    entry.pending = work.then(
-      (result) => {
-        entry.mayExist = stays(result);
-      },
-      (error: unknown) => {
-        entry.mayExist = isQuorateError(error) && error.outcome === 'unknown';
-      },
-    );
-    return orAborted(work, signal);
+  #sent<T>(entry: Entry, work: Promise<T>, stays: (result: T) => boolean, gate: Gate): Promise<T> {
+    entry.mayExist = () => work.then(stays, isUnknown);
+    return gate.orAborted(work);
   }
 
-  #holds(entry: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
-    const parts = { queue: this.#queue, clock: this.clock };
-    let cancelGuard: Cancel | undefined;
-    const claim = new RedisClaim(parts, request, entry.id, grant, {
-      end: (ended) => {
-        const { holder, name } = ended;
-        cancelGuard?.();
-        this.#held.delete(holder);
-        this.#ledger.letGo(ended);
-        this.#loseInterest(name);
-      },
-      giveBack: () => this.#giveBack(entry),
-    });
-    this.#held.set(entry.id, claim);
+  #holds({ id }: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
+    const claim = new RedisClaim(this.#host, request, id, grant);
+    this.#held.set(id, claim);
     this.#ledger.hold(claim);
-    if (!this.#hears) cancelGuard = this.#guardSoon(claim);
+    if (!this.#hears) claim.guard = this.#guards.start(() => this.#guard(claim));
     return claim;
   }
 
-  async #giveBack(entry: Entry): Promise<void> {
-    const done = this.#queue.release(entry.id, entry.name);
-    entry.pending = done.catch(() => undefined);
+  #ended(claim: RedisClaim): void {
+    if (claim.guard !== undefined) this.#guards.stop(claim.guard);
+    this.#held.delete(claim.holder);
+    this.#ledger.letGo(claim);
+    this.#loseInterest(claim.name);
+  }
+
+  async #giveBack({ holder, name }: RedisClaim): Promise<void> {
     try {
-      await done;
+      await this.#queue.release(holder, name);
     } catch (error) {
       // At the end nobody waits for a second time: it ends by itself.
-      if (!this.#ledger.ending.aborted) this.#ledger.inBackground(this.#remove(entry));
+      if (!this.#ledger.ending.aborted) {
+        this.#ledger.inBackground(this.#keepReleasing(holder, name));
+      }
       throw error;
     }
   }
 
   /** To hear of it where somebody takes it, and not only with the next renewal. */
-  #guardSoon(claim: RedisClaim): Cancel {
-    return this.clock.after(GUARD_AFTER_MS, () => {
-      if (this.#ledger.ending.aborted) return;
-      const guarded = this.#hear().then(() => claim.check());
-      // Renewals notice it without.
-      guarded.catch(() => undefined);
-    });
+  #guard(claim: RedisClaim): void {
+    if (this.#ledger.ending.aborted) return;
+    const guarded = this.#hear().then(() => claim.check());
+    // Renewals notice it without.
+    guarded.catch(() => undefined);
   }
 
   #hear(): Promise<unknown> {
@@ -312,11 +302,22 @@ export class RedisEngine implements ElectionEngine {
 
   /** Takes an entry out of the queue, or gives it back, whatever became of it. Never rejects. */
   async #remove(entry: Entry): Promise<void> {
-    await entry.pending;
-    if (!entry.mayExist) return;
-    const { ttlMs } = this.#queue.settings;
+    if (await entry.mayExist()) await this.#keepReleasing(entry.id, entry.name);
+  }
+
+  /** Never rejects. */
+  #keepReleasing(id: string, name: string): Promise<void> {
     // After that it has ended by itself.
-    await this.#ledger.keepTrying(() => this.#queue.release(entry.id, entry.name), ttlMs);
+    return this.#ledger.keepTrying(() => this.#queue.release(id, name), this.#queue.settings.ttlMs);
+  }
+
+  #wordOf(value: BytesLike): string {
+    if (typeof value !== 'string') return toWord(bytesOf(value));
+    if (value !== this.#lastValue) {
+      this.#lastWord = toWord(bytesOf(value));
+      this.#lastValue = value;
+    }
+    return this.#lastWord;
   }
 
   async #changed(
@@ -367,6 +368,7 @@ export class RedisEngine implements ElectionEngine {
 }
 
 const holds = ({ status }: Standing): boolean => status === 'holds';
+const isUnknown = (error: unknown): boolean => isQuorateError(error) && error.outcome === 'unknown';
 
 function bytesOf(value: BytesLike): Uint8Array {
   const bytes = typeof value === 'string' ? Buffer.from(value) : value;

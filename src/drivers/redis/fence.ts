@@ -45,7 +45,7 @@ export interface RedisFence {
  * Lua's numbers are exact up to 2^53 only: digits are compared, by length first. The last of ARGV names the
  * call, and is the first value of the reply.
  */
-const RUN = script(`local call = ARGV[#ARGV]
+const RUN = script(`local call = tonumber(ARGV[#ARGV])
 local seen = redis.call('GET', KEYS[1])
 local token = ARGV[1]
 if seen and (#seen > #token or (#seen == #token and seen > token)) then return {call, 'stale', seen} end
@@ -85,7 +85,7 @@ export function redisFence(client: RedisClient, options: RedisFenceOptions = {})
     requireBytes(resource, 1024);
     const token = tokenOf(source);
     const args = [token.toString(), `${keepMs}`, ...words];
-    const [outcome, value] = await commands.ask(RUN, keyOf(prefix, resource), args);
+    const [outcome, value] = await commands.ask(RUN, keyOf(prefix, resource), ...args);
     if (outcome === 'done') return value;
     if (outcome === 'stale') throw staleToken(resource, token, seenToken(value as string));
     throw fromClient(new Error(String(value)));

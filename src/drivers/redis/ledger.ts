@@ -9,19 +9,22 @@ const TRY_AGAIN_MS = 200;
 
 export class Ledger {
   readonly #clock: Clock;
-  /** What is asked for, with what ends the wait. */
-  readonly #asked: Map<Gate, Promise<unknown>>;
+  /** Of what is asked for: what ends the wait. */
+  readonly #asked: Set<Gate>;
   readonly #held: Set<AsyncDisposable>;
   readonly #background: Set<Promise<unknown>>;
   readonly #ending: AbortController;
+  /** Called when nothing is asked for any more. */
+  #onAnswered: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#asked = new Map();
+    this.#asked = new Set();
     this.#held = new Set();
     this.#background = new Set();
     this.#ending = new AbortController();
+    this.#onAnswered = undefined;
     this.#closed = undefined;
   }
 
@@ -34,14 +37,19 @@ export class Ledger {
     throwIfAborted(this.#ending.signal);
   }
 
-  /** Runs a claim, which ends with the signal that it is given: the caller's, after its wait, at the end. */
-  ask<T>(request: ClaimRequest, take: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** Runs a claim behind a gate, which is aborted by the caller's signal, after its wait, at the end. */
+  async ask<T>(request: ClaimRequest, take: (gate: Gate) => Promise<T>): Promise<T> {
     this.assertOpen();
     throwIfAborted(request.signal);
     const gate = new Gate(this.#clock, request);
-    const taken = this.#behind(gate, take);
-    this.#asked.set(gate, taken);
-    return taken;
+    this.#asked.add(gate);
+    try {
+      return await take(gate);
+    } finally {
+      gate.close();
+      this.#asked.delete(gate);
+      if (this.#asked.size === 0) this.#onAnswered?.();
+    }
   }
 
   hold(claim: AsyncDisposable): void {
@@ -78,21 +86,15 @@ export class Ledger {
     return this.#closed;
   }
 
-  async #behind<T>(gate: Gate, take: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    try {
-      return await take(gate.signal);
-    } finally {
-      this.#asked.delete(gate);
-      gate.close();
-    }
-  }
-
   async #close(): Promise<void> {
     const closed = new QuorateError('ERR_CLOSED', 'these locks were closed');
-    const asked = [...this.#asked];
     this.#ending.abort(closed);
-    for (const [gate] of asked) gate.abort(closed);
-    await Promise.allSettled(asked.map(([, claim]) => claim));
+    for (const gate of this.#asked) gate.abort(closed);
+    if (this.#asked.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onAnswered = resolve;
+      });
+    }
     await Promise.all([...this.#held].map((claim) => claim[Symbol.asyncDispose]()));
     // What is cleaned up may need more of it.
     while (this.#background.size > 0) await Promise.all(this.#background);

@@ -11,11 +11,15 @@ export function prefixOf(given: string | undefined, usual: string): string {
   );
 }
 
+/** Most names have nothing of this. */
+const SPECIAL = /[%{}\uD800-\uDFFF]/;
+
 /**
  * The key of a name. Different names have different keys, whatever is in them, and all keys of a name are
  * in one slot of a cluster: what is in braces chooses it.
  */
 export function keyOf(prefix: string, name: string): string {
+  if (!SPECIAL.test(name)) return `${prefix}{${name}}`;
   return `${prefix}{${name.replace(/[%{}]|\p{Surrogate}/gu, escapeOf)}}`;
 }
 

@@ -1,8 +1,8 @@
 /** The queues of names in one Redis: what the scripts do, as calls. */
 import { QuorateError } from '../../core/errors.ts';
-import type { Commands, Script, Values } from './commands.ts';
+import type { Commands, Script } from './commands.ts';
 import { fromWord, keyOf } from './names.ts';
-import { nonsense, tokenOf } from './replies.ts';
+import { listOf, nonsense, tokenOf, type Values } from './replies.ts';
 import {
   CLAIM,
   EVICT,
@@ -141,7 +141,7 @@ export class Queue {
 
   /** Takes the name from those who hold it. */
   async evict(clientId: string, name: string): Promise<QueueEntry[]> {
-    const reply = await this.#call(EVICT, `${clientId}.`, name, []);
+    const reply = listOf(await this.#call(EVICT, `${clientId}.`, name, []));
     const count = Number(reply[2]);
     this.#tellServed(reply.slice(3 + 3 * count));
     return Array.from({ length: count }, (_, i) => {
@@ -159,7 +159,7 @@ export class Queue {
 
   /** Everybody in order. */
   async inspect(name: string): Promise<QueueEntry[]> {
-    const reply = await this.#call(INSPECT, '-', name, []);
+    const reply = listOf(await this.#call(INSPECT, '-', name, []));
     return Array.from({ length: reply.length / 6 }, (_, i) => {
       const [id, token, revision, value, leftMs, waits] = reply.slice(6 * i, 6 * i + 6);
       return {
@@ -174,7 +174,8 @@ export class Queue {
   }
 
   async #run(code: Script, id: string, name: string, args: readonly string[]): Promise<Standing> {
-    const reply = await this.#call(code, id, name, args);
+    const reply = listOf(await this.#call(code, id, name, args));
+    if (reply.length === 0) return DONE;
     const [status, token, leftMs] = reply;
     this.#tellServed(reply.slice(3));
     if (status === FULL) throw full(name);
@@ -186,9 +187,15 @@ export class Queue {
     };
   }
 
-  #call(code: Script, id: string, name: string, args: readonly string[]): Promise<Values> {
+  #call(
+    code: Script,
+    id: string,
+    name: string,
+    args: readonly string[],
+  ): Promise<readonly unknown[]> {
     const observers = this.settings.observed ? this.observersOf(name) : '';
-    return this.#commands.run(code, this.keyOf(name), [id, ...this.#common, observers, ...args]);
+    const key = this.keyOf(name);
+    return this.#commands.ask(code, key, id, ...this.#common, observers, ...args);
   }
 
   #tellServed(served: Values): void {
@@ -197,6 +204,9 @@ export class Queue {
     }
   }
 }
+
+/** Given back, and there is no more to say. */
+const DONE: Standing = { status: 'holds', token: 0n, leftMs: undefined, near: true };
 
 function full(name: string): QuorateError {
   return new QuorateError(

@@ -2,7 +2,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Connection } from './clients.ts';
-import { Commands, type Script, script, type Values } from './commands.ts';
+import { Commands, type Script, script } from './commands.ts';
 import { keyOf } from './names.ts';
 
 /**
@@ -11,21 +11,21 @@ import { keyOf } from './names.ts';
  */
 const TAKE = script(`
 local taken = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
-return { ARGV[#ARGV], taken and 1 or 0 }
+return { tonumber(ARGV[#ARGV]), taken and 1 or 0 }
 `);
 const RELEASE = script(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return { ARGV[#ARGV], 1 }
+return { tonumber(ARGV[#ARGV]), 1 }
 `);
 /** Nothing is taken anew: that it was gone is to be noticed. */
 const EXTEND = script(`
 local mine = redis.call('GET', KEYS[1]) == ARGV[1]
-return { ARGV[#ARGV], mine and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0 }
+return { tonumber(ARGV[#ARGV]), mine and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0 }
 `);
 /** What is there. */
 const LOOK = script(`
 local there = redis.call('GET', KEYS[1])
-return { ARGV[#ARGV], there and 1 or 0, there or '' }
+return { tonumber(ARGV[#ARGV]), there and 1 or 0, there or '' }
 `);
 
 /** What the nodes said by the time it was decided. */
@@ -101,8 +101,13 @@ export class RedlockNodes {
     return this.#ask(async (node) => (await this.#run(node, code, name, args))[0] === 1);
   }
 
-  #run(node: Commands, code: Script, name: string, args: readonly string[]): Promise<Values> {
-    return node.run(code, keyOf(this.#prefix, name), args);
+  #run(
+    node: Commands,
+    code: Script,
+    name: string,
+    args: readonly string[],
+  ): Promise<readonly unknown[]> {
+    return node.ask(code, keyOf(this.#prefix, name), ...args);
   }
 
   #ask(question: (node: Commands) => Promise<boolean>): Poll {

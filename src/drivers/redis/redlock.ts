@@ -133,7 +133,7 @@ class RedlockEngine implements LockEngine<'none'> {
   }
 
   async claim(request: ClaimRequest): Promise<RedlockClaim> {
-    return this.#ledger.ask(request, async (signal) => {
+    return this.#ledger.ask(request, async ({ signal }) => {
       while (true) {
         const claim = await this.#attempt(request, signal);
         if (claim !== undefined) return claim;
@@ -144,7 +144,7 @@ class RedlockEngine implements LockEngine<'none'> {
   }
 
   async tryClaim(request: ClaimRequest): Promise<RedlockClaim | undefined> {
-    return this.#ledger.ask(request, (signal) => this.#attempt(request, signal));
+    return this.#ledger.ask(request, ({ signal }) => this.#attempt(request, signal));
   }
 
   async holders(name: string, { signal }: WaitOptions): Promise<readonly LockHolder[]> {

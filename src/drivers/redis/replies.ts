@@ -61,16 +61,22 @@ export function nonsense(reply: unknown): QuorateError {
   );
 }
 
+/** What a script replies. */
+export type Values = readonly (string | number)[];
+
 /** @throws `ERR_PROTOCOL` unless it is a list of texts and whole numbers */
-export function listOf(reply: unknown): readonly (string | number)[] {
-  const isValue = (value: unknown): boolean =>
-    typeof value === 'string' || Number.isSafeInteger(value);
-  if (Array.isArray(reply) && reply.every(isValue)) return reply as (string | number)[];
+export function listOf(reply: unknown): Values {
+  if (Array.isArray(reply) && reply.every(isValue)) return reply as Values;
   throw nonsense(reply);
+}
+
+function isValue(value: unknown): boolean {
+  return typeof value === 'string' || Number.isSafeInteger(value);
 }
 
 /** @throws `ERR_PROTOCOL` unless it is a whole number in digits */
 export function tokenOf(value: string | number | undefined): bigint {
+  if (Number.isSafeInteger(value) && Number(value) >= 0) return BigInt(value!);
   if (value === undefined || !/^\d{1,20}$/.test(String(value))) throw nonsense(value);
   return BigInt(value);
 }

@@ -15,7 +15,7 @@
  * KEYS: the name's. ARGV: id of the claim, prefix of the channels of clients, how long to keep a state, the
  * channel of those who observe a leader or nothing; then what is said at each script. Ids begin with that of
  * their client and a dot. Reply: the last of ARGV, which names the call; status, token, ms left; then id and
- * token of each claim of the same client that was served as well.
+ * token of each claim of the same client that was served as well. The number alone says that there is no more to say.
  */
 import { script } from './commands.ts';
 
@@ -29,6 +29,7 @@ export const FAR = -2;
 
 const READ = `
 local key, id, wake, keep, observers = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local call = tonumber(ARGV[#ARGV])
 local raw = redis.call('GET', key)
 `;
 
@@ -42,11 +43,11 @@ if raw then newest = string.match(raw, '^(%d+)\n$') end
 if newest and ARGV[9] == '1' and observers == '' then
   local time, life = redis.call('TIME'), tonumber(ARGV[7])
   local micros = time[1] * 1000000 + time[2]
-  local token = string.format('%.0f', math.max(tonumber(newest) + 1, micros))
-  local till = string.format('%.0f', math.floor(micros / 1000) + life)
-  local holder = 'H ' .. id .. ' ' .. ARGV[6] .. ' ' .. till .. ' ' .. token .. ' ' .. token .. ' ' .. ARGV[10]
-  redis.call('SET', key, token .. '\n' .. holder .. '\n', 'PX', math.max(keep, life + 1000))
-  return { ARGV[#ARGV], 1, token, 0 }
+  local token = math.max(tonumber(newest) + 1, micros)
+  local state = string.format('%.0f\nH %s %s %.0f %.0f %.0f %s\n', token, id, ARGV[6],
+    math.floor(micros / 1000) + life, token, token, ARGV[10])
+  redis.call('SET', key, state, 'PX', math.max(keep, life + 1000))
+  return { call, 1, token, 0 }
 end
 `;
 
@@ -57,7 +58,7 @@ if raw and observers == '' then
   if holder == id then
     if newest == '0' then redis.call('DEL', key)
     else redis.call('SET', key, newest .. '\n', 'PX', keep) end
-    return { ARGV[#ARGV], 1, '0', 0 }
+    return call
   end
 end
 `;
@@ -185,7 +186,7 @@ local function finish(status, token, ms)
   if #holders > 0 and dirty then now() end
   if dirty then store() end
   if changed and observers ~= '' then redis.call('PUBLISH', observers, '') end
-  local reply = { ARGV[#ARGV], status, digits(token), ms }
+  local reply = { call, status, digits(token), ms }
   for _, one in ipairs(served) do reply[#reply + 1] = one end
   return reply
 end
@@ -280,7 +281,7 @@ return reply
 /** Who holds and waits: id, token, revision, value, ms left, and 1 where it waits. */
 export const INSPECT = script(`${READ}${STATE}
 dropExpired()
-local reply = { ARGV[#ARGV] }
+local reply = { call }
 local function tell(claim, token, rev, value, ms, waits)
   for _, one in ipairs({ claim, digits(token), digits(rev), value, ms, waits }) do reply[#reply + 1] = one end
 end
