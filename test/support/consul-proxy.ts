@@ -1,0 +1,80 @@
+/** Between locks and Consul: counts requests, answers some in its place, and loses replies to others. */
+import {
+  createServer,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+
+export interface ProxiedRequest {
+  readonly method: string;
+  /** With its query. */
+  readonly path: string;
+  readonly body: string;
+}
+
+/** `lose`: it is done, and its reply is lost. A text: what is said in the place of Consul, with a status. */
+export type Treatment = 'pass' | 'lose' | { readonly status: number; readonly text: string };
+
+export class ConsulProxy implements AsyncDisposable {
+  /** All that came, in order. */
+  readonly seen: ProxiedRequest[] = [];
+  /** What happens to a request. */
+  treat: (request: ProxiedRequest) => Treatment = () => 'pass';
+  readonly #server: Server;
+  readonly #port: number;
+
+  private constructor(port: number) {
+    this.#port = port;
+    this.#server = createServer((incoming, outgoing) => void this.#serve(incoming, outgoing));
+  }
+
+  static async to(port: number): Promise<ConsulProxy> {
+    const proxy = new ConsulProxy(port);
+    await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  get address(): string {
+    return `http://127.0.0.1:${(this.#server.address() as { port: number }).port}`;
+  }
+
+  /** How many came that match. */
+  count(method: string, path: string): number {
+    return this.seen.filter((one) => one.method === method && one.path.startsWith(path)).length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    try {
+      const body = Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Buffer>));
+      const { method = '', url: path = '', headers } = incoming;
+      const one = { method, path, body: body.toString() };
+      this.seen.push(one);
+      const treatment = this.treat(one);
+      if (typeof treatment === 'object') {
+        outgoing.writeHead(treatment.status, { 'X-Consul-Index': '1' }).end(treatment.text);
+        return;
+      }
+      const forwarded = request({ host: '127.0.0.1', port: this.#port, method, path, headers });
+      outgoing.on('close', () => forwarded.destroy());
+      forwarded.on('error', () => incoming.socket.destroy());
+      forwarded.on('response', (answer) => {
+        if (treatment === 'lose') {
+          answer.resume().on('end', () => incoming.socket.destroy());
+          return;
+        }
+        outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+        answer.pipe(outgoing);
+      });
+      forwarded.end(body);
+    } catch {
+      incoming.socket.destroy();
+    }
+  }
+}
