@@ -94,8 +94,8 @@ function detect(
 ): Detection {
   const started = Date.now();
   const folder = copyWith(mutant, sound);
-  const { having } = mutant;
-  const about = having === undefined ? [] : ['--having', having];
+  const { having, workload = 'mixed' } = mutant;
+  const about = ['--workload', workload, ...(having === undefined ? [] : ['--having', having])];
   const consensus = ['--consensus', mutant.consensus, ...about];
   let runs = 0;
   let cpuMs = 0;
@@ -112,8 +112,8 @@ function detect(
       const failed = played.runs.filter(({ violation }) => violation !== undefined);
       failed.sort((a, b) => a.seed - b.seed);
       const own = failed.find(({ seed, consensus }) => {
-        const args = ['--seed', `${seed}`, '--consensus', consensus, '--shrink-runs', '0'];
-        return sim(sound, args).runs[0]?.violation === undefined;
+        const args = ['--seed', `${seed}`, '--consensus', consensus, '--workload', workload];
+        return sim(sound, [...args, '--shrink-runs', '0']).runs[0]?.violation === undefined;
       });
       if (own !== undefined) return { property: nameOf(own), seed: own.seed, runs, cpuMs };
       if (failed.length === 0) break;

@@ -23,6 +23,8 @@ export interface Mutant extends Change {
   /** Who had it, or who says why not. */
   readonly source: string;
   readonly consensus: 'raft' | 'paxos' | 'both';
+  /** Seeds aimed at locks (`--workload`). @defaultValue a bit of everything */
+  readonly workload?: 'locks';
   /** Faults or weather without which it cannot show (`--having` of the simulator): other seeds are passed over. */
   readonly having?: string;
   /** Second lines of defence that are taken away with it, where one place alone does no harm. */

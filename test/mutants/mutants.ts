@@ -1,5 +1,6 @@
 /** All mutants, by what they break. */
 import { leaseMutants } from './lease.ts';
+import { lockMutants } from './locks.ts';
 import type { Mutant } from './mutant.ts';
 import { paxosMutants } from './paxos.ts';
 import { raftMutants } from './raft.ts';
@@ -18,4 +19,5 @@ export const mutants: readonly Mutant[] = [
   ...storageMutants,
   ...replicaMutants,
   ...paxosMutants,
+  ...lockMutants,
 ];

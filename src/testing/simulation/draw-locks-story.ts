@@ -34,7 +34,7 @@ const LOCKS = 0x10c5;
 export function drawLocksStory(seed: number, consensus: Story['consensus']): Story {
   const random = seededRandom(seed ^ LOCKS);
   const nodes = [1, 3, 3, 3, 3, 3, 3, 5][random.below(8)]!;
-  const stormMs = 1000 * (5 + random.below(5));
+  const stormMs = 1000 * (4 + random.below(4));
   const weather = drawLocksWeather(random);
   const faults = drawFaults(random, nodes, stormMs, weather);
   return {
@@ -58,7 +58,7 @@ function drawLocksWeather(random: Random): Record<string, number> {
     keys: 3,
     thinkMeanMs: from(100, 400),
     worstCaseMeanMs: 10_000,
-    remoteRate: from(2, 9) / 10,
+    remoteRate: from(3, 10) / 10,
     clientDelayMs: isOn(3) ? from(5, 50) : 1,
   };
   weather['heartbeatMs'] = Math.floor(weather['electionMs']! / from(5, 8));
@@ -107,7 +107,7 @@ function drawFaults(
     let at = random.below(total);
     const name = names.find((each) => (at -= FAULT_KINDS[each]!.weight) < 0)!;
     const kind = FAULT_KINDS[name]!;
-    const seats = kind.ofLocks === true ? Math.max(1, clients) : nodes;
+    const seats = kind.ofLocks === true ? Math.max(1, 2 * clients) : nodes;
     faults.push(drawFault(random, name, kind, seats, Math.round(atMs), electionMs));
     atMs += exponential(random, meanMs);
   }

@@ -27,7 +27,7 @@ interface FaultKind {
   readonly changesMembers?: true;
   /** Data of a disk are lost or damaged. */
   readonly hurtsData?: true;
-  /** Strikes a client of locks in a process of its own, whose number is `node`: only in runs aimed at locks. */
+  /** Strikes one of the clients of locks in a process of its own, chosen by `node`: only in runs aimed at locks. */
   readonly ofLocks?: true;
   play(nemesis: Nemesis, fault: PlannedFault, seat: Seat, forMs: number): void;
 }

@@ -6,12 +6,8 @@ import { kvElections } from '../../../../locks/over-kv.ts';
 import type { Oracle } from '../../checks/oracle.ts';
 import { exponential } from '../../draw.ts';
 import type { Home } from './homes.ts';
-import { ELECTION } from './lock-book.ts';
+import { LEADER, PROCLAIMED } from './lock-book.ts';
 import { LockClient, type LockScene, listen, type Stay } from './lock-client.ts';
-
-const NAME = `${ELECTION}leader`;
-/** What a leader proclaims begins so; what a candidate says does not. */
-export const PROCLAIMED = 'proclaimed ';
 
 const TERM_MEAN_MS = 400;
 const LOOK_MS = 100;
@@ -61,15 +57,15 @@ export class Candidate extends LockClient {
   async #campaign(stay: Stay, signal: AbortSignal | undefined, terms: number): Promise<void> {
     let led = 0;
     const value = `candidate ${this.number}`;
-    for await (const term of this.#elections!.campaign(NAME, value, { signal })) {
-      const grant = this.granted(stay, NAME, 1, term);
+    for await (const term of this.#elections!.campaign(LEADER, value, { signal })) {
+      const grant = this.granted(stay, LEADER, 1, term);
       if (grant === undefined) return;
       const ear = listen(term);
       const untilMs = this.world.nowMs + exponential(this.random, TERM_MEAN_MS);
       do {
         await this.sleep(stay, exponential(this.random, LOOK_MS));
         if (stay.isOver) return;
-        if (!this.isHeld(NAME, term, ear)) break;
+        if (!this.isHeld(LEADER, term, ear)) break;
         this.scene.book.worked(grant);
         if (this.random.below(2) === 0) await this.#proclaim(term);
         if (stay.isOver) return;
@@ -126,7 +122,7 @@ export class Observer extends LockClient {
     const enough = (): void => stop.abort(this.#enough);
     void this.sleep(stay, exponential(this.random, OBSERVE_MEAN_MS)).then(enough);
     try {
-      for await (const leader of this.#elections!.observe(NAME, { signal: stop.signal })) {
+      for await (const leader of this.#elections!.observe(LEADER, { signal: stop.signal })) {
         if (stay.isOver) return;
         if (leader !== undefined) this.#see(leader);
       }
@@ -137,10 +133,10 @@ export class Observer extends LockClient {
 
   /** Leads itself, and sees that, and sees the end of it. */
   protected override async finalRound(stay: Stay): Promise<void> {
-    for await (const term of this.#elections!.campaign(NAME, `observer ${this.number}`)) {
-      const grant = this.granted(stay, NAME, 1, term);
+    for await (const term of this.#elections!.campaign(LEADER, `observer ${this.number}`)) {
+      const grant = this.granted(stay, LEADER, 1, term);
       if (grant === undefined) return;
-      for await (const leader of this.#elections!.observe(NAME)) {
+      for await (const leader of this.#elections!.observe(LEADER)) {
         if (stay.isOver) return;
         if (leader !== undefined) this.#see(leader);
         if (leader?.holder === term.holder) {
@@ -177,7 +173,7 @@ export class Observer extends LockClient {
       this.#violate(
         `${holder} is said to have led with ${value} at ${revision}; the history knows of none`,
       );
-    if (!this.scene.book.isFirst(NAME, fencingToken)) {
+    if (!this.scene.book.isFirst(LEADER, fencingToken)) {
       this.#violate(`${fencingToken} is seen to lead, and another one was there before it`);
     }
   }

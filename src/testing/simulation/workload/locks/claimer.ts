@@ -4,7 +4,7 @@ import { kvTxnLocks } from '../../../../locks/kv-txn.ts';
 import type { AcquireOptions, Lock, LockSet, Locks } from '../../../../locks/locks.ts';
 import { kvLocks } from '../../../../locks/over-kv.ts';
 import { exponential, pick } from '../../draw.ts';
-import { QUEUE, TXN } from './lock-book.ts';
+import { LEADER, QUEUE, TXN } from './lock-book.ts';
 import { LockClient, type Stay } from './lock-client.ts';
 
 const MUTEXES = [`${QUEUE}m0`, `${QUEUE}m1`] as const;
@@ -170,7 +170,8 @@ export class TxnClaimer extends Claimer {
   }
 }
 
-const ALL = [...MUTEXES, READ_WRITE, SEMAPHORE, MIXED, ...TXN_LOCKS] as const;
+/** Elections stand in queues like those of locks. */
+const ALL = [...MUTEXES, READ_WRITE, SEMAPHORE, MIXED, LEADER, ...TXN_LOCKS] as const;
 
 /** Takes locks away from those who hold them. */
 export class Operator extends LockClient {

@@ -13,6 +13,10 @@ import type { World } from '../../types.ts';
 export const QUEUE = 'L-';
 export const ELECTION = 'E-';
 export const TXN = 'T-';
+/** What a leader proclaims begins so; what a candidate says does not. */
+export const PROCLAIMED = 'proclaimed ';
+/** The one election. */
+export const LEADER = `${ELECTION}leader`;
 export const LATCH = 'C-';
 export const BARRIER = 'B-';
 
@@ -138,6 +142,9 @@ export class LockBook {
     if (event.type === 'put') {
       if (event.version > 1) return;
       const { key, revision: token } = event;
+      if (event.value.startsWith(PROCLAIMED)) {
+        this.#violate('election-proclaim', `${name}: a leader without a key made ${key} anew`);
+      }
       queue.entries.set(key, { key, token, permits: permitsOf(key) });
       if (queue.evictions > 0) queue.evictable.add(BigInt(token));
       return;

@@ -54,7 +54,7 @@ const PAUSE_MEAN_MS = 120;
 const TTLS_MS = [1000, 1500, 2000, LockBook.MAX_TTL_MS] as const;
 const HOLD_MEAN_MS = 250;
 /** Now and then a holder outlasts its lease, where that is not renewed. */
-const LONG_HOLD_ONE_IN = 8;
+const LONG_HOLD_ONE_IN = 5;
 const LOOK_MS = 100;
 
 export abstract class LockClient {
@@ -102,6 +102,10 @@ export abstract class LockClient {
   }
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+  /** Whether it holds something, as far as it knows. */
+  get holds(): boolean {
+    return (this.#stay?.grants.size ?? 0) > 0;
   }
   /** How many lives it has had: the number is in what it says of itself. */
   protected get lives(): number {

@@ -117,8 +117,12 @@ export class LockClients {
     return weatherValue(this.#options.story.weather, name);
   }
 
+  /** Of those that have a process of their own; who holds something comes first. */
   #homeOf(client: number): Home | undefined {
-    return this.#clients[client % this.#clients.length]?.home;
+    const remote = this.#clients.filter(({ home }) => home instanceof RemoteHome);
+    const holding = remote.filter(({ holds }) => holds);
+    const chosen = holding.length > 0 && client % 2 === 0 ? holding : remote;
+    return chosen[(client >> 1) % chosen.length]?.home;
   }
 
   #add(

@@ -1,6 +1,6 @@
 /** A watch over a link: goes on at another node where its connection broke, with nothing lost or repeated. */
 import { isQuorateError, QuorateError } from '../../../../core/errors.ts';
-import type { KeyRange, Watch, WatchBatch, WatchOptions } from '../../../../kv/kv.ts';
+import type { KeyRange, Kv, Watch, WatchBatch, WatchOptions } from '../../../../kv/kv.ts';
 import type { Link } from './remote-kv.ts';
 
 const AGAIN_MS = 50;
@@ -114,7 +114,11 @@ export class RemoteWatch implements Watch {
     this.#link.send(this.#link.delayMs(), () => {
       host.run(() => {
         if (attempt !== this.#attempt) return;
-        const watch = host.kv.watch(this.#range, { ...options, fromRevision: this.#next });
+        const watch = this.#open(host.kv, options);
+        if (watch === undefined) {
+          this.#deliver(attempt, () => this.#again());
+          return;
+        }
         // Its node hears of the end as soon as it can: late, where it is paused.
         this.#stop = () => host.run(() => void watch.close());
         watch.created.then(
@@ -124,6 +128,16 @@ export class RemoteWatch implements Watch {
         void this.#follow(watch, attempt);
       });
     });
+  }
+
+  /** `undefined` where the node is being closed. */
+  #open(kv: Kv, options: WatchOptions): Watch | undefined {
+    try {
+      return kv.watch(this.#range, { ...options, fromRevision: this.#next });
+    } catch (error) {
+      if (isQuorateError(error, 'ERR_CLOSED')) return undefined;
+      throw error;
+    }
   }
 
   #accepted(revision: number): void {
