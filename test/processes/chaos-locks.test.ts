@@ -24,7 +24,7 @@ const ONLY: Partial<Record<EngineName, readonly FaultName[]>> = {
 
 const stopped: Row[] = [];
 
-describe('locks under chaos', { concurrency: 3 }, () => {
+describe('locks under chaos', { concurrency: 2 }, () => {
   for (const engine of ENGINE_NAMES) {
     const skip = ENGINES[engine].missing();
     test(`${engine}: the lock goes round after every fault, and tokens that must grow do`, {

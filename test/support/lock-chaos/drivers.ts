@@ -13,8 +13,10 @@ export interface Wiring {
   readonly ports: readonly number[];
   /** Of PostgreSQL: three heartbeats. */
   readonly ttlMs: number;
+  /** It tries again and again, and stands in no queue: whenever the lock is free by mistake, it is there. */
+  readonly isHasty: boolean;
   /** Every token is 7: a driver that must not pass. */
-  readonly hasConstantToken?: boolean;
+  readonly hasConstantToken: boolean;
 }
 
 /** For whoever waits for the engine; the client's own patience must not be longer than the lock's. */

@@ -24,6 +24,8 @@ export interface Engine extends AsyncDisposable {
   killLeader?(): Promise<(() => Promise<void>) | undefined>;
   /** The clock that its expiry trusts is set to another time. */
   moveClock?(byMs: number): void;
+  /** Why it cannot be set here. */
+  readonly noClock?: string;
 }
 
 /** Elections in half a second; leases of two seconds are longer than the least that is possible then. */
@@ -67,7 +69,7 @@ async function etcdLike(
       await answers();
     },
     async steal({ holder }) {
-      await kv.delete(holder);
+      await until('the key is deleted', () => kv.delete(holder), RESTART_MS);
     },
     async killLeader() {
       const member = members[(await leader()) ?? -1];
@@ -108,7 +110,7 @@ async function redises(
   size: number,
   persistence: Persistence,
 ): Promise<Engine> {
-  const clock = MovableClock.open();
+  const { clock, why } = MovableClock.open();
   const starting = Array.from({ length: size }, () => RedisServer.start(persistence, clock?.env));
   const servers = await Promise.all(starting);
   return {
@@ -123,7 +125,7 @@ async function redises(
       const key = `quorate:${driver === 'redis' ? 'lock' : driver}:{${LOCK}}`;
       await Promise.all(servers.map((server) => server.command('DEL', key)));
     },
-    ...(clock && { moveClock: (byMs: number) => clock.move(byMs) }),
+    ...(clock ? { moveClock: (byMs: number) => clock.move(byMs) } : { noClock: why }),
     async [Symbol.asyncDispose]() {
       await Promise.all(servers.map((server) => server.close()));
       clock?.close();

@@ -25,7 +25,7 @@ const JUMP_MS = 60_000;
 
 const hasClock = (engine: Engine): boolean => engine.moveClock !== undefined;
 
-/** Whether the end of time, and not of a connection, ends a lock: another gets it while the holder stands still. */
+/** Until another has the lock: all engines but one hand it on when its time is over. */
 async function whileAnotherHolds(storm: Storm, { hold }: Victim): Promise<void> {
   const { ttlMs, driver } = storm.engine;
   if (driver === 'postgres') await delay(ttlMs + 500);
@@ -84,6 +84,7 @@ export const FAULTS = {
     what: "deleted with the engine's own tools; on PostgreSQL the holder's connection is ended",
     async play(storm, { hold }) {
       await storm.engine.steal(hold);
+      await delay(storm.engine.ttlMs);
       return true;
     },
   },
@@ -91,16 +92,18 @@ export const FAULTS = {
     what: 'SIGKILL to all servers at once, and started again',
     async play(storm) {
       await storm.engine.restart();
+      // Its lock lives on, where the engine has kept it.
+      await delay(storm.engine.ttlMs);
       return true;
     },
   },
   'leader killed': {
     what: 'SIGKILL to the server that leads; it comes back when another leads',
     appliesTo: (engine) => engine.killLeader !== undefined,
-    async play(storm, { hold }) {
-      const revive = await storm.engine.killLeader!();
+    async play({ engine }) {
+      const revive = await engine.killLeader!();
       if (revive === undefined) return false;
-      await storm.othersWrite(hold, 4 * storm.engine.ttlMs + 5000);
+      await delay(1.5 * engine.ttlMs);
       await revive();
       return true;
     },
@@ -110,6 +113,7 @@ export const FAULTS = {
     appliesTo: hasClock,
     async play({ engine }) {
       engine.moveClock!(JUMP_MS);
+      await delay(engine.ttlMs);
       return true;
     },
   },

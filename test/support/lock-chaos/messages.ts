@@ -31,5 +31,7 @@ export type Ending = 'released' | 'lost' | 'refused';
 
 export type ToWorker =
   | { readonly kind: 'written'; readonly accepted: boolean }
+  /** It keeps the lock that it has for so long, unless it is lost. */
+  | { readonly kind: 'stay'; readonly forMs: number }
   /** Its event loop stands still. */
   | { readonly kind: 'block'; readonly forMs: number };

@@ -26,17 +26,17 @@ export class MovableClock {
     this.move(0);
   }
 
-  /** `undefined` where there is no C compiler. */
-  static open(): MovableClock | undefined {
+  /** Or why there is none: it needs Linux and a C compiler. */
+  static open(): { readonly clock: MovableClock | undefined; readonly why: string } {
+    if (process.platform !== 'linux') return { clock: undefined, why: 'this is not Linux' };
     const folder = mkdtempSync(join(tmpdir(), 'quorate-clock-'));
     const args = ['-shared', '-fPIC', '-O2', '-o', join(folder, 'clock.so'), SOURCE];
     try {
       execFileSync('cc', args, { stdio: 'pipe' });
-      return new MovableClock(folder);
+      return { clock: new MovableClock(folder), why: '' };
     } catch (error) {
       rmSync(folder, { recursive: true });
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      return { clock: undefined, why: `no C compiler: ${(error as Error).message.trim()}` };
     }
   }
 

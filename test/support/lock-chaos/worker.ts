@@ -13,18 +13,20 @@ const WORK_MS = 20;
 const WRITES_A_HOLD = 8;
 /** Others have their turn, also where whoever is quickest has the lock. */
 const PAUSE_MS = 10;
-/** Before it asks again after an error. */
+/** Before it asks again after an error, or where the lock was busy. */
 const AGAIN_MS = 50;
 
 const wiring = JSON.parse(process.env['QUORATE_LOCK_CHAOS']!) as Wiring;
 const me = process.env['QUORATE_LOCK_CHAOS_NAME']!;
 
 let onWritten: (accepted: boolean) => void = () => undefined;
+let staysUntilMs = 0;
 
 const tell = (message: FromWorker): void => void process.send!(message);
 
 process.on('message', (message: ToWorker) => {
   if (message.kind === 'written') onWritten(message.accepted);
+  else if (message.kind === 'stay') staysUntilMs = performance.now() + message.forMs;
   else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, message.forMs);
 });
 process.on('disconnect', () => process.exit());
@@ -38,7 +40,7 @@ function write(hold: Hold): Promise<boolean> {
 
 async function use(lock: Lock<Fencing>, hold: Hold): Promise<Ending> {
   try {
-    for (let i = 0; i < WRITES_A_HOLD; i++) {
+    for (let i = 0; i < WRITES_A_HOLD || performance.now() < staysUntilMs; i++) {
       lock.assertHeld();
       tell({ kind: 'looked', hold });
       await delay(WORK_MS);
@@ -74,7 +76,13 @@ tell({ kind: 'ready', guarantees: locks.guarantees });
 for (let i = 1; ; i++) {
   const calledNs = process.hrtime.bigint();
   try {
-    const lock = await locks.acquire(LOCK, { wait: '10s' });
+    const lock = wiring.isHasty
+      ? await locks.tryAcquire(LOCK)
+      : await locks.acquire(LOCK, { wait: '10s' });
+    if (lock === undefined) {
+      await delay(AGAIN_MS);
+      continue;
+    }
     const grantedNs = process.hrtime.bigint();
     const token = wiring.hasConstantToken ? 7n : lock.fencingToken;
     // Another process of this name may have been killed.
