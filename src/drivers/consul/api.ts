@@ -44,7 +44,10 @@ export class ConsulApi {
     this.#client = client;
   }
 
-  /** A session that ends by time alone: no failing health check of the agent's host may end it earlier. */
+  /**
+   * A session that ends by time alone: no failing health check of the agent's host may end it earlier. One whose
+   * id was lost holds nothing, and runs out.
+   */
   async openSession({ owner, ttlMs, lockDelayMs }: NewSession): Promise<string> {
     const body = {
       Name: owner,
@@ -57,7 +60,7 @@ export class ConsulApi {
     const doing = `a session of ${ttlMs} ms`;
     const path = '/v1/session/create';
     const { text } = await this.#client.request({
-      ...{ method: 'PUT', path, body, doing, repeatable: false },
+      ...{ method: 'PUT', path, body, doing, repeatable: true },
     });
     const id = (parsed(text, doing) as { readonly ID?: unknown } | null)?.ID;
     if (typeof id === 'string' && /^[\w-]{1,100}$/.test(id)) return id;

@@ -17,7 +17,7 @@ export interface ConsulRequest {
   readonly body?: unknown;
   /** For errors: `the lock 'a'`. */
   readonly doing: string;
-  /** Whether it may be done twice. */
+  /** Whether it may be done twice, or nobody minds whether it was done. */
   readonly repeatable: boolean;
   /** Statuses that are answers, besides 200. */
   readonly answers?: readonly number[];
@@ -80,12 +80,11 @@ export class ConsulClient {
       }
       const mayRepeat = verdict.notDone || request.repeatable;
       const isHopeful = verdict.passes || (verdict.isAgent && agentsLeft > 0);
-      if (!mayRepeat || !isHopeful || this.clock.now() + TRY_AGAIN_MS >= deadlineMs) {
+      const pauseMs = verdict.passes ? TRY_AGAIN_MS + this.random.below(TRY_AGAIN_MS) : 0;
+      if (!mayRepeat || !isHopeful || this.clock.now() + pauseMs >= deadlineMs) {
         throw failure(request, verdict, agent.target.name);
       }
-      if (verdict.passes) {
-        await sleep(this.clock, TRY_AGAIN_MS + this.random.below(TRY_AGAIN_MS), request.signal);
-      }
+      if (pauseMs > 0) await sleep(this.clock, pauseMs, request.signal);
     }
   }
 
@@ -154,7 +153,7 @@ function refused({ status, text }: HttpReply): Verdict {
 
 function failure(request: ConsulRequest, verdict: Verdict, agent: string): QuorateError {
   const { code, notDone, why, cause } = verdict;
-  const isUnknown = !notDone && request.method === 'PUT';
+  const isUnknown = !notDone && !request.repeatable;
   const retryable = RETRYABLE.has(code);
   return new QuorateError(
     code,

@@ -10,7 +10,7 @@ import type { Random } from '../../core/random.ts';
 import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
 import { requireEncodable } from '../../locks/names.ts';
-import { ConsulApi, type Entry, type NewSession, type Taken } from './api.ts';
+import { ConsulApi, type Entry, type NewSession } from './api.ts';
 import { ConsulClaim, holderName } from './claim.ts';
 import type { ConsulClient } from './client.ts';
 import { keyOf } from './keys.ts';
@@ -39,9 +39,17 @@ const QUIET_MS = 20;
 /** A key that changes hands that often while we look is busy. */
 const MOST_LOOKS = 3;
 
+/** What an attempt came to. */
+interface Grant {
+  readonly session: Session;
+  readonly token: number;
+  /** A session that is retired ends with its last user: to be called once another stands in. */
+  readonly leave: () => void;
+}
+
 /** A grant, or why there is none. */
 type Attempt =
-  | { readonly held: { readonly session: Session; readonly token: number } }
+  | { readonly held: Grant }
   | { readonly held: undefined; readonly status: 'busy' | 'delayed' | 'no-session' };
 
 /** What is claimed, while it is. */
@@ -259,42 +267,45 @@ export class ConsulEngine implements ElectionEngine {
     return orAborted(entrant.pending, signal);
   }
 
-  /** One attempt, until it is known what became of it or the session has ended. */
+  /** One attempt, until it is known what became of it; for so long as the session would last. */
   async #take(session: Session, entrant: Entrant, free: number | undefined): Promise<Attempt> {
     const { key, value } = entrant;
     const leave = session.join(() => undefined);
-    let lost: unknown;
-    try {
-      while (true) {
-        try {
-          const taken = await this.#api.take(key, session.id, value, free);
-          if (taken.status === 'no-session') session.gone();
-          if (lost === undefined || taken.status !== 'busy') return attemptOf(session, taken);
-          // An attempt whose reply was lost may have done it: of a session one claim at a time asks for a name.
+    const giveUpMs = this.clock.now() + this.#options.ttlMs;
+    let lost: QuorateError | undefined;
+    while (true) {
+      try {
+        const taken = await this.#api.take(key, session.id, value, free);
+        let token = taken.status === 'held' ? taken.token : undefined;
+        if (lost !== undefined && taken.status === 'busy') {
+          // The attempt whose reply was lost may have done it: of a session one claim at a time asks for a name.
           const { entry } = await this.#api.read(key, undefined);
-          if (entry?.session !== session.id) return attemptOf(session, taken);
-          return { held: { session, token: entry.createIndex } };
-        } catch (error) {
-          if (isQuorateError(error) && error.outcome === 'unknown') lost ??= error;
-          if (lost === undefined) throw error;
-          session.retire();
-          if (session.endReason() !== undefined || this.#ledger.ending.aborted) throw lost;
-          await sleep(this.clock, ASK_AGAIN_MS, this.#ledger.ending).catch(() => undefined);
+          if (entry?.session === session.id) token = entry.createIndex;
         }
+        if (token !== undefined) return { held: { session, token, leave } };
+        leave();
+        if (taken.status === 'no-session') session.gone();
+        return { held: undefined, status: taken.status as 'busy' | 'delayed' | 'no-session' };
+      } catch (error) {
+        if (isQuorateError(error) && error.outcome === 'unknown') lost ??= error;
+        if (lost !== undefined) session.retire();
+        const isOver = session.endReason() !== undefined || this.clock.now() >= giveUpMs;
+        if (lost?.retryable !== true || isOver || this.#ledger.ending.aborted) {
+          // It may have been done, or may yet be.
+          if (lost !== undefined) this.#ledger.inBackground(this.#takeAway(session, key));
+          leave();
+          throw lost ?? error;
+        }
+        await sleep(this.clock, ASK_AGAIN_MS, this.#ledger.ending).catch(() => undefined);
       }
-    } finally {
-      leave();
     }
   }
 
-  #hold(
-    entrant: Entrant,
-    held: { readonly session: Session; readonly token: number },
-    signal: AbortSignal,
-  ): ConsulClaim {
+  #hold(entrant: Entrant, held: Grant, signal: AbortSignal): ConsulClaim {
     throwIfAborted(signal);
     const ended = held.session.endReason();
     if (ended !== undefined) {
+      held.leave();
       const { what, name } = entrant.request;
       const message = `the ${what} '${name}' was lost while it was taken: ${ended.message}`;
       throw new QuorateError('ERR_LOCK_LOST', message, { retryable: true, cause: ended });
@@ -309,6 +320,7 @@ export class ConsulEngine implements ElectionEngine {
         giveBack: (one) => this.#giveBack(one),
       },
     );
+    held.leave();
     this.#held.set(claim.holder, claim);
     this.#ledger.hold(claim);
     return claim;
@@ -337,14 +349,16 @@ export class ConsulEngine implements ElectionEngine {
   }
 
   /** Takes back what the last attempt did, if that came to something. Never rejects. */
-  async #remove({ pending, key }: Entrant): Promise<void> {
-    const attempt = await pending?.catch(() => undefined);
-    const session = attempt?.held?.session;
-    if (session === undefined) return;
-    await this.#api.giveBack(key, session.id).catch(() => {
-      session.retire();
-      return this.#takeAway(session, key);
+  async #remove(entrant: Entrant): Promise<void> {
+    const attempt = await entrant.pending?.catch(() => undefined);
+    const { key, session } = entrant;
+    if (attempt?.held === undefined) return;
+    const { leave } = attempt.held;
+    await this.#api.giveBack(key, session!.id).catch(() => {
+      session!.retire();
+      return this.#takeAway(session!, key);
     });
+    leave();
   }
 
   /** Tries until the key is given back, or gone with its session. Never rejects. */
@@ -395,11 +409,6 @@ export class ConsulEngine implements ElectionEngine {
     const { ending } = this.#ledger;
     return signal === undefined ? ending : AbortSignal.any([signal, ending]);
   }
-}
-
-function attemptOf(session: Session, taken: Taken): Attempt {
-  if (taken.status === 'held') return { held: { session, token: taken.token } };
-  return { held: undefined, status: taken.status };
 }
 
 function bytesOf(value: BytesLike): Uint8Array {
