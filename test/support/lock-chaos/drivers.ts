@@ -1,5 +1,6 @@
 /** How a worker opens the locks of each driver. A further driver has its entry here and one in `engines.ts`. */
 import pg from 'pg';
+import { consulLocks } from 'quorate/drivers/consul';
 import { etcdKv } from 'quorate/drivers/etcd';
 import { postgresLocks } from 'quorate/drivers/postgres';
 import { redisLocks, redlock } from 'quorate/drivers/redis';
@@ -22,8 +23,9 @@ export interface Wiring {
 /** For whoever waits for the engine; the client's own patience must not be longer than the lock's. */
 const CALL_MS = 1000;
 
-const kvOf = ({ ports }: Wiring) =>
-  etcdKv({ endpoints: ports.map((port) => `127.0.0.1:${port}`), timeoutMs: CALL_MS });
+const addressesOf = ({ ports }: Wiring) => ports.map((port) => `127.0.0.1:${port}`);
+
+const kvOf = (wiring: Wiring) => etcdKv({ endpoints: addressesOf(wiring), timeoutMs: CALL_MS });
 
 // ioredis: node-redis may never be ready again after a connection that broke, see docs/redis.md.
 const redisOf = async (port: number) => (await openClient('ioredis', port)).client;
@@ -34,6 +36,8 @@ export const DRIVERS = {
   redis: async ({ ports, ttlMs }: Wiring) => redisLocks(await redisOf(ports[0]!), { ttl: ttlMs }),
   redlock: async ({ ports, ttlMs }: Wiring) =>
     redlock(await Promise.all(ports.map(redisOf)), { ttl: ttlMs }),
+  consul: async (wiring: Wiring) =>
+    consulLocks({ address: addressesOf(wiring), ttl: wiring.ttlMs, timeout: CALL_MS }),
   postgres: async ({ ports, ttlMs }: Wiring) => {
     const to = { host: '127.0.0.1', port: ports[0]!, user: 'postgres', database: 'postgres' };
     const pool = new pg.Pool({ ...to, max: 10 });

@@ -4,6 +4,7 @@
  */
 import { etcdKv, etcdService } from 'quorate/drivers/etcd';
 import { startCluster, until } from '../cluster.ts';
+import { ConsulServers, missingConsul } from '../consul.ts';
 import { missingEtcd, startEtcd } from '../etcd.ts';
 import { missingPostgres, PostgresServer } from '../postgres.ts';
 import { missingRedis, type Persistence, RedisServer } from '../redis.ts';
@@ -14,6 +15,8 @@ import { MovableClock } from './movable-clock.ts';
 export interface Engine extends AsyncDisposable {
   readonly driver: Wiring['driver'];
   readonly ttlMs: number;
+  /** Another has the lock of a holder that is gone after so long, in good weather. */
+  readonly freeAfterMs: number;
   /** Of its servers. */
   readonly ports: readonly number[];
   /** As in a power failure: all servers are killed, and start again. */
@@ -62,6 +65,7 @@ async function etcdLike(
   return {
     driver,
     ttlMs: 2000,
+    freeAfterMs: 3000,
     ports: endpoints.map((endpoint) => Number(endpoint.split(':')[1])),
     async restart() {
       await Promise.all(members.map((member) => member.kill()));
@@ -116,6 +120,7 @@ async function redises(
   return {
     driver,
     ttlMs: 1000,
+    freeAfterMs: 1500,
     ports: servers.map(({ port }) => port),
     async restart() {
       await Promise.all(servers.map((server) => server.kill()));
@@ -133,12 +138,39 @@ async function redises(
   };
 }
 
+async function consul(): Promise<Engine> {
+  const servers = await ConsulServers.start(3);
+  const all = servers.ports.map((_, i) => i);
+  return {
+    driver: 'consul',
+    ttlMs: 1000,
+    // It ends after up to twice as long, and nobody gets it for as long again.
+    freeAfterMs: 3500,
+    ports: servers.ports.map(({ http }) => http),
+    async restart() {
+      await Promise.all(all.map((i) => servers.stop(i)));
+      await Promise.all(all.map((i) => servers.restart(i)));
+    },
+    async steal() {
+      const path = `/v1/kv/quorate/locks/${LOCK}`;
+      await until('the key is deleted', () => servers.call('DELETE', path), RESTART_MS);
+    },
+    async killLeader() {
+      const leader = await servers.leader();
+      await servers.stop(leader);
+      return () => servers.restart(leader);
+    },
+    [Symbol.asyncDispose]: () => servers.close(),
+  };
+}
+
 async function postgres(): Promise<Engine> {
   // What is committed is to be on the disk: tokens depend on it.
   const server = await PostgresServer.start({ fsync: 'on', log_min_messages: 'fatal' });
   return {
     driver: 'postgres',
     ttlMs: 1500,
+    freeAfterMs: 500,
     ports: [server.port],
     async restart() {
       await server.stop('SIGKILL');
@@ -165,6 +197,7 @@ export const ENGINES = {
     missing: () => missingEtcd('etcd', 'etcdctl'),
     start: () => etcd('txn'),
   },
+  Consul: { missing: missingConsul, start: consul },
   PostgreSQL: { missing: missingPostgres, start: postgres },
   Redis: { missing: missingRedis, start: () => redises('redis', 1, 'always') },
   'Redis that keeps nothing': { missing: missingRedis, start: () => redises('redis', 1, 'none') },

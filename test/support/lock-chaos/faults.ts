@@ -27,9 +27,9 @@ const hasClock = (engine: Engine): boolean => engine.moveClock !== undefined;
 
 /** Until another has the lock: all engines but one hand it on when its time is over. */
 async function whileAnotherHolds(storm: Storm, { hold }: Victim): Promise<void> {
-  const { ttlMs, driver } = storm.engine;
+  const { ttlMs, freeAfterMs, driver } = storm.engine;
   if (driver === 'postgres') await delay(ttlMs + 500);
-  else await storm.othersWrite(hold, 4 * ttlMs + 5000);
+  else await storm.othersWrite(hold, 2 * freeAfterMs + 5000);
 }
 
 /** Until `heal`, and no longer than until another holds. */
@@ -54,7 +54,7 @@ export const FAULTS = {
     what: 'SIGKILL; a new process takes its place',
     async play(storm, victim) {
       await victim.worker.kill();
-      await storm.othersWrite(victim.hold, 4 * storm.engine.ttlMs + 5000);
+      await storm.othersWrite(victim.hold, 2 * storm.engine.freeAfterMs + 5000);
       await victim.worker.start();
       return true;
     },
@@ -62,7 +62,8 @@ export const FAULTS = {
   'event loop blocked': {
     what: "the holder's event loop stands still for longer than the lock lives",
     async play(storm, { worker }) {
-      const forMs = storm.engine.ttlMs + 1500;
+      const { ttlMs, freeAfterMs } = storm.engine;
+      const forMs = Math.max(ttlMs, freeAfterMs) + 500;
       worker.tell({ kind: 'block', forMs });
       await delay(forMs);
       return true;
