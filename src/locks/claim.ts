@@ -110,6 +110,8 @@ class Entry {
   readonly #prefix: string;
   /** The key was written, or perhaps. */
   #mayExist: boolean;
+  /** A write had no answer: it may come at any time. */
+  #mayCome: boolean;
 
   constructor(sessions: Sessions, session: Session, request: ClaimRequest) {
     this.key = session.reserveKey(request.name, keySuffix(request.permits));
@@ -119,6 +121,7 @@ class Entry {
     this.#kv = sessions.kv;
     this.#prefix = `${request.name}/`;
     this.#mayExist = false;
+    this.#mayCome = false;
   }
 
   lostPlace(reason: QuorateError): QuorateError {
@@ -135,7 +138,9 @@ class Entry {
   held(place: Place): KvClaim {
     const ended = this.#session.endReason();
     if (ended !== undefined) throw this.lostPlace(ended);
-    return new KvClaim(this.#sessions, this.#session, this.#request, this.key, place.revision);
+    const after = this.#mayCome ? () => this.#keepAway() : undefined;
+    const { key } = this;
+    return new KvClaim(this.#sessions, this.#session, this.#request, key, place.revision, after);
   }
 
   /** Puts the key unless it is there, and says who is before it: one round trip. */
@@ -206,9 +211,15 @@ class Entry {
     } catch {
       // It goes on in the background.
     } finally {
-      this.#session.freeKey(this.key);
+      if (this.#mayCome) this.#keepAway();
+      else this.#session.freeKey(this.key);
       leave();
     }
+  }
+
+  #keepAway(): void {
+    const remove = (): Promise<unknown> => this.#kv.delete(this.key);
+    this.#sessions.inBackground(this.#session.keepAway(this.key, remove));
   }
 
   #put() {
@@ -218,12 +229,14 @@ class Entry {
 
   /**
    * Runs `write`, which does nothing the second time, until its outcome is known. The lost attempt
-   * may still be on its way: the session ends with its last user, and with it what comes late.
+   * may still be on its way: the session ends with its last user, and with it what comes late; until then
+   * the key is kept away once it is not wanted any more.
    */
   #settle<T>(signal: AbortSignal | undefined, write: () => Promise<T>): Promise<T> {
     const isUnknown = (): boolean => {
       if (this.#session.endReason() !== undefined) return false;
       this.#mayExist = true;
+      this.#mayCome = true;
       this.#session.retire();
       return true;
     };

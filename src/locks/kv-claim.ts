@@ -9,6 +9,7 @@ import type { Session, Sessions } from './session.ts';
 const GUARD_AFTER_MS = 20;
 const GUARD_AGAIN_MS = 500;
 
+/** `after` is called when the key is gone, while its session goes on. */
 export class KvClaim extends Hold implements Claim<'monotonic'> {
   readonly name: string;
   /** Its key. */
@@ -17,6 +18,7 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
   readonly revision: number;
   readonly #sessions: Sessions;
   readonly #session: Session;
+  readonly #after: (() => void) | undefined;
   readonly #cancelGuard: Cancel;
   #guardStop: AbortController | undefined;
 
@@ -26,6 +28,7 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
     request: ClaimRequest,
     key: string,
     revision: number,
+    after?: () => void,
   ) {
     super(request, session, () => this.#giveBack());
     this.name = request.name;
@@ -33,6 +36,7 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
     this.revision = revision;
     this.#sessions = sessions;
     this.#session = session;
+    this.#after = after;
     this.#guardStop = undefined;
     this.#cancelGuard = sessions.clock.after(GUARD_AFTER_MS, () => void this.#guard());
   }
@@ -59,7 +63,8 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
         }),
       );
     } finally {
-      this.#session.freeKey(this.holder);
+      if (this.#after === undefined) this.#session.freeKey(this.holder);
+      else this.#after();
     }
   }
 
@@ -90,6 +95,8 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
   #stolen(): void {
     // The end of the lease deletes the key as well, and says better why.
     const why = 'its key was deleted in the store (by an operator, or with its lease)';
-    if (this.isHeld()) this.lose(why, 'stolen');
+    if (!this.isHeld()) return;
+    this.lose(why, 'stolen');
+    this.#after?.();
   }
 }

@@ -163,6 +163,8 @@ class Attempt {
   readonly #value: string;
   /** The key was written, or perhaps. */
   #mayExist: boolean;
+  /** A write had no answer: it may come at any time. */
+  #mayCome: boolean;
 
   constructor(sessions: Sessions, session: Session, request: ClaimRequest, number: number) {
     this.#sessions = sessions;
@@ -171,6 +173,7 @@ class Attempt {
     const lease = BigInt.asUintN(64, session.lease).toString(16);
     this.#value = `${request.value} ${lease}-${number}`;
     this.#mayExist = false;
+    this.#mayCome = false;
   }
 
   async make(outer: AbortSignal | undefined): Promise<KvClaim | Busy> {
@@ -181,10 +184,15 @@ class Attempt {
     try {
       const made = await orAborted(written, gate.signal);
       throwIfAborted(gate.signal);
-      if ('asOf' in made) return made;
+      const after = this.#mayCome ? () => this.#keepAway() : undefined;
+      if ('asOf' in made) {
+        after?.();
+        return made;
+      }
       const ended = this.#session.endReason();
       if (ended !== undefined) throw this.#lost(ended);
-      return new KvClaim(this.#sessions, this.#session, this.#request, name, made.revision);
+      const { revision } = made;
+      return new KvClaim(this.#sessions, this.#session, this.#request, name, revision, after);
     } catch (error) {
       this.#sessions.inBackground(this.#remove(written));
       if (isQuorateError(error, 'ERR_LEASE_NOT_FOUND')) void this.#session.close();
@@ -200,7 +208,8 @@ class Attempt {
     const isUnknown = (): boolean => {
       if (this.#session.endReason() !== undefined) return false;
       this.#mayExist = true;
-      // What comes late ends with the session, and that with its last user.
+      this.#mayCome = true;
+      // What comes late ends with the session, and that with its last user; until then it is kept away.
       this.#session.retire();
       return true;
     };
@@ -223,21 +232,29 @@ class Attempt {
   /** Deletes the key, if it is ours, once `written` has settled, however. Never rejects. */
   async #remove(written: Promise<unknown>): Promise<void> {
     const leave = this.#session.join(() => undefined);
-    const key = this.#request.name;
     try {
       await written.catch(() => undefined);
       if (!this.#mayExist || this.#session.endReason() !== undefined) return;
-      await this.#sessions.takeAway(this.#session, () =>
-        this.#sessions.kv.txn({
-          if: [{ key, target: 'value', is: '=', to: this.#value }],
-          then: [{ op: 'delete', key }],
-        }),
-      );
+      await this.#sessions.takeAway(this.#session, () => this.#delete());
     } catch {
       // It goes on in the background.
     } finally {
+      if (this.#mayCome) this.#keepAway();
       leave();
     }
+  }
+
+  #delete(): Promise<unknown> {
+    const key = this.#request.name;
+    return this.#sessions.kv.txn({
+      if: [{ key, target: 'value', is: '=', to: this.#value }],
+      then: [{ op: 'delete', key }],
+    });
+  }
+
+  #keepAway(): void {
+    const kept = this.#session.keepAway(this.#request.name, () => this.#delete());
+    this.#sessions.inBackground(kept);
   }
 
   #lost(reason: QuorateError): QuorateError {

@@ -97,6 +97,29 @@ export class Session implements Life {
   }
 
   /**
+   * For a key that is not wanted any more, and of which a write that had no answer may still be on its way: runs
+   * `remove` now and whenever the key is there, until this ends. Others may keep it alive for long, or even wait
+   * behind that key themselves. Never rejects.
+   */
+  async keepAway(key: string, remove: () => Promise<unknown>): Promise<void> {
+    const ended = new AbortController();
+    const leave = this.#life.join((reason) => ended.abort(reason));
+    const { signal } = ended;
+    while (this.endReason() === undefined) {
+      try {
+        await using watch = this.#kv.watch(key, { without: 'delete', signal });
+        await watch.created;
+        await remove();
+        for await (const { events } of watch) if (events.length > 0) await remove();
+      } catch {
+        // Out of reach, or this has ended.
+      }
+      await sleep(this.#clock, AGAIN_MS, signal).catch(() => undefined);
+    }
+    leave();
+  }
+
+  /**
    * Takes no new users, and ends with its last one. After a write whose outcome is unknown: it may
    * still arrive, and only the end of the lease makes sure that it leaves nothing behind.
    */

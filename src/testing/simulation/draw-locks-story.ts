@@ -59,7 +59,7 @@ function drawLocksWeather(random: Random): Record<string, number> {
     thinkMeanMs: from(100, 400),
     worstCaseMeanMs: 10_000,
     remoteRate: from(3, 10) / 10,
-    clientDelayMs: isOn(3) ? from(5, 50) : 1,
+    clientDelayMs: isOn(3) ? from(5, isOn(3) ? 150 : 40) : 1,
   };
   weather['heartbeatMs'] = Math.floor(weather['electionMs']! / from(5, 8));
   if (isOn(3)) weather['delayMeanMs'] = from(1, 10);

@@ -1,10 +1,11 @@
 /** Clients of locks, read-write locks and semaphores, of queues and of the transaction lock; and their operator. */
 import { isQuorateError } from '../../../../core/errors.ts';
+import type { Txn } from '../../../../kv/kv.ts';
 import { kvTxnLocks } from '../../../../locks/kv-txn.ts';
 import type { AcquireOptions, Lock, LockSet, Locks } from '../../../../locks/locks.ts';
 import { kvLocks } from '../../../../locks/over-kv.ts';
 import { exponential, pick } from '../../draw.ts';
-import { LEADER, QUEUE, TXN } from './lock-book.ts';
+import { type Entry, LEADER, QUEUE, TXN } from './lock-book.ts';
 import { LockClient, type Stay } from './lock-client.ts';
 
 const MUTEXES = [`${QUEUE}m0`, `${QUEUE}m1`] as const;
@@ -192,8 +193,14 @@ export class Operator extends LockClient {
   protected override async round(stay: Stay): Promise<void> {
     await this.sleep(stay, exponential(this.random, EVICTION_MEAN_MS));
     if (stay.isOver) return;
-    if (this.random.below(4) === 0) await this.#compact(stay);
-    else await this.#evict(stay, pick(this.random, ALL));
+    const { book } = this.scene;
+    const how = this.random.below(4);
+    const queues = how === 1 ? ALL.filter((name) => book.waiting(name).length > 0) : [];
+    const name = pick(this.random, queues.length > 0 ? queues : ALL);
+    const [waiting] = how === 1 ? book.waiting(name) : [];
+    if (how === 0) await this.#compact(stay);
+    else if (waiting !== undefined) await this.#displace(stay, name, waiting);
+    else await this.#evict(stay, name);
   }
 
   /** Whoever is robbed hears of it soon. */
@@ -231,7 +238,24 @@ export class Operator extends LockClient {
     this.world.reach('locks-history-compacted');
   }
 
-  async #evict({ host }: Stay, name: string): Promise<void> {
+  async #evict(stay: Stay, name: string): Promise<void> {
+    const locks = name.startsWith(TXN) ? this.#txnLocks! : this.#locks!;
+    const robbed = await this.#take(stay, name, () => locks.forceRelease(name));
+    if (robbed.length > 0) this.world.reach('locks-evicted');
+  }
+
+  /** Somebody who waits loses its place: its turn never comes. */
+  async #displace(stay: Stay, name: string, { key, token }: Entry): Promise<void> {
+    const removal: Txn = {
+      if: [{ key, target: 'create', is: '=', to: token }],
+      then: [{ op: 'delete', key }],
+    };
+    await this.#take(stay, name, () => stay.host.kv.txn(removal));
+    this.world.reach('locks-displaced');
+  }
+
+  /** As long as it goes on, whoever holds the name may be robbed. */
+  async #take<T>({ host }: Stay, name: string, work: () => Promise<T>): Promise<T> {
     const end = this.scene.book.evicts(name);
     let isOver = false;
     const over = (): void => {
@@ -241,9 +265,7 @@ export class Operator extends LockClient {
     };
     host.onEnd(over);
     try {
-      const locks = name.startsWith(TXN) ? this.#txnLocks! : this.#locks!;
-      const robbed = await locks.forceRelease(name);
-      if (robbed.length > 0) this.world.reach('locks-evicted');
+      return await work();
     } finally {
       over();
     }

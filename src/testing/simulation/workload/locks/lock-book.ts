@@ -32,10 +32,12 @@ export interface Grant {
   readonly name: string;
   readonly permits: number;
   readonly claim: Trusted;
+  /** Its process does nothing now, so nobody acts on it: what it would say is asked when it goes on. */
+  isPaused(): boolean;
 }
 
 /** A claim of the history. */
-interface Entry {
+export interface Entry {
   readonly key: string;
   readonly token: number;
   readonly permits: number;
@@ -51,6 +53,8 @@ interface Queue {
   /** An operator may have taken these away. */
   readonly evictable: Set<bigint>;
   evictions: number;
+  /** Their keys were deleted before it was their turn. */
+  readonly displaced: Set<bigint>;
 }
 
 export class LockBook {
@@ -80,6 +84,9 @@ export class LockBook {
     if (queue.granted.has(token))
       this.#violate('lock-token', `${name}: ${token} was granted twice`);
     queue.granted.add(token);
+    if (queue.displaced.has(token)) {
+      this.#violate('lock-place', `${name}: ${token} was granted, and had lost its place before`);
+    }
     const isTrusted = this.#trusts(grant);
     const entry = queue.entries.get(claim.holder);
     const isThere = entry !== undefined && BigInt(entry.token) === token;
@@ -102,9 +109,17 @@ export class LockBook {
   }
 
   /** A holder that believes in its claim changes what it guards. */
-  worked({ name, permits, claim: { fencingToken } }: Grant): void {
+  worked(grant: Grant): void {
+    const { name, permits, claim } = grant;
+    const { fencingToken: token, holder } = claim;
     const queue = this.#queue(name);
-    if (permits === 1 && fencingToken > queue.highest) queue.highest = fencingToken;
+    if (permits === 1 && token > queue.highest) queue.highest = token;
+    const isThere = BigInt(queue.entries.get(holder)?.token ?? -1) === token;
+    if (isThere || queue.evictable.has(token) || !this.#trusts(grant)) return;
+    this.#violate(
+      'lock-exclusion',
+      `${name}: the holder of ${token} works, and may trust it for ${left(grant)} ms; its key is gone`,
+    );
   }
 
   /** Given back, lost, or its process is gone. */
@@ -120,6 +135,12 @@ export class LockBook {
     return () => {
       queue.evictions -= 1;
     };
+  }
+
+  /** Claims that wait, in order. */
+  waiting(name: string): readonly Entry[] {
+    const { entries } = this.#queue(name);
+    return [...entries.values()].filter((entry) => !hasTurn(entries, entry));
   }
 
   /** Whether a claim of the history stands before this one. */
@@ -150,6 +171,10 @@ export class LockBook {
       return;
     }
     const held = oracle.valueAt(event.key, event.revision - 1);
+    const entry = queue.entries.get(event.key);
+    if (entry !== undefined && !hasTurn(queue.entries, entry)) {
+      queue.displaced.add(BigInt(entry.token));
+    }
     queue.entries.delete(event.key);
     if (held !== undefined) this.#freed(name, queue, BigInt(held.createRevision));
   }
@@ -157,7 +182,7 @@ export class LockBook {
   /** From now on others may get it. */
   #freed(name: string, queue: Queue, token: bigint): void {
     for (const grant of queue.grants) {
-      if (grant.claim.fencingToken !== token) continue;
+      if (grant.claim.fencingToken !== token || grant.isPaused()) continue;
       queue.grants.delete(grant);
       if (queue.evictable.has(token)) this.#world.reach('locks-stolen');
       else if (this.#trusts(grant)) {
@@ -171,23 +196,14 @@ export class LockBook {
 
   /** First come, first served: nobody before it in the queue keeps it from holding. */
   #requireTurn(name: string, { entries }: Queue, entry: Entry): void {
-    let before = 0;
-    let least = entry.permits;
-    for (const other of entries.values()) {
-      if (other.token >= entry.token) continue;
-      before += 1;
-      least = Math.min(least, other.permits);
-    }
-    if (before < least) return;
-    this.#violate(
-      'lock-order',
-      `${name}: ${entry.key} was granted behind ${before} claims, of which ${least} may hold together`,
-    );
+    if (hasTurn(entries, entry)) return;
+    const queue = [...entries.keys()].join(', ');
+    this.#violate('lock-order', `${name}: ${entry.key} was granted; in the queue stand ${queue}`);
   }
 
   /** Those that may trust their claims are no more than the smallest number of permits among them. */
   #requireFew(name: string, { grants }: Queue): void {
-    const trusted = [...grants].filter((grant) => this.#trusts(grant));
+    const trusted = [...grants].filter((grant) => !grant.isPaused() && this.#trusts(grant));
     const least = Math.min(...trusted.map(({ permits }) => permits));
     if (trusted.length <= least) return;
     const tokens = trusted.map(({ claim }) => claim.fencingToken).join(', ');
@@ -208,6 +224,7 @@ export class LockBook {
         highest: 0n,
         evictable: new Set(),
         evictions: 0,
+        displaced: new Set(),
       };
       this.#queues.set(name, queue);
     }
@@ -217,6 +234,18 @@ export class LockBook {
   #violate(property: string, message: string): void {
     this.#world.violate(property, message);
   }
+}
+
+/** Whether those before it let it hold. */
+function hasTurn(entries: ReadonlyMap<string, Entry>, entry: Entry): boolean {
+  let before = 0;
+  let least = entry.permits;
+  for (const other of entries.values()) {
+    if (other.token >= entry.token) continue;
+    before += 1;
+    least = Math.min(least, other.permits);
+  }
+  return before < least;
 }
 
 function left({ claim }: Grant): number {

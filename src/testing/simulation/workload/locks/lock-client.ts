@@ -93,6 +93,10 @@ export abstract class LockClient {
   /** Lets go of what `open` opened. */
   protected abstract shut(): Promise<void>;
 
+  /** What kind it is, and its number. */
+  get name(): string {
+    return `${this.constructor.name} ${this.number}`;
+  }
   /** Whether it does nothing, and will not without being told. */
   get isIdle(): boolean {
     return this.#stay !== undefined && !this.#isBusy && this.#phase !== 'work';
@@ -177,6 +181,9 @@ export abstract class LockClient {
     const meanMs = isLong && !this.isDraining ? 2 * stay.ttlMs : HOLD_MEAN_MS;
     const untilMs = this.world.nowMs + exponential(this.random, meanMs);
     const ear = listen(claim);
+    if (!this.isHeld(name, claim, ear)) {
+      this.world.violate('lock-handle', `${name}: it was lost when it was given out`);
+    }
     do {
       await this.sleep(stay, exponential(this.random, LOOK_MS));
       if (stay.isOver) return;
@@ -196,7 +203,9 @@ export abstract class LockClient {
   protected granted(stay: Stay, name: string, permits: number, claim: Claimed): Grant | undefined {
     if (stay.isOver) return undefined;
     this.world.reach('locks-granted');
-    const grant = { name, permits, claim };
+    const { host } = stay;
+    const isPaused = (): boolean => host.wasPausedSince(this.world.nowMs);
+    const grant = { name, permits, claim, isPaused };
     stay.grants.add(grant);
     this.scene.book.granted(grant);
     return grant;

@@ -15,7 +15,6 @@ import { BarrierBook, BarrierParty, LatchBook, LatchParty } from './meetings.ts'
 const SERVED_MS = 60_000;
 /** Claims of those who gave up, or are gone, end with their leases at the latest; leases with a new leader, too. */
 const CLEAN_MS = 20_000;
-const CLOSED_MS = 20_000;
 
 export interface LockClientsOptions {
   readonly world: World;
@@ -88,28 +87,41 @@ export class LockClients {
   /** Whoever waits is served; who gave up left nothing; and so it is once more, with nobody in the way. */
   async end(until: Until): Promise<void> {
     const clients = this.#clients;
-    await until('every lock client has what it waited for, and gave it back', SERVED_MS, () => {
-      return clients.every((client) => client.isIdle);
-    });
+    const all = (done: (client: LockClient) => boolean, what: string): Promise<void> =>
+      this.#all(until, done, what);
+    await all((client) => client.isIdle, 'has what it waited for, and gave it back');
     await this.#requireClean(until, 'all who gave up or are gone');
     for (const client of clients) client.finish();
-    await until('every lock client has been served once more', SERVED_MS, () => {
-      return clients.every((client) => client.isFinished);
-    });
+    await all((client) => client.isFinished, 'has been served once more');
     for (const client of clients) client.close();
-    await until('every lock client is closed', CLOSED_MS, () => {
-      return clients.every((client) => client.isClosed);
-    });
+    await all((client) => client.isClosed, 'is closed');
     await this.#requireClean(until, 'all who have closed');
   }
 
-  async #requireClean(until: Until, who: string): Promise<void> {
-    const left = (): readonly string[] => [...this.#book.left(), ...(this.#barriers?.left() ?? [])];
+  /** Says of whom it does not hold, and who stands in the queues. */
+  async #all(until: Until, done: (client: LockClient) => boolean, what: string): Promise<void> {
     try {
-      await until('no claim is left', CLEAN_MS, () => left().length === 0);
+      await until(what, SERVED_MS, () => this.#clients.every(done));
+    } catch {
+      const late = this.#clients.filter((client) => !done(client)).map((client) => client.name);
+      const left = this.#left();
+      this.#options.world.violate(
+        'lock-liveness',
+        `after ${SERVED_MS} ms not every client ${what}: ${late.join(', ')}; in the queues: ${left.join(', ')}`,
+      );
+    }
+  }
+
+  #left(): readonly string[] {
+    return [...this.#book.left(), ...(this.#barriers?.left() ?? [])];
+  }
+
+  async #requireClean(until: Until, who: string): Promise<void> {
+    try {
+      await until('no claim is left', CLEAN_MS, () => this.#left().length === 0);
     } catch {
       const { world } = this.#options;
-      world.violate('lock-left-behind', `by ${who}: ${left().join(', ')}`);
+      world.violate('lock-left-behind', `by ${who}: ${this.#left().join(', ')}`);
     }
   }
 

@@ -13,6 +13,7 @@ export class RemoteWatch implements Watch {
   readonly #batches: WatchBatch[];
   readonly #leave: () => void;
   #setCreated!: (revision: number) => void;
+  #setFailed!: (error: unknown) => void;
   /** First revision that was not delivered yet; 0: from when it was created. */
   #next: number;
   /** Counts attempts: what comes of an earlier one is dropped. */
@@ -29,9 +30,11 @@ export class RemoteWatch implements Watch {
     this.#range = range;
     this.#options = options;
     this.#batches = [];
-    this.created = new Promise((resolve) => {
+    this.created = new Promise((resolve, reject) => {
       this.#setCreated = resolve;
+      this.#setFailed = reject;
     });
+    this.created.catch(() => undefined);
     this.#next = options.fromRevision ?? 0;
     this.#attempt = 0;
     this.#stop = () => undefined;
@@ -88,6 +91,7 @@ export class RemoteWatch implements Watch {
   #finish(error: unknown): void {
     if (this.#end !== undefined) return;
     this.#end = { error };
+    this.#setFailed(error ?? new QuorateError('ERR_CLOSED', 'the watch was closed'));
     this.#attempt += 1;
     this.#stop();
     this.#leave();
