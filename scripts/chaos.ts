@@ -7,8 +7,8 @@ import { durationMs } from '../src/core/duration.ts';
 import { isQuorateError } from '../src/core/errors.ts';
 import { ENGINE_NAMES, ENGINES, type EngineName } from '../test/support/lock-chaos/engines.ts';
 import { FAULT_NAMES, FAULTS, type FaultName } from '../test/support/lock-chaos/faults.ts';
-import { Storm } from '../test/support/lock-chaos/storm.ts';
-import { tableOf } from '../test/support/lock-chaos/table.ts';
+import { type Outcome, Storm } from '../test/support/lock-chaos/storm.ts';
+import { summaryOf, tableOf } from '../test/support/lock-chaos/table.ts';
 
 const faultLines = FAULT_NAMES.map((name) => `  ${name.padEnd(30)} ${FAULTS[name].what}`);
 const USAGE = `usage: npm run chaos -- locks [OPTIONS]
@@ -87,7 +87,7 @@ function chosen<T extends string>(
 }
 
 async function play(options: Options): Promise<number> {
-  let broken = 0;
+  const outcomes: Outcome[] = [];
   for (const engine of options.engines) {
     const missing = ENGINES[engine].missing();
     if (missing !== false) {
@@ -99,10 +99,12 @@ async function play(options: Options): Promise<number> {
     const outcome = await Storm.run({ engine, forMs, faults, seed, ...(say && { say }) });
     console.log(`\n${tableOf(outcome)}`);
     for (const text of outcome.violations) console.log(`VIOLATION: ${text}`);
-    const { fencing } = outcome.guarantees;
-    if (fencing === 'monotonic' && outcome.violations.length > 0) broken += 1;
+    outcomes.push(outcome);
   }
-  return broken > 0 ? 1 : 0;
+  if (outcomes.length > 1) console.log(`\n${summaryOf(outcomes)}`);
+  const isBroken = ({ guarantees, violations }: Outcome): boolean =>
+    guarantees.fencing === 'monotonic' && violations.length > 0;
+  return outcomes.some(isBroken) ? 1 : 0;
 }
 
 async function main(args: string[]): Promise<number> {

@@ -286,7 +286,8 @@ export class Storm {
     return {
       engine: this.#options.engine,
       guarantees: this.#guarantees!,
-      rows: [...this.#rows.values()],
+      // As they are listed, and not as they came.
+      rows: (['none', ...FAULT_NAMES] as const).flatMap((name) => this.#rows.get(name) ?? []),
       violations: this.#resource.violations,
       noClock: this.engine.noClock,
       errors: this.#errors,
