@@ -72,6 +72,8 @@ export class Store {
     const aborted = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
+    // Only some of the faults wait for it.
+    aborted.catch(() => undefined);
     const lost = new QuorateError('ERR_UNAVAILABLE', 'the reply was lost', { outcome: 'unknown' });
     switch (fault) {
       case 'hang':
