@@ -1,6 +1,6 @@
 /** A claim in Redis whose turn has come. */
 import type { Clock } from '../../core/clock.ts';
-import type { Alarm, SameDelay } from '../../core/same-delay.ts';
+import type { SameDelay } from '../../core/same-delay.ts';
 import type { Claim, ClaimRequest } from '../../locks/engine.ts';
 import { Hold } from '../../locks/hold.ts';
 import { type Gone, RenewedLife } from '../../locks/life.ts';
@@ -13,14 +13,14 @@ const GONE: Gone = {
   loss: 'stolen',
 };
 
+const nothing = (): void => undefined;
+
 /** What the claims of one `Locks` have in common. */
 export interface ClaimHost {
   readonly queue: Queue;
   readonly clock: Clock;
   /** Calls for first renewals: after a third of the time to live. */
   readonly renewals: SameDelay;
-  /** Called when it is lost or given back. */
-  ended(claim: RedisClaim): void;
   giveBack(claim: RedisClaim): Promise<void>;
 }
 
@@ -29,8 +29,8 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
   /** The id of the claim. */
   readonly holder: string;
   readonly fencingToken: never;
-  /** Of its host: runs until messages are heard. */
-  guard: Alarm | undefined;
+  /** Called when it is lost or given back. */
+  onEnd: () => void;
   readonly #host: ClaimHost;
   readonly #life: RenewedLife;
 
@@ -51,7 +51,7 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
     this.name = name;
     this.holder = id;
     this.fencingToken = (fenced ? grant.token : undefined) as never;
-    this.guard = undefined;
+    this.onEnd = nothing;
     this.#host = host;
     this.#life = life;
   }
@@ -70,6 +70,6 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
 
   protected override ended(): void {
     this.#life.stop('was given back', 'session');
-    this.#host.ended(this);
+    this.onEnd();
   }
 }

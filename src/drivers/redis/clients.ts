@@ -213,8 +213,8 @@ class IoRedis implements Connection {
   onReady(listener: () => void): () => void {
     return listen(this.#client, 'ready', listener);
   }
-  send([command, ...args]: readonly string[]): Promise<unknown> {
-    return this.#client.call(command!, ...args);
+  send(args: readonly string[]): Promise<unknown> {
+    return this.#client.call(...(args as [string, ...string[]]));
   }
 
   async subscriber(onMessage: OnMessage, onReady: () => void): Promise<SubscriberConnection> {

@@ -46,7 +46,7 @@ describe('commands', () => {
       first = right(args);
       return first;
     });
-    assert.deepEqual(await commands.ask(CODE, 'key'), [1]);
+    assert.deepEqual(await commands.ask(CODE, 'key', []), [1]);
     assert.equal(commands.isTrusted, true);
     connection.epoch += 1;
     assert.equal(commands.isTrusted, false);
@@ -56,7 +56,7 @@ describe('commands', () => {
       () => null,
     );
     for (let i = 0; i < 3; i++) {
-      await assert.rejects(commands.ask(CODE, 'key'), {
+      await assert.rejects(commands.ask(CODE, 'key', []), {
         code: 'ERR_PROTOCOL',
         outcome: 'unknown',
       });
@@ -82,7 +82,7 @@ describe('commands', () => {
     const connection = new Scripted();
     const commands = new Commands(connection, new VirtualClock(), 100);
     connection.reply(() => Promise.reject(new Error('NOSCRIPT No matching script.')), right);
-    assert.deepEqual(await commands.ask(CODE, 'key', 'a'), [1]);
+    assert.deepEqual(await commands.ask(CODE, 'key', ['a']), [1]);
     assert.deepEqual(
       connection.sent.map(([command, what]) => [command, what]),
       [
@@ -96,7 +96,7 @@ describe('commands', () => {
     const clock = new VirtualClock();
     const connection = new Scripted();
     const commands = new Commands(connection, clock, 100);
-    const late = assert.rejects(commands.ask(CODE, 'key'), {
+    const late = assert.rejects(commands.ask(CODE, 'key', []), {
       code: 'ERR_TIMEOUT',
       outcome: 'unknown',
     });

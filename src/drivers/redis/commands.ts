@@ -69,7 +69,7 @@ export class Commands {
    * to its arguments is a number that names the call. It must come back: alone where there is no more to say, else as the
    * first value of a list, of which the others are returned.
    */
-  async ask(code: Script, key: string, ...args: readonly string[]): Promise<readonly unknown[]> {
+  async ask(code: Script, key: string, args: readonly string[]): Promise<readonly unknown[]> {
     if (!this.#connection.isReady()) await whenReady(this.#connection, this.clock, this.limitMs);
     const { epoch } = this.#connection;
     const call = ++calls;

@@ -23,8 +23,8 @@ const MAX_NAME_BYTES = 1024;
 const MAX_VALUE_BYTES = 16 * 1024;
 /** A short critical section is over before a connection for messages would pay. */
 const GUARD_AFTER_MS = 20;
-/** Names that were busy when last asked for; where there are more the oldest knowledge goes. */
-const MAX_BUSY_NAMES = 1000;
+/** So many names are known, or twice as many as are of interest. */
+const MOST_NAMES = 1000;
 /** Who observes looks by itself this often, and when the leader's time is over. */
 const OBSERVE_AGAIN_MS = 5000;
 
@@ -33,20 +33,30 @@ export interface RedisEngineOptions extends QueueSettings {
   readonly random: Random;
 }
 
+/** What is known of a name. */
+interface Known {
+  /** How many of ours hold it or want it. */
+  interest: number;
+  /** It was, when last asked for. */
+  isBusy: boolean;
+}
+
 /** What a claim in Redis is, before its turn. */
 class Entry implements Wanted {
   readonly id: string;
   readonly name: string;
   readonly permits: number;
   readonly value: string;
+  readonly known: Known;
   /** Whether it stands in the queue, or perhaps; known when what was asked last has settled. */
   mayExist: () => Promise<boolean>;
 
-  constructor(id: string, { name, permits }: ClaimRequest, value: string) {
+  constructor(id: string, { name, permits }: ClaimRequest, value: string, known: Known) {
     this.id = id;
     this.name = name;
     this.permits = permits;
     this.value = value;
+    this.known = known;
     this.mayExist = notAsked;
   }
 }
@@ -62,11 +72,9 @@ export class RedisEngine implements ElectionEngine {
   readonly #subscriptions: Subscriptions;
   readonly #clientId: string;
   readonly #waiting: Map<string, Waiter>;
-  readonly #held: Map<string, RedisClaim>;
-  /** How many of ours have to do with a name, or that it was busy. */
-  readonly #interest: Map<string, number>;
-  readonly #busy: Set<string>;
-  readonly #ledger: Ledger;
+  readonly #known: Map<string, Known>;
+  #mostKnown: number;
+  readonly #ledger: Ledger<RedisClaim>;
   readonly #host: ClaimHost;
   /** Of what is held while messages do not reach us. */
   readonly #guards: SameDelay;
@@ -97,15 +105,13 @@ export class RedisEngine implements ElectionEngine {
     this.#subscriptions.onReconnect(() => this.#lookAtAll());
     this.#clientId = random.id63().toString(36);
     this.#waiting = new Map();
-    this.#held = new Map();
-    this.#interest = new Map();
-    this.#busy = new Set();
+    this.#known = new Map();
+    this.#mostKnown = MOST_NAMES;
     this.#ledger = new Ledger(clock);
     this.#host = {
       queue: this.#queue,
       clock,
       renewals: new SameDelay(clock, settings.ttlMs / 3),
-      ended: (claim) => this.#ended(claim),
       giveBack: (claim) => this.#giveBack(claim),
     };
     this.#guards = new SameDelay(clock, GUARD_AFTER_MS);
@@ -163,11 +169,12 @@ export class RedisEngine implements ElectionEngine {
   #claim(request: ClaimRequest, mode: 'wait' | 'try'): Promise<RedisClaim | undefined> {
     return this.#ledger.ask(request, async (gate) => {
       const id = `${this.#clientId}.${(++this.#number).toString(36)}`;
-      const entry = new Entry(id, request, this.#wordOf(request.value));
+      const known = this.#knownOf(request.name);
+      const entry = new Entry(id, request, this.#wordOf(request.value), known);
       let claim: RedisClaim | undefined;
-      this.#interest.set(entry.name, (this.#interest.get(entry.name) ?? 0) + 1);
+      known.interest += 1;
       try {
-        let grant = this.#mayBeFree(entry.name) ? await this.#takeFree(entry, gate) : undefined;
+        let grant = this.#mayBeFree(known) ? await this.#takeFree(entry, gate) : undefined;
         // Most are free: it costs a connection for messages to wait.
         if (mode === 'try' || !this.#hears) grant ??= await this.#takeNow(entry, gate);
         if (mode === 'wait') grant ??= await this.#takeInTurn(entry, request.what, gate);
@@ -178,7 +185,7 @@ export class RedisEngine implements ElectionEngine {
         this.#ledger.inBackground(this.#remove(entry));
         throw error;
       } finally {
-        if (claim === undefined) this.#loseInterest(entry.name);
+        if (claim === undefined) known.interest -= 1;
       }
     });
   }
@@ -192,7 +199,7 @@ export class RedisEngine implements ElectionEngine {
     try {
       const asked = this.#queue.claim(entry, 'wait');
       const standing = await this.#sent(entry, asked, () => true, gate);
-      if (standing.status === 'holds') this.#busy.delete(entry.name);
+      if (standing.status === 'holds') entry.known.isBusy = false;
       waiter.start(standing);
       return await gate.orAborted(waiter.turn);
     } finally {
@@ -207,7 +214,7 @@ export class RedisEngine implements ElectionEngine {
     const asked = this.#queue.claim(entry, 'try');
     const { status, token } = await this.#sent(entry, asked, holds, gate);
     if (status !== 'holds') return undefined;
-    this.#busy.delete(entry.name);
+    entry.known.isBusy = false;
     return { token, sentMs, firstMs: this.#queue.settings.ttlMs };
   }
 
@@ -217,15 +224,25 @@ export class RedisEngine implements ElectionEngine {
     if (await this.#sent(entry, this.#queue.claimFree(entry), Boolean, gate)) {
       return { token: 0n, sentMs, firstMs: this.#queue.settings.ttlMs };
     }
-    if (this.#busy.size >= MAX_BUSY_NAMES) this.#busy.clear();
-    this.#busy.add(entry.name);
+    entry.known.isBusy = true;
     return undefined;
   }
 
-  #mayBeFree(name: string): boolean {
-    if (!this.#queue.mayClaimFree || this.#busy.has(name)) return false;
+  #mayBeFree({ interest, isBusy }: Known): boolean {
     // Not if others of ours hold it or wait.
-    return this.#interest.get(name) === 1;
+    return this.#queue.mayClaimFree && !isBusy && interest === 1;
+  }
+
+  #knownOf(name: string): Known {
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    if (this.#known.size >= this.#mostKnown) {
+      for (const [each, { interest }] of this.#known) if (interest === 0) this.#known.delete(each);
+      this.#mostKnown = Math.max(MOST_NAMES, 2 * this.#known.size);
+    }
+    const made = { interest: 0, isBusy: false };
+    this.#known.set(name, made);
+    return made;
   }
 
   /** Waits for a request; what stays in Redis of it is known later even where nobody waits any more. */
@@ -234,19 +251,16 @@ export class RedisEngine implements ElectionEngine {
     return gate.orAborted(work);
   }
 
-  #holds({ id }: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
+  #holds({ id, known }: Entry, request: ClaimRequest, grant: Grant): RedisClaim {
     const claim = new RedisClaim(this.#host, request, id, grant);
-    this.#held.set(id, claim);
-    this.#ledger.hold(claim);
-    if (!this.#hears) claim.guard = this.#guards.start(() => this.#guard(claim));
+    const place = this.#ledger.hold(claim);
+    const guard = this.#hears ? undefined : this.#guards.start(() => this.#guard(claim));
+    claim.onEnd = () => {
+      if (guard !== undefined) this.#guards.stop(guard);
+      this.#ledger.letGo(place);
+      known.interest -= 1;
+    };
     return claim;
-  }
-
-  #ended(claim: RedisClaim): void {
-    if (claim.guard !== undefined) this.#guards.stop(claim.guard);
-    this.#held.delete(claim.holder);
-    this.#ledger.letGo(claim);
-    this.#loseInterest(claim.name);
   }
 
   async #giveBack({ holder, name }: RedisClaim): Promise<void> {
@@ -286,7 +300,7 @@ export class RedisEngine implements ElectionEngine {
 
   #told(message: string): void {
     const [kind, id = '', token = ''] = message.split(' ');
-    if (kind === 'x') this.#held.get(id)?.taken();
+    if (kind === 'x') [...this.#ledger.held].find(({ holder }) => holder === id)?.taken();
     else if (kind === 'g' && /^\d{1,20}$/.test(token)) this.#served(id, BigInt(token));
   }
 
@@ -297,7 +311,7 @@ export class RedisEngine implements ElectionEngine {
   /** Messages may have been missed. */
   #lookAtAll(): void {
     for (const waiter of this.#waiting.values()) waiter.look();
-    for (const claim of this.#held.values()) void claim.check().catch(() => undefined);
+    for (const claim of [...this.#ledger.held]) void claim.check().catch(() => undefined);
   }
 
   /** Takes an entry out of the queue, or gives it back, whatever became of it. Never rejects. */
@@ -358,12 +372,6 @@ export class RedisEngine implements ElectionEngine {
   #holderOf({ id, token, value, waiting }: QueueEntry): LockHolder {
     const fencingToken = waiting || token === 0n ? undefined : token;
     return { holder: id, fencingToken, owner: value.toString(), waiting };
-  }
-
-  #loseInterest(name: string): void {
-    const left = (this.#interest.get(name) ?? 1) - 1;
-    if (left > 0) this.#interest.set(name, left);
-    else this.#interest.delete(name);
   }
 }
 

@@ -85,7 +85,7 @@ export function redisFence(client: RedisClient, options: RedisFenceOptions = {})
     requireBytes(resource, 1024);
     const token = tokenOf(source);
     const args = [token.toString(), `${keepMs}`, ...words];
-    const [outcome, value] = await commands.ask(RUN, keyOf(prefix, resource), ...args);
+    const [outcome, value] = await commands.ask(RUN, keyOf(prefix, resource), args);
     if (outcome === 'done') return value;
     if (outcome === 'stale') throw staleToken(resource, token, seenToken(value as string));
     throw fromClient(new Error(String(value)));

@@ -2,16 +2,17 @@
 import { sleep, throwIfAborted } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
+import { LinkedList, type Place } from '../../core/linked-list.ts';
 import type { ClaimRequest } from '../../locks/engine.ts';
 import { Gate } from '../../locks/signals.ts';
 
 const TRY_AGAIN_MS = 200;
 
-export class Ledger {
+export class Ledger<T extends AsyncDisposable> {
   readonly #clock: Clock;
   /** Of what is asked for: what ends the wait. */
-  readonly #asked: Set<Gate>;
-  readonly #held: Set<AsyncDisposable>;
+  readonly #asked: LinkedList<Gate>;
+  readonly #held: LinkedList<T>;
   readonly #background: Set<Promise<unknown>>;
   readonly #ending: AbortController;
   /** Called when nothing is asked for any more. */
@@ -20,8 +21,8 @@ export class Ledger {
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#asked = new Set();
-    this.#held = new Set();
+    this.#asked = new LinkedList();
+    this.#held = new LinkedList();
     this.#background = new Set();
     this.#ending = new AbortController();
     this.#onAnswered = undefined;
@@ -38,26 +39,31 @@ export class Ledger {
   }
 
   /** Runs a claim behind a gate, which is aborted by the caller's signal, after its wait, at the end. */
-  async ask<T>(request: ClaimRequest, take: (gate: Gate) => Promise<T>): Promise<T> {
+  async ask<R>(request: ClaimRequest, take: (gate: Gate) => Promise<R>): Promise<R> {
     this.assertOpen();
     throwIfAborted(request.signal);
     const gate = new Gate(this.#clock, request);
-    this.#asked.add(gate);
+    const asked = this.#asked.push(gate);
     try {
       return await take(gate);
     } finally {
       gate.close();
-      this.#asked.delete(gate);
-      if (this.#asked.size === 0) this.#onAnswered?.();
+      this.#asked.remove(asked);
+      if (this.#asked.first === undefined) this.#onAnswered?.();
     }
   }
 
-  hold(claim: AsyncDisposable): void {
-    this.#held.add(claim);
+  get held(): Iterable<T> {
+    return this.#held;
   }
 
-  letGo(claim: AsyncDisposable): void {
-    this.#held.delete(claim);
+  /** To be given to `letGo`. */
+  hold(claim: T): Place<T> {
+    return this.#held.push(claim);
+  }
+
+  letGo(place: Place<T>): void {
+    this.#held.remove(place);
   }
 
   /** Work that nobody waits for but the end. It must not reject. */
@@ -89,8 +95,8 @@ export class Ledger {
   async #close(): Promise<void> {
     const closed = new QuorateError('ERR_CLOSED', 'these locks were closed');
     this.#ending.abort(closed);
-    for (const gate of this.#asked) gate.abort(closed);
-    if (this.#asked.size > 0) {
+    for (const gate of [...this.#asked]) gate.abort(closed);
+    if (this.#asked.first !== undefined) {
       await new Promise<void>((resolve) => {
         this.#onAnswered = resolve;
       });

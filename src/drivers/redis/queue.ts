@@ -195,7 +195,7 @@ export class Queue {
   ): Promise<readonly unknown[]> {
     const observers = this.settings.observed ? this.observersOf(name) : '';
     const key = this.keyOf(name);
-    return this.#commands.ask(code, key, id, ...this.#common, observers, ...args);
+    return this.#commands.ask(code, key, [id, ...this.#common, observers, ...args]);
   }
 
   #tellServed(served: Values): void {

@@ -107,7 +107,7 @@ export class RedlockNodes {
     name: string,
     args: readonly string[],
   ): Promise<readonly unknown[]> {
-    return node.ask(code, keyOf(this.#prefix, name), ...args);
+    return node.ask(code, keyOf(this.#prefix, name), args);
   }
 
   #ask(question: (node: Commands) => Promise<boolean>): Poll {

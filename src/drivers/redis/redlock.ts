@@ -108,7 +108,7 @@ class RedlockEngine implements LockEngine<'none'> {
   readonly clock: Clock;
   readonly #random: Random;
   readonly #nodes: RedlockNodes;
-  readonly #ledger: Ledger;
+  readonly #ledger: Ledger<RedlockClaim>;
   readonly #ttlMs: number;
   /** How long a grant is worth anything, from when it was asked for. */
   readonly #validMs: number;
@@ -200,10 +200,10 @@ class RedlockEngine implements LockEngine<'none'> {
       renew: () => this.#renew(name, grant),
     });
     const claim = new RedlockClaim(request, id, life, {
-      end: (ended) => this.#ledger.letGo(ended),
+      end: () => this.#ledger.letGo(place),
       giveBack: () => this.#release(name, grant),
     });
-    this.#ledger.hold(claim);
+    const place = this.#ledger.hold(claim);
     return claim;
   }
 

@@ -28,7 +28,7 @@ export const FULL = -2;
 export const FAR = -2;
 
 const READ = `
-local key, id, wake, keep, observers = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local key, id, wake, keep, observers = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call = tonumber(ARGV[#ARGV])
 local raw = redis.call('GET', key)
 `;
@@ -44,9 +44,9 @@ if newest and ARGV[9] == '1' and observers == '' then
   local time, life = redis.call('TIME'), tonumber(ARGV[7])
   local micros = time[1] * 1000000 + time[2]
   local token = math.max(tonumber(newest) + 1, micros)
-  local state = string.format('%.0f\nH %s %s %.0f %.0f %.0f %s\n', token, id, ARGV[6],
-    math.floor(micros / 1000) + life, token, token, ARGV[10])
-  redis.call('SET', key, state, 'PX', math.max(keep, life + 1000))
+  local digits, till = string.format('%.0f', token), string.format('%.0f', math.floor(micros / 1000) + life)
+  redis.call('SET', key, digits .. '\nH ' .. id .. ' ' .. ARGV[6] .. ' ' .. till .. ' ' .. digits .. ' ' .. digits ..
+    ' ' .. ARGV[10] .. '\n', 'PX', keep)
   return { call, 1, token, 0 }
 end
 `;
@@ -173,7 +173,7 @@ local function store()
     else redis.call('SET', key, digits(last) .. '\n', 'PX', keep) end
     return
   end
-  local px, lines = keep, { digits(last) .. '\n' }
+  local px, lines = tonumber(keep), { digits(last) .. '\n' }
   for _, h in ipairs(holders) do
     px = math.max(px, h.till - now() + 1000)
     lines[#lines + 1] = 'H ' .. h.id .. ' ' .. digits(h.permits) .. ' ' .. digits(h.till) .. ' ' ..
