@@ -62,8 +62,16 @@ const queueMutants: readonly LockMutant[] = [
     bug: 'a key whose write had no answer is taken for not written',
     source: 'Jepsen: indeterminate results; ZooKeeper recipes: recoverable errors and the GUID',
     file: `${LOCKS}/claim.ts`,
-    find: '      this.#mayExist = true;\n      this.#session.retire();\n      return true;',
+    find: '      this.#mayExist = true;\n      this.#mayCome = true;\n      this.#session.retire();\n      return true;',
     replace: '      return false;',
+  },
+  {
+    id: 'lock-late-key-of-its-own-session',
+    bug: 'a key whose write comes after it was removed stays as long as others keep its session alive',
+    source: 'ours, found by a seed: 3df5071',
+    file: `${LOCKS}/claim.ts`,
+    find: 'this.#sessions.inBackground(this.#session.keepAway(this.key, remove));',
+    replace: 'void remove;',
   },
   {
     id: 'lock-is-removed-once-or-never',
@@ -155,6 +163,21 @@ const txnMutants: readonly LockMutant[] = [
     find: "        if: [{ key, target: 'create', is: '=', to: 0 }],\n        then: [{ op: 'put', key, value: this.#value, lease }],",
     replace:
       "        if: [{ key, target: 'create', is: '>', to: -1 }],\n        then: [{ op: 'put', key, value: this.#value, lease }],",
+  },
+  {
+    id: 'txn-lock-late-key-of-its-own-session',
+    bug: 'a key whose write comes after it was removed stays as long as others keep its session alive',
+    source: 'ours, found by a seed: 3df5071',
+    file: `${LOCKS}/kv-txn.ts`,
+    find: '    this.#sessions.inBackground(kept);',
+    replace: '    void kept;',
+    also: [
+      {
+        file: `${LOCKS}/kv-txn.ts`,
+        find: 'this.#session.keepAway(this.#request.name, () => this.#delete());',
+        replace: 'this.#request.name;',
+      },
+    ],
   },
   {
     id: 'txn-lock-does-not-know-itself',
