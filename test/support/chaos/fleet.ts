@@ -235,7 +235,7 @@ function flagsOf(name: string, dataDir: string, at: Addresses): string[] {
 }
 
 /** A node's hello names the URLs that it advertises; one that only asks for the members has no name yet. */
-function dialerOf(first: Buffer, nameOf: ReadonlyMap<string, string>): string | undefined {
+export function dialerOf(first: Buffer, nameOf: ReadonlyMap<string, string>): string | undefined {
   const start = MAGIC.length + HEADER_BYTES;
   if (first.length <= start) return undefined;
   if (first[start] !== FrameKind.hello) return 'a stranger';

@@ -2,13 +2,19 @@
  * The engines, as real servers, and what can be done to each beside hurting its links: restarted, its leader
  * killed, the lock taken away with the engine's own tools, its clock moved.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { etcdKv, etcdService } from 'quorate/drivers/etcd';
+import { dialerOf } from '../chaos/fleet.ts';
 import { startCluster, until } from '../cluster.ts';
 import { ConsulServers, missingConsul } from '../consul.ts';
 import { missingEtcd, startEtcd } from '../etcd.ts';
+import type { FaultyNetwork, Identify } from '../faulty-network.ts';
+import { freePorts } from '../ports.ts';
 import { missingPostgres, PostgresServer } from '../postgres.ts';
 import { missingRedis, type Persistence, RedisServer } from '../redis.ts';
-import type { Wiring } from './drivers.ts';
+import type { Seat, Wiring } from './drivers.ts';
 import { type Hold, LOCK } from './messages.ts';
 import { MovableClock } from './movable-clock.ts';
 
@@ -19,10 +25,12 @@ export interface Engine extends AsyncDisposable {
   readonly freeAfterMs: number;
   /** Of its servers. */
   readonly ports: readonly number[];
+  /** Where workers are the servers: their places. */
+  seats?(network: FaultyNetwork, names: readonly string[]): Promise<ReadonlyMap<string, Seat>>;
   /** As in a power failure: all servers are killed, and start again. */
-  restart(): Promise<void>;
+  restart?(): Promise<void>;
   /** The lock is deleted in the engine, as by an operator who does not know of locks. */
-  steal(hold: Hold): Promise<void>;
+  steal?(hold: Hold): Promise<void>;
   /** Kills it; the function that is returned starts it again. `undefined`: nobody leads now. */
   killLeader?(): Promise<(() => Promise<void>) | undefined>;
   /** The clock that its expiry trusts is set to another time. */
@@ -98,6 +106,32 @@ async function quorum(driver: Wiring['driver']): Promise<Engine> {
     start: () => member.start(),
   }));
   return etcdLike(driver, cluster.endpoints, members, () => cluster.close());
+}
+
+/** Every worker is a node of the quorum. */
+async function embedded(): Promise<Engine> {
+  const folder = await mkdtemp(join(tmpdir(), 'quorate-lock-chaos-'));
+  return {
+    driver: 'embedded',
+    ttlMs: 2000,
+    freeAfterMs: 3000,
+    ports: [],
+    async seats(network, names) {
+      const ports = await freePorts(names.length);
+      const nameOf = new Map<string, string>();
+      for (const [i, name] of names.entries()) {
+        const identify: Identify = (first) => dialerOf(first, nameOf);
+        nameOf.set(`http://127.0.0.1:${await network.listen(name, ports[i]!, identify)}`, name);
+      }
+      const peers = Object.fromEntries([...nameOf].map(([url, name]) => [name, url]));
+      const seats = names.map((name, i): [string, Seat] => {
+        const listenPeerUrls = [`http://127.0.0.1:${ports[i]}`];
+        return [name, { dataDir: join(folder, name), peers, listenPeerUrls }];
+      });
+      return new Map(seats);
+    },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
 }
 
 async function etcd(driver: Wiring['driver']): Promise<Engine> {
@@ -191,6 +225,7 @@ export interface EngineKind {
 
 /** Each with its driver; by the name that tables show. */
 export const ENGINES = {
+  'quorum, embedded': { missing: () => false, start: embedded },
   quorum: { missing: () => false, start: () => quorum('kv') },
   etcd: { missing: () => missingEtcd('etcd', 'etcdctl'), start: () => etcd('kv') },
   'etcd, transaction lock': {

@@ -77,22 +77,25 @@ export const FAULTS = {
   'replies lost': {
     what: 'the holder and one that waits are heard, and hear nothing',
     play(storm, victim) {
-      const deaf = [victim.worker.name, storm.another(victim.worker).name];
+      const deaf = [victim.worker.name];
+      // Of nodes too many would be deaf.
+      if (storm.engine.seats === undefined) deaf.push(storm.another(victim.worker).name);
       return hurt(storm, victim, (_from, to) => deaf.includes(to), { swallow: true });
     },
   },
   'lock stolen': {
     what: "deleted with the engine's own tools; on PostgreSQL the holder's connection is ended",
+    appliesTo: (engine) => engine.steal !== undefined,
     async play(storm, { hold }) {
-      await storm.engine.steal(hold);
+      await storm.engine.steal!(hold);
       await delay(storm.engine.ttlMs);
       return true;
     },
   },
   'engine restarted': {
-    what: 'SIGKILL to all servers at once, and started again',
+    what: 'SIGKILL to all servers at once, and started again; where these are the workers, to them',
     async play(storm) {
-      await storm.engine.restart();
+      await (storm.engine.restart?.() ?? storm.restartWorkers());
       // Its lock lives on, where the engine has kept it.
       await delay(storm.engine.ttlMs);
       return true;
@@ -137,7 +140,7 @@ export const FAULTS = {
     async play(storm, { hold }) {
       const { engine } = storm;
       engine.moveClock!(-JUMP_MS);
-      await engine.steal(hold);
+      await engine.steal!(hold);
       await storm.othersWrite(hold, 4 * engine.ttlMs);
       // Ahead of what it was: what comes after is not to suffer from this.
       engine.moveClock!(JUMP_MS);

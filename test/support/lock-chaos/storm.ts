@@ -125,12 +125,22 @@ export class Storm {
     written.cancel();
   }
 
+  /** As in a power failure. */
+  async restartWorkers(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.kill()));
+    await Promise.all(this.#workers.map((worker) => worker.start()));
+  }
+
   async #startWorkers(): Promise<void> {
-    for (const name of [...WORKERS, HASTY]) {
+    const names = [...WORKERS, HASTY];
+    const seats = await this.engine.seats?.(this.network, names);
+    for (const name of names) {
       const links = this.engine.ports.map((port) =>
         this.network.listen('engine', port, () => name),
       );
       const wiring = {
+        name,
+        seat: seats?.get(name),
         driver: this.engine.driver,
         ports: await Promise.all(links),
         ttlMs: this.engine.ttlMs,
@@ -138,7 +148,7 @@ export class Storm {
         hasConstantToken: this.#options.hasConstantToken ?? false,
       };
       const onMessage = (message: FromWorker): void => this.#heard(worker, message);
-      const worker = new WorkerProcess(name, wiring, onMessage);
+      const worker = new WorkerProcess(wiring, onMessage);
       this.#workers.push(worker);
     }
     await Promise.all(this.#workers.map((worker) => worker.start()));

@@ -14,8 +14,8 @@ export class WorkerProcess {
   readonly #onMessage: (message: FromWorker) => void;
   #child: ChildProcess | undefined;
 
-  constructor(name: string, wiring: Wiring, onMessage: (message: FromWorker) => void) {
-    this.name = name;
+  constructor(wiring: Wiring, onMessage: (message: FromWorker) => void) {
+    this.name = wiring.name;
     this.#wiring = wiring;
     this.#onMessage = onMessage;
     this.#child = undefined;
@@ -28,11 +28,7 @@ export class WorkerProcess {
 
   /** Resolves when it can take locks. */
   start(): Promise<void> {
-    const env = {
-      ...process.env,
-      QUORATE_LOCK_CHAOS: JSON.stringify(this.#wiring),
-      QUORATE_LOCK_CHAOS_NAME: this.name,
-    };
+    const env = { ...process.env, QUORATE_LOCK_CHAOS: JSON.stringify(this.#wiring) };
     const args = ['--conditions=quorate-source', PROGRAM];
     const child = spawn(process.execPath, args, {
       env,

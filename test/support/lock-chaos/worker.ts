@@ -17,7 +17,6 @@ const PAUSE_MS = 10;
 const AGAIN_MS = 50;
 
 const wiring = JSON.parse(process.env['QUORATE_LOCK_CHAOS']!) as Wiring;
-const me = process.env['QUORATE_LOCK_CHAOS_NAME']!;
 
 let onWritten: (accepted: boolean) => void = () => undefined;
 let staysUntilMs = 0;
@@ -86,8 +85,8 @@ for (let i = 1; ; i++) {
     const grantedNs = process.hrtime.bigint();
     const token = wiring.hasConstantToken ? 7n : lock.fencingToken;
     // Another process of this name may have been killed.
-    const id = `${me}-${process.pid}#${i}`;
-    const hold = { id, worker: me, token, holder: lock.holder, calledNs, grantedNs };
+    const id = `${wiring.name}-${process.pid}#${i}`;
+    const hold = { id, worker: wiring.name, token, holder: lock.holder, calledNs, grantedNs };
     tell({ kind: 'granted', hold });
     tell({ kind: 'ended', hold, how: await use(lock, hold) });
     await delay(PAUSE_MS);
