@@ -22,11 +22,11 @@ lock is held.
   --seed N          another order of the faults (default 1)
   --verbose         every fault as it ends
 
-Names are separated by '+' or given again and again.
+Names are separated by '+' or given again and again. An interrupt ends it after the fault under way.
 
 ${faultLines.join('\n')}
 
-Exit status: 0 none of the engines that promise growing tokens broke that, 1 one did, 2 a mistake in the options.`;
+Exit status: 0 all went round again, and tokens that must grow did; 1 not so; 2 a mistake in the options.`;
 
 class UsageError extends Error {}
 
@@ -86,25 +86,48 @@ function chosen<T extends string>(
     });
 }
 
+/** `undefined`: it broke, which has been told. */
+async function storm(
+  engine: EngineName,
+  options: Options,
+  stop: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { forMs, faults, seed, isVerbose } = options;
+  const say = (line: string): void => {
+    if (isVerbose) console.error(line);
+  };
+  try {
+    const outcome = await Storm.run({ engine, forMs, faults, seed, stop, say });
+    console.log(`\n${tableOf(outcome)}`);
+    for (const text of outcome.violations) console.log(`VIOLATION: ${text}`);
+    return outcome;
+  } catch (error) {
+    console.log(`\nFAILED: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
 async function play(options: Options): Promise<number> {
   const outcomes: Outcome[] = [];
+  let status = 0;
+  const stop = new AbortController();
+  // Servers and stopped workers must not stay behind: of a terminal it comes twice, and is not to be deadly.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort());
   for (const engine of options.engines) {
+    if (stop.signal.aborted) break;
     const missing = ENGINES[engine].missing();
     if (missing !== false) {
       console.log(`\n${engine}: not played: ${missing}`);
       continue;
     }
-    const { forMs, faults, seed } = options;
-    const say = options.isVerbose ? (line: string) => console.error(line) : undefined;
-    const outcome = await Storm.run({ engine, forMs, faults, seed, ...(say && { say }) });
-    console.log(`\n${tableOf(outcome)}`);
-    for (const text of outcome.violations) console.log(`VIOLATION: ${text}`);
-    outcomes.push(outcome);
+    const outcome = await storm(engine, options, stop.signal);
+    const { guarantees, violations } = outcome ?? {};
+    if (outcome === undefined) status = 1;
+    else outcomes.push(outcome);
+    if (guarantees?.fencing === 'monotonic' && violations!.length > 0) status = 1;
   }
   if (outcomes.length > 1) console.log(`\n${summaryOf(outcomes)}`);
-  const isBroken = ({ guarantees, violations }: Outcome): boolean =>
-    guarantees.fencing === 'monotonic' && violations.length > 0;
-  return outcomes.some(isBroken) ? 1 : 0;
+  return status;
 }
 
 async function main(args: string[]): Promise<number> {

@@ -26,6 +26,8 @@ export interface StormOptions extends ResourceOptions {
   readonly forMs?: number;
   /** Tokens that do not grow: for tests of the judge. */
   readonly hasConstantToken?: boolean;
+  /** Ends it after the fault under way, however often it was to come. */
+  readonly stop?: AbortSignal;
   readonly say?: (line: string) => void;
 }
 
@@ -207,7 +209,7 @@ export class Storm {
     for (let round = 0; round < times || performance.now() < endMs; round++) {
       for (const kind of this.#shuffled(kinds)) {
         // What goes on for a while ends in time, and not only after its last round.
-        if (round >= times && performance.now() >= endMs) return;
+        if (this.#options.stop?.aborted || (round >= times && performance.now() >= endMs)) return;
         await this.#playUntilItCame(kind);
       }
     }
