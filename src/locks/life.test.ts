@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { QuorateError } from '../core/errors.ts';
+import { SameDelay } from '../core/same-delay.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { type Gone, RenewedLife } from './life.ts';
 
@@ -98,6 +99,34 @@ describe('a life that is renewed', () => {
     await clock.advance(3000);
     assert.equal(told[0]?.message, 'it is gone');
     assert.equal(told[0]?.loss, 'stolen');
+    assert.equal(clock.pending, 0);
+  });
+
+  it('begins with others where their first renewals are called for together', async () => {
+    const clock = new VirtualClock();
+    const renewals = new SameDelay(clock, TTL_MS / 3);
+    const renewedAt: string[] = [];
+    const start = (name: string, sentMs = clock.now()) => {
+      const renew = async () => {
+        renewedAt.push(`${name} ${clock.now()}`);
+        return TTL_MS;
+      };
+      return new RenewedLife({ clock, what: 'it', ttlMs: TTL_MS, sentMs, renewals, renew });
+    };
+    const stopped = start('stopped');
+    await clock.advance(1000);
+    const life = start('a');
+    assert.equal(clock.pending, 1);
+    // Its grant took so long that its end comes first.
+    const late = start('late', clock.now() - TTL_MS + 500);
+    const told: QuorateError[] = [];
+    late.join((reason) => void told.push(reason));
+    stopped.stop('was given back', 'session');
+    await clock.advance(6000);
+    assert.deepEqual(renewedAt, ['a 4000', 'a 7000']);
+    assert.equal(told[0]?.loss, 'expired');
+    assert.equal(life.remainingMs(), TTL_MS);
+    life.stop('was given back', 'session');
     assert.equal(clock.pending, 0);
   });
 });

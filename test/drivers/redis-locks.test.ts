@@ -155,6 +155,19 @@ for (const kind of CLIENTS) {
       }
     });
 
+    test('what is held or busy is known as such among more names than are remembered', async (t) => {
+      const client = await connect(t, server, kind);
+      await using locks = redisLocks(client, { prefix: 'many:', fencing: false });
+      const held = await locks.acquire('held');
+      const pairs = Array.from({ length: 1500 }, (_, i) => locks.run(`name-${i}`, () => undefined));
+      await Promise.all(pairs);
+      for (let i = 0; i < 1500; i++) await locks.run(`later-${i}`, () => undefined);
+      assert.equal(await locks.tryAcquire('held'), undefined);
+      await held.release();
+      await locks.run('held', () => undefined);
+      assert.deepEqual(await server.keys('many:'), []);
+    });
+
     test('names that look alike are different locks', async (t) => {
       await using locks = redisLocks(await connect(t, server, kind), { prefix: 'names:' });
       const names = [

@@ -64,6 +64,22 @@ describe('commands', () => {
     assert.equal(commands.isTrusted, false);
   });
 
+  test('a script that has nothing to say replies with the number of its call alone', async () => {
+    const connection = new Scripted();
+    const commands = new Commands(connection, new VirtualClock(), 100);
+    connection.reply(
+      (args) => Number(args.at(-1)),
+      (args) => Number(args.at(-1)) - 1,
+      () => 'OK',
+    );
+    assert.deepEqual(await commands.ask(CODE, 'key', []), []);
+    assert.equal(commands.isTrusted, true);
+    for (const problem of [/gave the reply to another command/, /Redis answered "OK"/]) {
+      const refused = { code: 'ERR_PROTOCOL', outcome: 'unknown', message: problem };
+      await assert.rejects(commands.ask(CODE, 'key', []), refused);
+    }
+  });
+
   test('the reply to a plain command counts only on the connection on which it was sent', async () => {
     const connection = new Scripted();
     const commands = new Commands(connection, new VirtualClock(), 100);
