@@ -151,7 +151,7 @@ function writePage(rows: ReadonlyMap<string, string>): void {
 
 Bugs that others had, or that the papers warn of, put into our sources one at a time (\`test/mutants/mutants.ts\`). The
 simulator plays seeds 1, 2, … until one fails that holds without the bug: of all seeds, or where a bug can only
-show in some, of those with such faults or weather (\`having\`). Written by \`npm run mutants\`.
+show in some, of those with such faults or weather (\`having\`); for bugs of locks, of seeds aimed at those. Written by \`npm run mutants\`.
 
 Found: ${found} of ${present.length}.${missing.length === 0 ? '' : ` Not tried yet: ${missing.join(', ')}.`}
 

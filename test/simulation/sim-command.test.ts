@@ -52,6 +52,9 @@ describe('options', () => {
     assert.ok(timed !== 'help');
     assert.deepEqual([timed.seeds, timed.forMs, timed.first], [Infinity, 90_000, 7]);
     assert.deepEqual(timed.cores, ['raft', 'paxos']);
+    const ofLocks = readOptions(['--workload', 'locks'], 0);
+    assert.ok(ofLocks !== 'help');
+    assert.deepEqual([options.workload, ofLocks.workload], ['mixed', 'locks']);
   });
 
   test('that make no sense are refused with what is wrong', () => {
@@ -67,6 +70,8 @@ describe('options', () => {
       ['--for 0s', /--for 0s: it must be longer than nothing/],
       ['--jobs 0', /--jobs 0/],
       ['--consensus zab', /--consensus zab: there are raft, paxos and both/],
+      ['--workload kv', /--workload kv: there are mixed and locks/],
+      ['--story x --workload locks', /--workload: a story has it in it/],
       ['--seed 1 --seeds 2', /--seeds is for many runs/],
       ['--seed 1 --story x', /a story has its seed in it/],
       ['--story x --consensus paxos', /a story has it in it/],
@@ -95,6 +100,13 @@ test('a mistake ends with status 2 and says what it is', () => {
     assert.deepEqual([status, stdout], [2, '']);
     assert.match(stderr, expected);
   }
+});
+
+test('a run that is aimed at locks has clients that take them', () => {
+  const { status, stdout } = sim('--seed', '3', '--workload', 'locks');
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /"remoteRate": /);
+  assert.match(stdout, /locks-granted \d/);
 });
 
 test('one run prints its story, a summary and a hash that is the same every time', () => {

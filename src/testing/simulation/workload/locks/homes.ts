@@ -7,7 +7,8 @@ import { NodeClock } from '../../node-clock.ts';
 import { SimulatedProcess } from '../../process.ts';
 import type { Cancel, World } from '../../types.ts';
 import type { Host, Hosts } from '../hosts.ts';
-import { Link, type LinkWeather, RemoteKv } from './remote-kv.ts';
+import { Link, type LinkWeather } from './link.ts';
+import { RemoteKv } from './remote-kv.ts';
 
 /** Where a client starts, and starts again. */
 export interface Home {

@@ -1,7 +1,7 @@
 /** A watch over a link: goes on at another node where its connection broke, with nothing lost or repeated. */
 import { isQuorateError, QuorateError } from '../../../../core/errors.ts';
 import type { KeyRange, Kv, Watch, WatchBatch, WatchOptions } from '../../../../kv/kv.ts';
-import type { Link } from './remote-kv.ts';
+import type { Link } from './link.ts';
 
 const AGAIN_MS = 50;
 
