@@ -59,7 +59,7 @@ const CALM_GRANTS = 6;
 /** After each fault: all have had their turn, and he who was hurt is among us again. */
 const RECOVERY_GRANTS = 3;
 /** Servers start, leaders are elected, and leases that begin anew run out, on a machine that does much else. */
-const RECOVERY_MS = 60_000;
+const RECOVERY_MS = 120_000;
 
 export class Storm {
   readonly network = new FaultyNetwork();
