@@ -10,6 +10,10 @@ import type { Host, Hosts } from '../hosts.ts';
 import { Link, type LinkWeather } from './link.ts';
 import { RemoteKv } from './remote-kv.ts';
 
+/** A pause that is aimed at a call waits so long for one, and looks so often. */
+const CALL_AIM_MS = 1000;
+const CALL_LOOK_MS = 0.5;
+
 /** Where a client starts, and starts again. */
 export interface Home {
   /** Another life of the client; `undefined` where there is no room now. */
@@ -80,7 +84,8 @@ export class RemoteHome implements Home {
   }
 
   pause(forMs: number): void {
-    this.#guest?.pause(forMs);
+    if (this.#options.random.below(2) === 0) this.#guest?.pause(forMs);
+    else this.#guest?.pauseInCall(forMs);
   }
 
   kill(): void {
@@ -94,7 +99,7 @@ export class RemoteHome implements Home {
   }
 
   calm(): void {
-    this.#guest?.continue();
+    this.#guest?.calm();
   }
 
   end(): void {
@@ -111,6 +116,7 @@ class Guest implements Host {
   readonly #process: SimulatedProcess;
   readonly #link: Link;
   readonly #onEnd: (() => void)[];
+  #isCalm: boolean;
   #continuedAtMs: number;
   #cancelPause: Cancel;
 
@@ -126,6 +132,7 @@ class Guest implements Host {
       driftPpm: driftPpm === 0 ? 0 : random.below(2 * driftPpm + 1) - driftPpm,
     });
     this.#onEnd = [];
+    this.#isCalm = false;
     this.#continuedAtMs = Number.NEGATIVE_INFINITY;
     this.#cancelPause = () => undefined;
   }
@@ -143,11 +150,27 @@ class Guest implements Host {
     else this.#onEnd.push(what);
   }
 
+  /** As soon as it waits for an answer: what it then makes of that, much later, is worth to see. */
+  pauseInCall(forMs: number): void {
+    const untilMs = this.#world.nowMs + CALL_AIM_MS;
+    const look = (): void => {
+      if (this.#link.calls > 0 || this.#world.nowMs > untilMs) this.pause(forMs);
+      else this.#world.after(CALL_LOOK_MS, look);
+    };
+    look();
+  }
+
   pause(forMs: number): void {
-    if (this.#process.dead || this.#process.paused) return;
+    if (this.#process.dead || this.#process.paused || this.#isCalm) return;
     this.#world.fault('client-pause');
     this.#process.pause();
     this.#cancelPause = this.#world.after(forMs, () => this.continue());
+  }
+
+  /** From now on it is not paused any more. */
+  calm(): void {
+    this.#isCalm = true;
+    this.continue();
   }
 
   continue(): void {

@@ -26,6 +26,8 @@ export interface LinkOptions {
 export class Link {
   readonly world: World;
   readonly process: SimulatedProcess;
+  /** Calls without an answer yet. */
+  calls: number;
   readonly #hosts: Hosts;
   readonly #random: Random;
   readonly #weather: LinkWeather;
@@ -39,6 +41,7 @@ export class Link {
   constructor({ world, hosts, process, random, weather }: LinkOptions) {
     this.world = world;
     this.process = process;
+    this.calls = 0;
     this.#hosts = hosts;
     this.#random = random;
     this.#weather = weather;

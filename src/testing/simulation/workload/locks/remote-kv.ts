@@ -127,6 +127,7 @@ class RemoteCall<T> {
       );
       return;
     }
+    this.#link.calls += 1;
     const stop = new AbortController();
     const onAbort = (): void => {
       this.#end(() => this.#reject(signal?.reason));
@@ -134,6 +135,9 @@ class RemoteCall<T> {
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#leave.push(
+      () => {
+        this.#link.calls -= 1;
+      },
       () => signal?.removeEventListener('abort', onAbort),
       process.after(CALL_LIMIT_MS, () => this.#fail('no answer in time', 'unknown')),
       this.#link.onReset(() => process.run(() => this.#fail('the connection broke', 'unknown'))),
