@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { QuorateError } from '../core/errors.ts';
-import { SameDelay } from '../core/same-delay.ts';
+import { type Alarm, SameDelay } from '../core/same-delay.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { type Gone, RenewedLife } from './life.ts';
 
@@ -104,7 +104,14 @@ describe('a life that is renewed', () => {
 
   it('begins with others where their first renewals are called for together', async () => {
     const clock = new VirtualClock();
-    const renewals = new SameDelay(clock, TTL_MS / 3);
+    const stops: unknown[] = [];
+    class Watched extends SameDelay {
+      override stop(alarm: Alarm): void {
+        stops.push(alarm);
+        super.stop(alarm);
+      }
+    }
+    const renewals = new Watched(clock, TTL_MS / 3);
     const renewedAt: string[] = [];
     const start = (name: string, sentMs = clock.now()) => {
       const renew = async () => {
@@ -122,9 +129,11 @@ describe('a life that is renewed', () => {
     const told: QuorateError[] = [];
     late.join((reason) => void told.push(reason));
     stopped.stop('was given back', 'session');
-    await clock.advance(6000);
-    assert.deepEqual(renewedAt, ['a 4000', 'a 7000']);
+    assert.equal(stops.length, 1, 'it is forgotten at once');
+    await clock.advance(500);
     assert.equal(told[0]?.loss, 'expired');
+    await clock.advance(5500);
+    assert.deepEqual(renewedAt, ['a 4000', 'a 7000']);
     assert.equal(life.remainingMs(), TTL_MS);
     life.stop('was given back', 'session');
     assert.equal(clock.pending, 0);
