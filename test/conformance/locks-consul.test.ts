@@ -24,7 +24,7 @@ const DECLARED: LockLacks = lacksOf({
 const LACKS: LockLacks = { ...DECLARED, waiters: 'who waits is not in Consul' };
 
 /** Renewals must get through on a slow machine. */
-const TTL_MS = 1000;
+const TTL_MS = 1500;
 const LOCK_DELAY_MS = 200;
 
 const missing = missingConsul();
@@ -53,7 +53,8 @@ function targetOn(servers: ConsulServers, processes: ConsulProcesses): LocksTarg
   return {
     ttlMs: TTL_MS,
     // Consul ends a session after up to twice its time to live, and then comes the delay.
-    expiryMs: TTL_MS + LOCK_DELAY_MS + 3000,
+    expiryMs: TTL_MS + LOCK_DELAY_MS + 5000,
+    promptMs: 5000,
     stall: block,
     async leftovers(prefix) {
       const keys = await Promise.all(

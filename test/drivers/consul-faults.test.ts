@@ -11,7 +11,7 @@ import { type ConsulProcess, ConsulProcesses } from '../support/consul-process.t
 import { ConsulProxy, type ProxiedRequest } from '../support/consul-proxy.ts';
 import { freePorts } from '../support/ports.ts';
 
-const timeout = 120_000;
+const timeout = 180_000;
 
 /** The error that `work` rejects with. */
 async function errorOf(work: Promise<unknown>, code: ErrorCode): Promise<QuorateError> {
@@ -100,7 +100,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     const beginMs = performance.now();
     const mend = silent.hurt({ swallow: true });
     await until('it is lost', () => lock.lost.aborted);
-    assert.ok(performance.now() - beginMs < 1500 + 2000);
+    assert.ok(performance.now() - beginMs < 1500 + 6000);
     assert.equal(lock.lost.reason.loss, 'expired');
     mend();
   });
@@ -109,7 +109,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     timeout,
   }, async () => {
     const name = newName();
-    const [holder, waiter] = [await open(10_000), await open(10_000)];
+    const [holder, waiter] = [await open(30_000), await open(30_000)];
     const lock = await holder.locks.acquire(name);
     const waiting = waiter.locks.acquire(name);
     await delay(300);
@@ -122,7 +122,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     const sentMs = performance.now();
     await servers.call('DELETE', `/v1/kv/quorate/locks/${name}`);
     await until('the theft is noticed', () => lock.lost.aborted);
-    assert.ok(performance.now() - sentMs < 2800, `${performance.now() - sentMs} ms`);
+    assert.ok(performance.now() - sentMs < 8000, `${performance.now() - sentMs} ms`);
     assert.equal(lock.lost.reason.loss, 'stolen');
     (await waiting).assertHeld();
     await (await waiting).release();
@@ -177,6 +177,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     // Who comes next waits until that is taken back.
     const lock = await locks.tryAcquire(name);
     assert.ok(lock, 'it is free for the next');
+    assert.equal(proxy.seen.filter(takes).length, 3, 'each asked once');
     await lock.release();
     await isGone(name);
   });
@@ -209,13 +210,14 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     timeout,
   }, async () => {
     await using proxy = await ConsulProxy.to(servers.port);
-    await using locks = consulLocks({ address: proxy.address, timeout: '1s' });
+    await using locks = consulLocks({ address: proxy.address, timeout: '10s' });
     let refusals = 3;
     const noLeader = { status: 500, text: 'No cluster leader' };
     proxy.treat = () => (refusals-- > 0 ? noLeader : 'pass');
     await (await locks.acquire(newName())).release();
     refusals = Number.POSITIVE_INFINITY;
-    const error = await errorOf(locks.acquire(newName()), 'ERR_NO_LEADER');
+    await using impatient = consulLocks({ address: proxy.address, timeout: '1s' });
+    const error = await errorOf(impatient.acquire(newName()), 'ERR_NO_LEADER');
     assert.equal(error.outcome, 'not-applied');
     assert.equal(error.retryable, true);
     refusals = 0;
@@ -234,14 +236,34 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
         proxy.treat = (request) => (from(request) ? { status: 200, text } : 'pass');
         const beginMs = performance.now();
         const error = await errorOf(locks.acquire(name), 'ERR_PROTOCOL');
-        assert.ok(performance.now() - beginMs < 5000);
+        assert.ok(performance.now() - beginMs < 10_000);
         assert.match(error.message, /HTTP API of a Consul agent/);
         if (from === takes) assert.equal(error.outcome, 'unknown', text.slice(0, 20));
+        if (text.length > 1e6) assert.match(error.message, /more than \d+ bytes/);
         if (from !== takes) await errorOf(locks.holders(name), 'ERR_PROTOCOL');
         proxy.treat = () => 'pass';
       }
     }
     await isGone(name);
+  });
+
+  test('what was done and is answered with nonsense is taken back, though its session lives on', {
+    timeout,
+  }, async () => {
+    await using proxy = await ConsulProxy.to(servers.port);
+    await using locks = consulLocks({ address: proxy.address });
+    const [name, other] = [newName(), newName()];
+    const kept = await locks.acquire(other);
+    for (const call of ['acquire', 'tryAcquire'] as const) {
+      proxy.treat = (request) => (takes(request) ? 'garble' : 'pass');
+      assert.equal((await errorOf(locks[call](name), 'ERR_PROTOCOL')).outcome, 'unknown');
+      await isGone(name);
+    }
+    kept.assertHeld();
+    proxy.treat = (request) => (givesBack(request) ? 'garble' : 'pass');
+    assert.equal((await errorOf(kept.release(), 'ERR_PROTOCOL')).outcome, 'unknown');
+    await isGone(other);
+    proxy.treat = () => 'pass';
   });
 
   test('what speaks no HTTP, says nothing, or is not there, is told within the time of a request', {
@@ -274,7 +296,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
           // Without a session there is no lock.
           assert.equal(error.outcome, 'not-applied', error.message);
           assert.match(error.message, new RegExp(`Consul at 127.0.0.1:${port}`));
-          assert.ok(performance.now() - beginMs < 3000);
+          assert.ok(performance.now() - beginMs < 10_000);
         }
       }
     } finally {
@@ -316,10 +338,10 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
       await using past = consulLocks({ address: [`127.0.0.1:${nobody}`, right] });
       await (await past.acquire(newName())).release();
       // A session is opened at the next one where the first is silent.
-      await using beyond = consulLocks({ address: `${silent},${right}`, timeout: '1s' });
+      await using beyond = consulLocks({ address: `${silent},${right}`, timeout: '6s' });
       await (await beyond.acquire(newName())).release();
       // A question is asked again at once.
-      await using asking = consulLocks({ address: `${silent},${right}`, timeout: '2s' });
+      await using asking = consulLocks({ address: `${silent},${right}`, timeout: '6s' });
       assert.deepEqual(await asking.holders(newName()), []);
     } finally {
       for (const socket of sockets) socket.destroy();
@@ -330,12 +352,12 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('close is patient for a moment only with an agent that is cut off', {
     timeout,
   }, async () => {
-    const cutOff = await open(1500);
+    const cutOff = await processes.open({ ttl: 1500, timeout: '60s' });
     await cutOff.locks.acquire(newName());
     cutOff.hurt({ swallow: true });
     const beginMs = performance.now();
     await cutOff.close();
-    assert.ok(performance.now() - beginMs < 8000, `${performance.now() - beginMs} ms`);
+    assert.ok(performance.now() - beginMs < 20_000, `${performance.now() - beginMs} ms`);
   });
 });
 
@@ -347,12 +369,12 @@ describe('locks on three Consul servers', { skip: missingConsul() }, () => {
     const leader = await servers.leader();
     const others = servers.addresses.filter((_, i) => i !== leader);
     const open = (first: number) =>
-      consulLocks({ address: [others[first]!, others[1 - first]!], ttl: '20s' });
+      consulLocks({ address: [others[first]!, others[1 - first]!], ttl: '60s' });
     await using a = open(0);
     await using b = open(1);
     await using throughLeader = consulLocks({
       address: [servers.addresses[leader]!, ...others],
-      ttl: '20s',
+      ttl: '60s',
     });
     const kept = await throughLeader.acquire('kept');
     const tokens: bigint[] = [];
@@ -377,7 +399,7 @@ describe('locks on three Consul servers', { skip: missingConsul() }, () => {
       }
     };
     const works = [work(a), work(b)];
-    await until('both work', () => tokens.length > 20);
+    await until('both work', () => tokens.length > 20, 60_000);
     await servers.stop(leader, 'SIGKILL');
     const before = tokens.length;
     await until('they work again', () => tokens.length > before + 20, 60_000);
@@ -399,8 +421,8 @@ describe('locks on three Consul servers', { skip: missingConsul() }, () => {
     const address = [raftLeader, (raftLeader + 1) % 3, (raftLeader + 2) % 3].map(
       (i) => servers.addresses[i]!,
     );
-    await using elections = consulElections({ address, ttl: '20s' });
-    await using observing = consulElections({ address, ttl: '20s' });
+    await using elections = consulElections({ address, ttl: '60s' });
+    await using observing = consulElections({ address, ttl: '60s' });
     const seen: (string | undefined)[] = [];
     const stop = new AbortController();
     const observer = (async () => {
@@ -411,13 +433,17 @@ describe('locks on three Consul servers', { skip: missingConsul() }, () => {
     for await (const term of elections.campaign('e', 'one')) {
       await until('it is seen', () => seen.at(-1) === 'one');
       await servers.stop(raftLeader, 'SIGKILL');
-      await until('it proclaims again', async () => {
-        return term.proclaim('two').then(
-          () => true,
-          () => false,
-        );
-      });
-      await until('that is seen, too', () => seen.at(-1) === 'two');
+      await until(
+        'it proclaims again',
+        async () => {
+          return term.proclaim('two').then(
+            () => true,
+            () => false,
+          );
+        },
+        60_000,
+      );
+      await until('that is seen, too', () => seen.at(-1) === 'two', 60_000);
       term.assertHeld();
       break;
     }

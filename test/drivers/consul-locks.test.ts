@@ -58,9 +58,15 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     const [a, b, name] = [open(), open(), newName()];
     const tokens: bigint[] = [];
     const lockIndexes: number[] = [];
+    let ofNobody = 0n;
+    const putOfNobody = async (): Promise<void> => {
+      await servers.call('PUT', `/v1/kv/${keyOf(name)}`, 'of nobody');
+      ofNobody = BigInt((await servers.keys(keyOf(name)))[0]!.ModifyIndex);
+    };
     const grant = async (locks: Locks<'monotonic'>, meanwhile?: () => Promise<unknown>) => {
       const lock = await locks.acquire(name);
       tokens.push(lock.fencingToken);
+      assert.ok(lock.fencingToken > ofNobody, 'it grows over what others wrote as well');
       await meanwhile?.();
       const [key] = await servers.keys(keyOf(name));
       lockIndexes.push(key?.LockIndex ?? -1);
@@ -73,12 +79,13 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     await grant(a, () => servers.call('PUT', `/v1/kv/${keyOf(name)}`, 'other value'));
     // Somebody deletes it, and somebody makes one that nobody holds.
     await grant(b, () => servers.call('DELETE', `/v1/kv/${keyOf(name)}`));
-    await servers.call('PUT', `/v1/kv/${keyOf(name)}`, 'of nobody');
+    await putOfNobody();
     await grant(a);
-    await servers.call('PUT', `/v1/kv/${keyOf(name)}`, 'of nobody');
+    await putOfNobody();
     const tried = await b.tryAcquire(name);
     assert.ok(tried, 'a key that nobody holds is no lock');
     tokens.push(tried.fencingToken);
+    assert.ok(tried.fencingToken > ofNobody);
     await tried.release();
     for (const [i, token] of tokens.entries()) {
       if (i > 0) assert.ok(token > tokens[i - 1]!, `${token} after ${tokens[i - 1]}`);
@@ -109,6 +116,7 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     };
     const path = `/v1/kv/${keyOf(name)}`;
     assert.equal(await servers.call('PUT', `${path}?acquire=${ID}`, 'another'), true);
+    const [theirs] = await servers.keys(keyOf(name));
     assert.equal(await locks.tryAcquire(name), undefined);
     assert.match((await locks.holders(name))[0]!.holder, new RegExp(`^${ID}/`));
     const waiting = locks.acquire(name);
@@ -117,21 +125,22 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     assert.equal(await servers.call('PUT', `${path}?release=${ID}`), true);
     const lock = await waiting;
     lock.assertHeld();
+    assert.ok(lock.fencingToken > BigInt(theirs!.ModifyIndex));
     assert.equal(await servers.call('PUT', `${path}?acquire=${ID}`, 'another'), false);
     await lock.release();
     await servers.call('PUT', `/v1/session/destroy/${ID}`);
   });
 
   test('a deleted key is noticed at once, as stolen', { timeout }, async () => {
-    const [locks, name] = [open(), newName()];
+    const [locks, name] = [open({ ttl: '30s' }), newName()];
     const lock = await locks.acquire(name);
     const other = await locks.acquire(newName());
     await delay(100);
     const sentMs = performance.now();
     await servers.call('DELETE', `/v1/kv/${keyOf(name)}`);
     await until('it is lost', () => lock.lost.aborted);
-    // A third of ten seconds is when the next renewal would be.
-    assert.ok(performance.now() - sentMs < 2500, `${performance.now() - sentMs} ms`);
+    // A third of thirty seconds is when the next renewal would be.
+    assert.ok(performance.now() - sentMs < 8000, `${performance.now() - sentMs} ms`);
     assert.ok(isQuorateError(lock.lost.reason, 'ERR_LOCK_LOST'));
     assert.equal(lock.lost.reason.loss, 'stolen');
     other.assertHeld();
@@ -144,14 +153,14 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
   test('a destroyed session is noticed at once, by all that live on it, and the next one is opened', {
     timeout,
   }, async () => {
-    const [locks, name] = [open(), newName()];
+    const [locks, name] = [open({ ttl: '30s' }), newName()];
     const lock = await locks.acquire(name);
     const other = await locks.acquire(newName());
     await delay(100);
     const sentMs = performance.now();
     await servers.call('PUT', `/v1/session/destroy/${await sessionOf(name)}`);
     await until('they are lost', () => lock.lost.aborted && other.lost.aborted);
-    assert.ok(performance.now() - sentMs < 2500, `${performance.now() - sentMs} ms`);
+    assert.ok(performance.now() - sentMs < 8000, `${performance.now() - sentMs} ms`);
     for (const { lost } of [lock, other]) assert.equal(lost.reason.loss, 'session');
     (await locks.acquire(name)).assertHeld();
   });
@@ -172,7 +181,7 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     assert.equal(await open().tryAcquire(name), undefined, 'a lock that is delayed is busy');
     (await waiting).assertHeld();
     assert.ok(performance.now() - sentMs >= 1990, `${performance.now() - sentMs} ms`);
-    assert.ok(performance.now() - endedMs < 7000, `${performance.now() - endedMs} ms`);
+    assert.ok(performance.now() - endedMs < 20_000, `${performance.now() - endedMs} ms`);
     const attempts = proxy.count('PUT', '/v1/txn') - asked;
     assert.ok(attempts <= 25, `${attempts} attempts`);
   });
@@ -277,9 +286,7 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     assert.equal(proxy.count('PUT', '/v1/txn'), 8);
   });
 
-  test('an uncontended pair is two requests, and a short one has no watch', {
-    timeout,
-  }, async () => {
+  test('an uncontended pair is two writes', { timeout }, async () => {
     await using proxy = await ConsulProxy.to(servers.port);
     const [locks, name] = [open({ address: proxy.address }), newName()];
     await (await locks.acquire(name)).release();
@@ -291,12 +298,16 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
   test('with no connection to spare names are looked at now and then, and all is noticed', {
     timeout,
   }, async () => {
-    const locks = open({ maxWaits: 1 });
+    await using proxy = await ConsulProxy.to(servers.port);
+    const locks = open({ address: proxy.address, maxWaits: 1 });
     const all = [newName(), newName(), newName()];
     const held = await Promise.all(all.map((name) => locks.acquire(name)));
     const other = open({ maxWaits: 1 });
     const waiting = all.map((name) => other.acquire(name));
-    await delay(300);
+    await until('they are looked at', () => proxy.count('GET', '/v1/kv/') >= 6);
+    const long = proxy.seen.filter(({ path }) => path.includes('wait=10000ms'));
+    // Two where the first has come back by now.
+    assert.ok(long.length <= 2, 'one at a time waits at the agent');
     await held[2]!.release();
     (await waiting[2]!).assertHeld();
     await servers.call('DELETE', `/v1/kv/${keyOf(all[1]!)}`);
@@ -305,6 +316,7 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
     held[0]!.assertHeld();
     await held[0]!.release();
     (await waiting[0]!).assertHeld();
+    await locks.close();
   });
 
   test('values up to 128 KiB are proclaimed, larger ones refused', { timeout }, async () => {

@@ -14,8 +14,14 @@ export interface ProxiedRequest {
   readonly body: string;
 }
 
-/** `lose`: it is done, and its reply is lost. A text: what is said in the place of Consul, with a status. */
-export type Treatment = 'pass' | 'lose' | { readonly status: number; readonly text: string };
+/** `lose`: it is done, and its reply is lost; `garble`: it is done, and the reply is another. */
+export type Treatment = 'pass' | 'lose' | 'garble' | Answer;
+
+/** What is said in the place of Consul. */
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
 
 export class ConsulProxy implements AsyncDisposable {
   /** All that came, in order. */
@@ -67,6 +73,10 @@ export class ConsulProxy implements AsyncDisposable {
       forwarded.on('response', (answer) => {
         if (treatment === 'lose') {
           answer.resume().on('end', () => incoming.socket.destroy());
+          return;
+        }
+        if (treatment === 'garble') {
+          answer.resume().on('end', () => outgoing.end('<html>'));
           return;
         }
         outgoing.writeHead(answer.statusCode ?? 500, answer.headers);

@@ -38,6 +38,9 @@ interface Ports {
 /** The shortest time to live that these servers take, in milliseconds: Consul's own is 10 s. */
 export const LEAST_TTL_MS = 200;
 
+/** On a machine that has much else to do. */
+const START_MS = 60_000;
+
 export interface ConsulWishes {
   /** Of the configuration file, besides what all have. */
   readonly settings?: Readonly<Record<string, unknown>>;
@@ -93,15 +96,19 @@ export class ConsulServers implements AsyncDisposable {
   async ready(): Promise<void> {
     for (const [i, child] of this.#children.entries()) {
       if (child === undefined) continue;
-      await until(`Consul ${i} answers`, async () => {
-        if (child.exitCode !== null) throw new Error(`Consul ${i} did not start`);
-        const session = await this.call('PUT', '/v1/session/create', { TTL: '60s' }, i).catch(
-          () => null,
-        );
-        const { ID } = (session ?? {}) as { readonly ID?: string };
-        if (ID !== undefined) await this.call('PUT', `/v1/session/destroy/${ID}`, undefined, i);
-        return ID;
-      });
+      await until(
+        `Consul ${i} answers`,
+        async () => {
+          if (child.exitCode !== null) throw new Error(`Consul ${i} did not start`);
+          const session = await this.call('PUT', '/v1/session/create', { TTL: '60s' }, i).catch(
+            () => null,
+          );
+          const { ID } = (session ?? {}) as { readonly ID?: string };
+          if (ID !== undefined) await this.call('PUT', `/v1/session/destroy/${ID}`, undefined, i);
+          return ID;
+        },
+        START_MS,
+      );
     }
   }
 
@@ -116,7 +123,7 @@ export class ConsulServers implements AsyncDisposable {
       method,
       headers: this.#token === undefined ? {} : { 'X-Consul-Token': this.#token },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(5000),
+      signal: AbortSignal.timeout(15_000),
     });
     const text = await response.text();
     if (response.status === 404) return undefined;
@@ -138,15 +145,19 @@ export class ConsulServers implements AsyncDisposable {
 
   /** Which of them leads. */
   async leader(): Promise<number> {
-    return until('a leader', async () => {
-      for (const [i, child] of this.#children.entries()) {
-        if (child === undefined) continue;
-        const said = await this.call('GET', '/v1/status/leader', undefined, i).catch(() => '');
-        const leader = this.ports.findIndex(({ server }) => said === `127.0.0.1:${server}`);
-        if (leader >= 0 && this.#children[leader] !== undefined) return leader;
-      }
-      return undefined;
-    });
+    return until(
+      'a leader',
+      async () => {
+        for (const [i, child] of this.#children.entries()) {
+          if (child === undefined) continue;
+          const said = await this.call('GET', '/v1/status/leader', undefined, i).catch(() => '');
+          const leader = this.ports.findIndex(({ server }) => said === `127.0.0.1:${server}`);
+          if (leader >= 0 && this.#children[leader] !== undefined) return leader;
+        }
+        return undefined;
+      },
+      START_MS,
+    );
   }
 
   /** `SIGKILL`: as in a crash; else it leaves in order. */

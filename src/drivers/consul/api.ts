@@ -73,6 +73,7 @@ export class ConsulApi {
     const path = `/v1/session/renew/${id}`;
     const { status, text } = await this.#client.request({
       ...{ method: 'PUT', path, doing, repeatable: true, answers: [NOT_FOUND], signal },
+      isUrgent: true,
     });
     if (status === NOT_FOUND) {
       // A proxy, or another program, has no sessions either.

@@ -24,6 +24,8 @@ export interface ConsulRequest {
   readonly signal?: AbortSignal | undefined;
   /** The agent may keep it so long. */
   readonly waitMs?: number;
+  /** It must not stand in line behind many others. */
+  readonly isUrgent?: boolean;
 }
 
 /** What a failed attempt means. */
@@ -96,7 +98,7 @@ export class ConsulClient {
 
 async function attempt(
   agent: HttpConnections,
-  { method, path, body, signal, waitMs = 0 }: ConsulRequest,
+  { method, path, body, signal, waitMs = 0, isUrgent = false }: ConsulRequest,
   limitMs: number,
 ): Promise<HttpReply | NoReply> {
   const message = {
@@ -107,7 +109,7 @@ async function attempt(
     signal,
   };
   try {
-    return await agent.send(message, waitMs > 0);
+    return await agent.send(message, isUrgent || waitMs > 0);
   } catch (error) {
     if (error instanceof NoReply) return error;
     throw error;
@@ -145,6 +147,12 @@ function refused({ status, text }: HttpReply): Verdict {
   if (status === 413) return verdict('ERR_REQUEST_TOO_LARGE');
   if (/invalid session ttl|session ttl .* invalid|invalid key name/i.test(said) || status === 400) {
     return verdict('ERR_INVALID_ARGUMENT');
+  }
+  // At its start an agent does not know itself yet.
+  if (/missing node registration/i.test(said)) return verdict('ERR_UNAVAILABLE', { passes: true });
+  // It could not reach the servers at all.
+  if (/no known consul servers|failed to get conn/i.test(said)) {
+    return verdict('ERR_UNAVAILABLE', { isAgent: true });
   }
   // An agent that is not there any more answers so too: what became of the request nobody knows.
   if (status >= 500) return verdict('ERR_UNAVAILABLE', { notDone: false, isAgent: true });

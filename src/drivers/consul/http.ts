@@ -1,13 +1,8 @@
 /** One HTTP request and its reply, within a time, with a bounded body, and with what is known where it fails. */
-import {
-  Agent,
-  type ClientRequest,
-  type IncomingMessage,
-  request as plainRequest,
-} from 'node:http';
+import { Agent, type IncomingMessage, request as plainRequest } from 'node:http';
 import { Agent as SecureAgent, request as secureRequest } from 'node:https';
 import type { Socket } from 'node:net';
-import type { Clock } from '../../core/clock.ts';
+import type { Cancel, Clock } from '../../core/clock.ts';
 import type { ConsulTls, Target } from './options.ts';
 
 export interface HttpRequest {
@@ -52,8 +47,8 @@ export class HttpConnections {
   readonly #tls: ConsulTls;
   readonly #token: string | undefined;
   readonly #calls: Agent;
-  /** Requests that wait for changes: they must not hold up the others. */
-  readonly #waits: Agent;
+  /** For requests that wait for changes, and must not hold up the others, and for renewals, which must not wait. */
+  readonly #apart: Agent;
 
   constructor(
     target: Target,
@@ -65,24 +60,31 @@ export class HttpConnections {
     this.#token = parts.token;
     const Kind = target.isSecure ? SecureAgent : Agent;
     this.#calls = new Kind({ keepAlive: true, maxSockets: MAX_SOCKETS });
-    this.#waits = new Kind({ keepAlive: true, maxFreeSockets: 8 });
+    this.#apart = new Kind({ keepAlive: true, maxFreeSockets: 8 });
   }
 
   /**
    * Rejects with `NoReply`, or with the reason of the signal.
-   * @param waits - the reply may be meant to take its time
+   * @param isApart - it neither waits for the others nor holds them up
    */
-  send(message: HttpRequest, waits = false): Promise<HttpReply> {
+  send(message: HttpRequest, isApart = false): Promise<HttpReply> {
     const { signal } = message;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       const { target } = this;
       const open = target.isSecure ? secureRequest : plainRequest;
-      const request = open(this.#optionsOf(message, waits ? this.#waits : this.#calls));
-      const progress = new Progress(request, target.isSecure);
+      const request = open(this.#optionsOf(message, isApart ? this.#apart : this.#calls));
+      // Before there is a connection nothing of it can have reached anybody.
+      let isConnected = false;
+      let cancelConnect: Cancel = () => undefined;
+      const done = (): void => {
+        cancelConnect();
+        cancelAll();
+        signal?.removeEventListener('abort', onAbort);
+      };
       const fail = (why: string, isNonsense: boolean, cause?: unknown): void => {
         done();
-        reject(new NoReply(why, progress.isConnected, isNonsense, cause));
+        reject(new NoReply(why, isConnected, isNonsense, cause));
         request.destroy();
       };
       const onAbort = (): void => {
@@ -90,18 +92,20 @@ export class HttpConnections {
         reject(signal?.reason);
         request.destroy();
       };
-      const connectMs = Math.min(MAX_CONNECT_MS, message.timeoutMs);
-      const cancelConnect = this.#clock.after(connectMs, () => {
-        if (!progress.isConnected) fail(`no connection within ${connectMs} ms`, false);
-      });
       const cancelAll = this.#clock.after(message.timeoutMs, () => {
         fail(`no answer within ${message.timeoutMs} ms`, false);
       });
-      const done = (): void => {
-        cancelConnect();
-        cancelAll();
-        signal?.removeEventListener('abort', onAbort);
-      };
+      request.once('socket', (socket: Socket) => {
+        isConnected = request.reusedSocket;
+        if (isConnected) return;
+        cancelConnect = this.#clock.after(MAX_CONNECT_MS, () => {
+          fail(`no connection within ${MAX_CONNECT_MS} ms`, false);
+        });
+        socket.once(target.isSecure ? 'secureConnect' : 'connect', () => {
+          isConnected = true;
+          cancelConnect();
+        });
+      });
       signal?.addEventListener('abort', onAbort, { once: true });
       request.on('error', (error: NodeJS.ErrnoException) => {
         fail(reasonOf(error), error.code?.startsWith('HPE_') === true, error);
@@ -119,7 +123,7 @@ export class HttpConnections {
   /** Ends all connections, with what is under way on them. */
   close(): void {
     this.#calls.destroy();
-    this.#waits.destroy();
+    this.#apart.destroy();
   }
 
   #optionsOf({ method, path, body }: HttpRequest, agent: Agent): object {
@@ -136,19 +140,6 @@ export class HttpConnections {
       ...(serverName === undefined ? {} : { servername: serverName }),
       rejectUnauthorized: insecureSkipVerify !== true,
     };
-  }
-}
-
-/** How far a request has come: before there is a connection nothing of it can have reached anybody. */
-class Progress {
-  isConnected: boolean;
-
-  constructor(request: ClientRequest, isSecure: boolean) {
-    this.isConnected = false;
-    request.once('socket', (socket: Socket) => {
-      if (request.reusedSocket) this.isConnected = true;
-      else socket.once(isSecure ? 'secureConnect' : 'connect', () => (this.isConnected = true));
-    });
   }
 }
 

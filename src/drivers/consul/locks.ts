@@ -76,7 +76,9 @@ function open(options: ConsulLocksOptions, owner: string, usualPrefix: string): 
     prefix: prefixOf(options.prefix, usualPrefix),
     maxWaits: connection.maxWaits,
   };
-  return new ConsulEngine(new ConsulClient(connection), engineOptions);
+  // A request that takes longer than a session lasts is no use to anybody.
+  const timeoutMs = Math.min(connection.timeoutMs, ttlMs);
+  return new ConsulEngine(new ConsulClient({ ...connection, timeoutMs }), engineOptions);
 }
 
 function duration(given: Duration, name: string, leastMs: number, mostMs: number): number {

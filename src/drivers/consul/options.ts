@@ -30,7 +30,7 @@ export interface ConsulConnection {
   readonly token?: string | undefined;
   /** Used for `https://` addresses, and for those without a scheme where this is given. */
   readonly tls?: ConsulTls | undefined;
-  /** How long a request may take. @defaultValue `'5s'` */
+  /** How long a request may take, at most `ttl`. @defaultValue `'5s'` */
   readonly timeout?: Duration | undefined;
   /**
    * How many requests may wait for changes at a time, each on a connection of its own: one for each name that
