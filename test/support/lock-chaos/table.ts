@@ -5,7 +5,7 @@ const HEADINGS = [
   'fault',
   'times',
   'grants',
-  'two wrote at once, unfenced',
+  'wrote late, unfenced',
   'refused by the token',
   'fenced violations',
   'longest without a write',
@@ -26,7 +26,7 @@ function cellsOf(row: Row, hasTokens: boolean): string[] {
   return [row.fault, row.times, row.grants, row.overlaps, ...fenced, gapOf(row)].map(String);
 }
 
-/** Engines side by side: how often two wrote at once where nobody compared tokens, and how often the fault came. */
+/** Engines side by side: how many holders wrote late where nobody compared tokens, and how often the fault came. */
 export function summaryOf(outcomes: readonly Outcome[]): string {
   const faults = [...new Set(outcomes.flatMap(({ rows }) => rows.map(({ fault }) => fault)))];
   const perFault = (cell: (row: Row) => string): string[][] =>
@@ -45,8 +45,8 @@ export function summaryOf(outcomes: readonly Outcome[]): string {
   const engines = outcomes.map(({ engine }) => engine);
   return [
     table(
-      ['two wrote at once, unfenced', ...engines],
-      perFault(({ overlaps, times }) => `${overlaps} of ${times}`),
+      ['holders that wrote late, unfenced', ...engines],
+      perFault(({ overlaps, times }) => `${overlaps} in ${times}`),
     ),
     table(['longest without a write', ...engines], perFault(gapOf)),
     table(['in all', ...engines], totals),
