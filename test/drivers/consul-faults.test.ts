@@ -8,7 +8,7 @@ import { consulElections, consulLocks } from '../../src/drivers/consul/index.ts'
 import { until } from '../support/cluster.ts';
 import { ConsulServers, missingConsul } from '../support/consul.ts';
 import { type ConsulProcess, ConsulProcesses } from '../support/consul-process.ts';
-import { ConsulProxy, type ProxiedRequest } from '../support/consul-proxy.ts';
+import { ConsulProxy, type ProxiedRequest, type Treatment } from '../support/consul-proxy.ts';
 import { freePorts } from '../support/ports.ts';
 
 const timeout = 180_000;
@@ -166,18 +166,17 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     await (await locks.acquire(newName())).release();
     const stop = new AbortController();
     let done = false;
-    proxy.treat = (request) => {
+    proxy.treat = async (request): Promise<Treatment> => {
       if (takes(request) && !done) {
         done = true;
         stop.abort(new Error('enough'));
-      }
+      } else if (givesBack(request)) await delay(300);
       return 'pass';
     };
     await assert.rejects(locks.acquire(name, { signal: stop.signal }), /enough/);
     // Who comes next waits until that is taken back.
     const lock = await locks.tryAcquire(name);
     assert.ok(lock, 'it is free for the next');
-    assert.equal(proxy.seen.filter(takes).length, 3, 'each asked once');
     await lock.release();
     await isGone(name);
   });

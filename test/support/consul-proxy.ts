@@ -27,7 +27,7 @@ export class ConsulProxy implements AsyncDisposable {
   /** All that came, in order. */
   readonly seen: ProxiedRequest[] = [];
   /** What happens to a request. */
-  treat: (request: ProxiedRequest) => Treatment = () => 'pass';
+  treat: (request: ProxiedRequest) => Treatment | Promise<Treatment> = () => 'pass';
   readonly #server: Server;
   readonly #port: number;
 
@@ -62,7 +62,7 @@ export class ConsulProxy implements AsyncDisposable {
       const { method = '', url: path = '', headers } = incoming;
       const one = { method, path, body: body.toString() };
       this.seen.push(one);
-      const treatment = this.treat(one);
+      const treatment = await this.treat(one);
       if (typeof treatment === 'object') {
         outgoing.writeHead(treatment.status, { 'X-Consul-Index': '1' }).end(treatment.text);
         return;
