@@ -9,7 +9,7 @@ import { percentile } from './report.ts';
 /** What such a process can do. */
 export interface Tasks {
   /** Takes and gives back a free lock, one after the other. */
-  pairs(ms: number): Promise<{ readonly rate: number; readonly p50: number }>;
+  pairs(ms: number): Promise<Pairs>;
   /** The same, so many times. */
   pairsCounted(count: number): Promise<void>;
   /** Opens connections for `contend`. */
@@ -23,6 +23,14 @@ export interface Tasks {
   acquire(name: string): Promise<number>;
   /** Takes what is held from its holder, as an operator does. */
   evict(name: string): Promise<void>;
+}
+
+export interface Pairs {
+  readonly count: number;
+  readonly rate: number;
+  readonly p50: number;
+  /** Processor time of this process, in µs a pair. */
+  readonly cpu: number;
 }
 
 export interface Contention {
@@ -58,6 +66,7 @@ const tasks: Tasks = {
   async pairs(ms) {
     const [client] = clients;
     const taken: number[] = [];
+    const before = process.cpuUsage();
     const from = performance.now();
     for (let now = from; now - from < ms; ) {
       await (await client!.acquire(free))();
@@ -65,8 +74,10 @@ const tasks: Tasks = {
       taken.push(then - now);
       now = then;
     }
-    const rate = (taken.length * 1000) / (performance.now() - from);
-    return { rate, p50: percentile(taken, 0.5) };
+    const count = taken.length;
+    const rate = (count * 1000) / (performance.now() - from);
+    const { user, system } = process.cpuUsage(before);
+    return { count, rate, p50: percentile(taken, 0.5), cpu: (user + system) / count };
   },
 
   async pairsCounted(count) {

@@ -102,17 +102,24 @@ async function withProcesses(
 async function uncontended(report: Report, server: RedisServer, quick: boolean): Promise<void> {
   const rates: Samples = {};
   const p50s: Samples = {};
+  const inNode: Samples = {};
+  const inRedis: Samples = {};
   const commands: Samples = {};
   const requests: Samples = {};
   await withProcesses(server.port, TTL_MS, async (processes) => {
-    for (let round = 0; round <= (quick ? 3 : 7); round++) {
+    for (let round = 0; round <= (quick ? 3 : 25); round++) {
       for (const [who, process] of processes) {
         if (round === 0) await process.ask('open', 1);
-        const { rate, p50 } = await process.ask('pairs', quick ? 200 : 700);
+        // Short rounds, many of them: what else the machine does comes and goes.
+        const redisBefore = await cpuOf(server);
+        const { count, rate, p50, cpu } = await process.ask('pairs', 200);
+        const redisUsed = (await cpuOf(server)) - redisBefore;
         // The first round warms up.
         if (round === 0) continue;
         (rates[who] ??= []).push(rate);
         (p50s[who] ??= []).push(p50);
+        (inNode[who] ??= []).push(cpu);
+        (inRedis[who] ??= []).push(redisUsed / count);
       }
     }
     for (const [who, process] of processes) {
@@ -126,9 +133,22 @@ async function uncontended(report: Report, server: RedisServer, quick: boolean):
   const name = 'Redis, free';
   add(report, { name, unit: 'pairs/s', better: 'higher' }, rates);
   add(report, { name: `${name}: p50`, unit: 'ms', better: 'lower' }, p50s);
+  for (const [where, used] of Object.entries({ Node: inNode, Redis: inRedis })) {
+    const what = `${name}: processor time in ${where}`;
+    add(report, { name: what, unit: 'µs a pair', better: 'lower' }, used);
+  }
   add(report, { name: `${name}: commands`, unit: 'a pair', better: 'lower' }, commands);
   add(report, { name: `${name}: requests`, unit: 'a pair', better: 'lower' }, requests);
   report.note(`${name} done`);
+}
+
+/** Processor time of its main thread so far, in µs. */
+async function cpuOf(server: RedisServer): Promise<number> {
+  const info = String(await server.command('INFO', 'cpu'));
+  const [user, sys] = ['user', 'sys'].map((kind) =>
+    Number(new RegExp(`used_cpu_${kind}_main_thread:([\\d.]+)`).exec(info)?.[1]),
+  );
+  return (user! + sys!) * 1e6;
 }
 
 async function contended(
