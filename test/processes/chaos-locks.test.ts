@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Storm } from '../support/lock-chaos/storm.ts';
-import { lockChaos, SEED, TIMEOUT_MS } from '../support/lock-chaos/suite.ts';
+import { lockChaos, MAX_CALM_OVERLAPS, SEED, TIMEOUT_MS } from '../support/lock-chaos/suite.ts';
 import { missingRedis } from '../support/redis.ts';
 
 // Quorums are in `chaos-locks-quorum.test.ts`.
@@ -41,7 +41,20 @@ test('a driver whose tokens do not grow is caught', { skip, timeout: TIMEOUT_MS 
     engine: 'Redis',
     seed: SEED,
     faults: ['holder killed'],
-    hasConstantToken: true,
+    breakage: 'constant token',
   });
   assert.match(violations[0] ?? '', /have one token/);
+});
+
+test('a driver that gives the lock to everybody is caught', {
+  skip,
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const { rows } = await Storm.run({
+    engine: 'Redis',
+    seed: SEED,
+    faults: [],
+    breakage: 'no exclusion',
+  });
+  assert.ok(rows[0]!.overlaps > MAX_CALM_OVERLAPS);
 });

@@ -16,6 +16,9 @@ export interface Seat {
   readonly listenPeerUrls: readonly string[];
 }
 
+/** Drivers that must not pass: every token is 7, or everybody has a lock of his own. */
+export type Breakage = 'constant token' | 'no exclusion';
+
 /** What a worker is told. It goes through its environment, as JSON. */
 export interface Wiring {
   readonly driver: keyof typeof DRIVERS;
@@ -29,8 +32,7 @@ export interface Wiring {
   readonly ttlMs: number;
   /** It tries again and again, and stands in no queue: whenever the lock is free by mistake, it is there. */
   readonly isHasty: boolean;
-  /** Every token is 7: a driver that must not pass. */
-  readonly hasConstantToken: boolean;
+  readonly breakage: Breakage | undefined;
 }
 
 /** For whoever waits for the engine; the client's own patience must not be longer than the lock's. */

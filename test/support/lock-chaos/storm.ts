@@ -8,6 +8,7 @@ import type { LockGuarantees } from 'quorate/locks';
 import { type Random, seededRandom } from 'quorate/testing';
 import { until } from '../cluster.ts';
 import { FaultyNetwork } from '../faulty-network.ts';
+import type { Breakage } from './drivers.ts';
 import { ENGINES, type Engine, type EngineName } from './engines.ts';
 import { FAULT_NAMES, FAULTS, type Fault, type FaultName, type Victim } from './faults.ts';
 import type { FromWorker, Hold } from './messages.ts';
@@ -24,8 +25,8 @@ export interface StormOptions extends ResourceOptions {
   readonly times?: number;
   /** …and until so much time has passed. @defaultValue 0 */
   readonly forMs?: number;
-  /** Tokens that do not grow: for tests of the judge. */
-  readonly hasConstantToken?: boolean;
+  /** For tests of the judge. */
+  readonly breakage?: Breakage;
   /** Ends it after the fault under way, however often it was to come. */
   readonly stop?: AbortSignal;
   readonly say?: (line: string) => void;
@@ -147,7 +148,7 @@ export class Storm {
         ports: await Promise.all(links),
         ttlMs: this.engine.ttlMs,
         isHasty: name === HASTY,
-        hasConstantToken: this.#options.hasConstantToken ?? false,
+        breakage: this.#options.breakage,
       };
       const onMessage = (message: FromWorker): void => this.#heard(worker, message);
       const worker = new WorkerProcess(wiring, onMessage);

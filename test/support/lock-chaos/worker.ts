@@ -18,6 +18,8 @@ const AGAIN_MS = 50;
 
 const wiring = JSON.parse(process.env['QUORATE_LOCK_CHAOS']!) as Wiring;
 
+const lockName = wiring.breakage === 'no exclusion' ? `${LOCK}-${wiring.name}` : LOCK;
+
 let onWritten: (accepted: boolean) => void = () => undefined;
 let staysUntilMs = 0;
 
@@ -76,14 +78,14 @@ for (let i = 1; ; i++) {
   const calledNs = process.hrtime.bigint();
   try {
     const lock = wiring.isHasty
-      ? await locks.tryAcquire(LOCK)
-      : await locks.acquire(LOCK, { wait: '10s' });
+      ? await locks.tryAcquire(lockName)
+      : await locks.acquire(lockName, { wait: '10s' });
     if (lock === undefined) {
       await delay(AGAIN_MS);
       continue;
     }
     const grantedNs = process.hrtime.bigint();
-    const token = wiring.hasConstantToken ? 7n : lock.fencingToken;
+    const token = wiring.breakage === 'constant token' ? 7n : lock.fencingToken;
     // Another process of this name may have been killed.
     const id = `${wiring.name}-${process.pid}#${i}`;
     const hold = { id, worker: wiring.name, token, holder: lock.holder, calledNs, grantedNs };
