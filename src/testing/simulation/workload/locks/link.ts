@@ -13,6 +13,9 @@ export interface LinkWeather {
 }
 
 const LEAST_DELAY_MS = 0.1;
+/** Of requests on a connection that breaks: to arrive all the same, so late. */
+const LATE_ONE_IN = 2;
+const LATE_MEAN_MS = 1000;
 
 export interface LinkOptions {
   readonly world: World;
@@ -83,6 +86,18 @@ export class Link {
     const connection = this.#connection;
     this.world.after(delayMs, () => {
       if (connection === this.#connection && this.#cuts === 0) what();
+    });
+  }
+
+  /** A request: where the connection breaks first something in between may still hold it, and hand it on late. */
+  request(what: () => void): void {
+    const connection = this.#connection;
+    this.world.after(this.delayMs(), () => {
+      if (connection === this.#connection && this.#cuts === 0) what();
+      else if (this.#random.below(LATE_ONE_IN) === 0) {
+        this.world.reach('locks-request-late');
+        this.world.after(exponential(this.#random, LATE_MEAN_MS), what);
+      }
     });
   }
 

@@ -142,7 +142,7 @@ class RemoteCall<T> {
       process.after(CALL_LIMIT_MS, () => this.#fail('no answer in time', 'unknown')),
       this.#link.onReset(() => process.run(() => this.#fail('the connection broke', 'unknown'))),
     );
-    this.#link.send(this.#link.delayMs(), () => {
+    this.#link.request(() => {
       host.run(() => {
         start(host.kv, stop.signal).then(
           (value) => this.#reply(() => this.#resolve(value)),
