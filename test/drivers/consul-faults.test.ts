@@ -205,6 +205,24 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     await again.release();
   });
 
+  test('a value whose reply is lost may come late: the next term is of another session', {
+    timeout,
+  }, async () => {
+    await using proxy = await ConsulProxy.to(servers.port);
+    await using elections = consulElections({ address: proxy.address });
+    let asked = 0;
+    proxy.treat = ({ body }) => (body.includes('"set"') && asked++ === 0 ? 'lose' : 'pass');
+    const sessions: (string | undefined)[] = [];
+    for await (const term of elections.campaign(newName(), 'one')) {
+      sessions.push(term.holder.split('/')[0]);
+      if (sessions.length === 2) break;
+      assert.equal((await errorOf(term.proclaim('two'), 'ERR_UNAVAILABLE')).outcome, 'unknown');
+      await term.proclaim('three');
+      assert.equal((await elections.leader(term.name))?.value.toString(), 'three');
+    }
+    assert.notEqual(sessions[0], sessions[1]);
+  });
+
   test('no cluster leader: nothing was done, and it is asked again within the time of a request', {
     timeout,
   }, async () => {

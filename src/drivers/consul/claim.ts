@@ -17,6 +17,8 @@ export interface ClaimParts {
   readonly api: ConsulApi;
   readonly clock: Clock;
   readonly waits: Waits;
+  /** How often to look for theft where there is no connection to spare for that. */
+  readonly guardMs: number;
 }
 
 /** How it ends. */
@@ -86,11 +88,11 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
   async #guard(): Promise<void> {
     this.#guardStop = new AbortController();
     const { signal } = this.#guardStop;
-    const { api, clock, waits } = this.#parts;
+    const { api, clock, waits, guardMs } = this.#parts;
     let index = this.token;
     while (this.isHeld()) {
       try {
-        const seen = await waits.next(this.key, index, signal);
+        const seen = await waits.next(this.key, index, signal, guardMs);
         index = seen.index;
         if (this.#isOurs(seen.entry)) continue;
         // A leader that is none any more may not know of it yet.

@@ -150,7 +150,12 @@ export class ConsulEngine implements ElectionEngine {
 
   async setValue(claim: ConsulClaim, value: BytesLike, options: WaitOptions): Promise<boolean> {
     this.#ledger.assertOpen();
-    const set = this.#api.setValue(claim.key, claim.session.id, bytesOf(value));
+    const { key, session } = claim;
+    const set = this.#api.setValue(key, session.id, bytesOf(value)).catch((error: unknown) => {
+      // It may come late: not over what the next term of this session says.
+      if (isQuorateError(error) && error.outcome === 'unknown') session.retire();
+      throw error;
+    });
     return orAborted(set, options.signal);
   }
 
@@ -276,16 +281,16 @@ export class ConsulEngine implements ElectionEngine {
     while (true) {
       try {
         const taken = await this.#api.take(key, session.id, value, free);
-        let token = taken.status === 'held' ? taken.token : undefined;
+        if (taken.status === 'held') return { held: { session, token: taken.token, leave } };
         if (lost !== undefined && taken.status === 'busy') {
           // The attempt whose reply was lost may have done it: of a session one claim at a time asks for a name.
           const { entry } = await this.#api.read(key, undefined);
-          if (entry?.session === session.id) token = entry.createIndex;
+          const isOurs = entry?.session === session.id;
+          if (isOurs) return { held: { session, token: entry.createIndex, leave } };
         }
-        if (token !== undefined) return { held: { session, token, leave } };
         leave();
         if (taken.status === 'no-session') session.gone();
-        return { held: undefined, status: taken.status as 'busy' | 'delayed' | 'no-session' };
+        return { held: undefined, status: taken.status };
       } catch (error) {
         if (isQuorateError(error) && error.outcome === 'unknown') lost ??= error;
         if (lost !== undefined) session.retire();
@@ -310,7 +315,8 @@ export class ConsulEngine implements ElectionEngine {
       const message = `the ${what} '${name}' was lost while it was taken: ${ended.message}`;
       throw new QuorateError('ERR_LOCK_LOST', message, { retryable: true, cause: ended });
     }
-    const parts = { api: this.#api, clock: this.clock, waits: this.#waits };
+    const guardMs = this.#options.ttlMs / 3;
+    const parts = { api: this.#api, clock: this.clock, waits: this.#waits, guardMs };
     const claim = new ConsulClaim(
       parts,
       entrant.request,

@@ -34,8 +34,8 @@ export interface ConsulConnection {
   readonly timeout?: Duration | undefined;
   /**
    * How many requests may wait for changes at a time, each on a connection of its own: one for each name that
-   * is waited for or held. Beyond that names are looked at twice a second. Agents let a client have 200
-   * connections. @defaultValue 64
+   * is waited for or held. Beyond that who waits looks twice a second, and who holds every third of `ttl`. Agents
+   * let a client have 200 connections. @defaultValue 64
    */
   readonly maxWaits?: number | undefined;
   /** @defaultValue the system's */

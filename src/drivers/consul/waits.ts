@@ -7,7 +7,7 @@ import type { ConsulApi, Seen } from './api.ts';
 /** So late at the most somebody hears of a change whose answer was lost. */
 const WAIT_MS = 10_000;
 /** Where there is no connection to spare. */
-const LOOK_MS = 400;
+const LOOK_MS = 500;
 /** Between answers that say nothing new. */
 const LEAST_MS = 20;
 
@@ -33,12 +33,14 @@ export class Waits {
 
   /**
    * The key when it may have changed since `index`. It may also be as it was. 0: the key as it is.
+   * @param lookMs - about how long to wait before a look where there is no connection to spare
    * @throws as the API, and the reason of the signal
    */
-  async next(key: string, index: number, signal: AbortSignal): Promise<Seen> {
+  async next(key: string, index: number, signal: AbortSignal, lookMs = LOOK_MS): Promise<Seen> {
     if (index === 0) return this.#api.next(key, 0, 1, signal);
     if (this.#count >= this.#most) {
-      await sleep(this.#clock, LOOK_MS + this.#random.below(LOOK_MS / 2), signal);
+      const jitter = this.#random.below(1000) / 2000;
+      await sleep(this.#clock, lookMs * (0.75 + jitter), signal);
       return this.#api.next(key, 0, 1, signal);
     }
     this.#count += 1;
