@@ -9,7 +9,6 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { systemRandom } from '../../core/random.ts';
-import { SameDelay } from '../../core/same-delay.ts';
 import { type Connection, whenReady } from './clients.ts';
 import { fromClient, isNoScript, nonsense } from './replies.ts';
 
@@ -30,7 +29,6 @@ export class Commands {
   readonly clock: Clock;
   readonly limitMs: number;
   readonly #connection: Connection;
-  readonly #limits: SameDelay;
   /** The epoch of the connection in which a reply was known to be the right one. */
   #trusted: number;
 
@@ -39,7 +37,6 @@ export class Commands {
     this.clock = clock;
     this.limitMs = limitMs;
     this.#connection = connection;
-    this.#limits = new SameDelay(clock, limitMs);
     this.#trusted = -1;
   }
 
@@ -90,14 +87,14 @@ export class Commands {
 
   #sendNow(args: readonly string[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const limit = this.#limits.start(() => reject(late(args[0]!, this.limitMs)));
+      const cancel = this.clock.after(this.limitMs, () => reject(late(args[0]!, this.limitMs)));
       this.#connection.send(args).then(
         (reply) => {
-          this.#limits.stop(limit);
+          cancel();
           resolve(reply);
         },
         (error: unknown) => {
-          this.#limits.stop(limit);
+          cancel();
           reject(fromClient(error));
         },
       );
