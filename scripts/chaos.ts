@@ -17,7 +17,7 @@ Three processes fight for one lock and write under it, while faults come, one at
 lock is held.
 
   --for DURATION    each engine for so long (default 1m); every fault comes once at least
-  --engines NAMES   of ${ENGINE_NAMES.join(', ')}
+  --engines NAMES   of ${ENGINE_NAMES.join('; ')}
   --faults NAMES    of those below (default: all that apply)
   --seed N          another order of the faults (default 1)
   --verbose         every fault as it ends
@@ -82,7 +82,7 @@ function chosen<T extends string>(
     .map((wanted) => {
       const name = all.find((one) => one === wanted.trim());
       if (name !== undefined) return name;
-      throw new UsageError(`${option}: '${wanted}' is none of ${all.join(', ')}`);
+      throw new UsageError(`${option}: '${wanted}' is none of ${all.join('; ')}`);
     });
 }
 
