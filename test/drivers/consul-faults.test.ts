@@ -128,6 +128,28 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     await (await waiting).release();
   });
 
+  test('who waits on a connection that has died without a word asks anew after a while', {
+    timeout,
+  }, async () => {
+    await using proxy = await ConsulProxy.to(servers.port);
+    const name = newName();
+    const holder = await open(30_000);
+    const lock = await holder.locks.acquire(name);
+    await using locks = consulLocks({ address: proxy.address, timeout: '2s' });
+    let isDead = false;
+    proxy.treat = ({ path }) => {
+      if (isDead || !path.includes('wait=10000ms')) return 'pass';
+      isDead = true;
+      return new Promise(() => undefined);
+    };
+    const waiting = locks.acquire(name);
+    await until('it waits', () => isDead);
+    await lock.release();
+    const releasedMs = performance.now();
+    await (await waiting).release();
+    assert.ok(performance.now() - releasedMs < 40_000, `${performance.now() - releasedMs} ms`);
+  });
+
   test('a grant whose reply is lost is found again: one lock, and nothing stays of it', {
     timeout,
   }, async () => {

@@ -71,6 +71,34 @@ class Entrant {
   }
 }
 
+/** How long who waits bears with a Consul that is out of reach: not at all before it was heard of once. */
+class Patience {
+  readonly #clock: Clock;
+  readonly #limitMs: number;
+  #wasHeard: boolean;
+  /** When it failed first since. */
+  #failedMs: number | undefined;
+
+  constructor(clock: Clock, limitMs: number) {
+    this.#clock = clock;
+    this.#limitMs = limitMs;
+    this.#wasHeard = false;
+    this.#failedMs = undefined;
+  }
+
+  heard(): void {
+    this.#wasHeard = true;
+    this.#failedMs = undefined;
+  }
+
+  isOver(error: unknown): boolean {
+    if (!this.#wasHeard || !isQuorateError(error) || !error.retryable) return true;
+    const nowMs = this.#clock.now();
+    this.#failedMs ??= nowMs;
+    return nowMs - this.#failedMs > this.#limitMs;
+  }
+}
+
 /** See the head of this file. */
 export class ConsulEngine implements ElectionEngine {
   readonly guarantees: LockGuarantees<'monotonic'> = {
@@ -223,13 +251,12 @@ export class ConsulEngine implements ElectionEngine {
   async #takeWhenFree(entrant: Entrant, signal: AbortSignal): Promise<ConsulClaim> {
     let free: number | undefined;
     let delayMs = DELAY_FIRST_MS;
-    /** When Consul answered last; at the first failure ever nobody waits any longer. */
-    let heardMs = Number.NEGATIVE_INFINITY;
+    const patience = new Patience(this.clock, this.#options.ttlMs);
     while (true) {
       try {
         const attempt = await this.#attempt(entrant, free, signal);
         if (attempt.held !== undefined) return this.#hold(entrant, attempt.held, signal);
-        heardMs = this.clock.now();
+        patience.heard();
         if (attempt.status === 'delayed') {
           await sleep(this.clock, delayMs + this.#random.below(delayMs), signal);
           delayMs = Math.min(delayMs * 2, DELAY_MOST_MS);
@@ -237,24 +264,23 @@ export class ConsulEngine implements ElectionEngine {
           // A session that is none at once every time must not make us run in circles.
           await sleep(this.clock, this.#random.below(UNREACHABLE_MS), signal);
         } else {
-          free = await this.#freed(entrant.key, signal, () => (heardMs = this.clock.now()));
+          free = await this.#freed(entrant.key, signal, patience);
           delayMs = DELAY_FIRST_MS;
         }
       } catch (error) {
         throwIfAborted(signal);
-        const isPassing = isQuorateError(error) && error.retryable;
-        if (!isPassing || this.clock.now() - heardMs > this.#options.ttlMs) throw error;
+        if (patience.isOver(error)) throw error;
         await sleep(this.clock, UNREACHABLE_MS + this.#random.below(UNREACHABLE_MS), signal);
       }
     }
   }
 
   /** Resolves when nobody holds the key; with its `modifyIndex` where it is there nevertheless. */
-  async #freed(key: string, signal: AbortSignal, heard: () => void): Promise<number | undefined> {
+  async #freed(key: string, signal: AbortSignal, patience: Patience): Promise<number | undefined> {
     let index = 0;
     while (true) {
       const seen = await this.#waits.next(key, index, signal);
-      heard();
+      patience.heard();
       if (seen.entry?.session === undefined) return seen.entry?.modifyIndex;
       index = seen.index;
     }
@@ -383,7 +409,8 @@ export class ConsulEngine implements ElectionEngine {
   ): Promise<void> {
     const signal = this.#untilEnd(stop);
     let at = index;
-    let heardMs = this.clock.now();
+    const patience = new Patience(this.clock, this.#options.ttlMs);
+    patience.heard();
     while (true) {
       try {
         const next = await this.#waits.next(key, at, signal);
@@ -391,13 +418,12 @@ export class ConsulEngine implements ElectionEngine {
         if (leader?.createIndex !== seen?.createIndex) return;
         if (leader?.modifyIndex !== seen?.modifyIndex) return;
         at = next.index;
-        heardMs = this.clock.now();
+        patience.heard();
         // Where there is no key other keys may have woken us.
         await sleep(this.clock, QUIET_MS, signal);
       } catch (error) {
         throwIfAborted(signal);
-        const isPassing = isQuorateError(error) && error.retryable;
-        if (!isPassing || this.clock.now() - heardMs > this.#options.ttlMs) throw error;
+        if (patience.isOver(error)) throw error;
         await sleep(this.clock, UNREACHABLE_MS + this.#random.below(UNREACHABLE_MS), signal);
       }
     }
