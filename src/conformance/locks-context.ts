@@ -53,7 +53,7 @@ export interface LocksTarget {
    * others. @defaultValue 1000
    */
   readonly expiryMs?: number;
-  /** How long something may take that is said to happen at once, in milliseconds. @defaultValue 1000 */
+  /** How long something may take that is said to happen at once, in milliseconds. @defaultValue 3000 */
   readonly promptMs?: number;
   /** The one that the locks go by. @defaultValue the system's */
   readonly clock?: Clock;
@@ -96,7 +96,7 @@ export class LockContext {
     this.clock = target.clock ?? systemClock;
     this.prefix = `lock-conformance/${(target.random ?? systemRandom).id63().toString(36)}/`;
     this.ttlMs = target.ttlMs;
-    this.promptMs = target.promptMs ?? 1000;
+    this.promptMs = target.promptMs ?? 3000;
     this.noticedMs = target.ttlMs / 3 + this.promptMs;
     this.freedMs = target.ttlMs + (target.expiryMs ?? 1000);
     this.#target = target;

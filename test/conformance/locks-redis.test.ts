@@ -71,7 +71,7 @@ function targetOn(
   fencing: boolean,
 ): LocksTarget {
   return {
-    ttlMs: 500,
+    ttlMs: 1500,
     leftovers: (prefix) => leftovers(server, prefix),
     stall: (delayMs) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delayMs),
     async depose(name) {

@@ -66,7 +66,7 @@ function targetOn(
   kind: ClientKind,
 ): LocksTarget {
   return {
-    ttlMs: 600,
+    ttlMs: 1500,
     async leftovers(prefix) {
       const all = servers.map((server) => server.keys(`quorate:redlock:{${prefix}`));
       return (await Promise.all(all)).flat();
@@ -95,7 +95,7 @@ async function open(
   try {
     const locks = redlock(
       clients.map(({ client }) => client),
-      { ...options, retryDelay: '20ms', nodeTimeout: '190ms' },
+      { ...options, retryDelay: '20ms', nodeTimeout: '450ms' },
     );
     const abandon = async (): Promise<void> => {
       network.impair((one) => one === from, { cut: true });
