@@ -44,7 +44,10 @@ export async function failureOf(one: LockCase, wrong: Partial<Wrong>): Promise<u
   let isOver = false;
   const time = passTime(clock, () => isOver);
   const stall = (delayMs: number): void => clock.stall(delayMs);
-  const right = kvTarget({ stores: [kv], ttlMs: 2000, expiryMs: 1000, clock, stall });
+  const right = {
+    ...kvTarget({ stores: [kv], ttlMs: 2000, expiryMs: 1000, clock, stall }),
+    promptMs: 1000,
+  };
   const open: LocksTarget['open'] = async (options) =>
     wrongClient(await right.open(options), wrong, clock);
   const target: LocksTarget = { ...right, open, ...wrong.target?.({ ...right, open }) };
