@@ -26,8 +26,16 @@ export class MovableClock {
     this.move(0);
   }
 
-  /** Or why there is none: it needs Linux and a C compiler. */
+  /** Or why there is none: it needs Linux and a C compiler. Where engines are required it is, too. */
   static open(): { readonly clock: MovableClock | undefined; readonly why: string } {
+    const opened = MovableClock.#open();
+    if (opened.clock === undefined && process.env['QUORATE_REQUIRE_ENGINES'] === '1') {
+      throw new Error(`the clocks of servers cannot be moved: ${opened.why}`);
+    }
+    return opened;
+  }
+
+  static #open(): { readonly clock: MovableClock | undefined; readonly why: string } {
     if (process.platform !== 'linux') return { clock: undefined, why: 'this is not Linux' };
     const folder = mkdtempSync(join(tmpdir(), 'quorate-clock-'));
     const args = ['-shared', '-fPIC', '-O2', '-o', join(folder, 'clock.so'), SOURCE];
