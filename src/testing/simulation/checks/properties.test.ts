@@ -250,6 +250,20 @@ test('a message of a term that is not durable is seen, but for questions before 
   scene.expect('durable-before-promise');
 });
 
+test('an acknowledgement that waited for the disk together with a newer term is none of a lie, one of more is', () => {
+  const scene = new Scene();
+  const b = scene.start('b');
+  scene.write(b, 2, '', [entry(1, 2), entry(2, 2)]);
+  // Another leader replaced them in the same write, and what was said of them leaves after it.
+  scene.write(b, 3, '', [entry(1, 3)]);
+  scene.properties.sent('b', message('appendReply', { from: 'b', to: 'a', term: 2, index: 2 }));
+  scene.expect();
+  scene.properties.sent('b', message('appendReply', { from: 'b', to: 'a', term: 2, index: 3 }));
+  scene.expect('durable-before-promise');
+  scene.properties.sent('b', message('appendReply', { from: 'b', to: 'c', term: 3, index: 2 }));
+  scene.expect('durable-before-promise', 'durable-before-promise');
+});
+
 test('an acknowledgement of what is not durable, or is not what the leader has, is seen', () => {
   const scene = new Scene();
   const [a, b] = [scene.start('a'), scene.start('b', 1, [entry(1, 1)])];

@@ -153,13 +153,18 @@ export class Properties implements SharedChecks {
   }
 
   #checkAcknowledgement(seat: SeatLog, { index, term, to }: PeerMessage): void {
-    if (index >= seat.durable.length) {
+    // What waited for the disk together with a newer term may have been replaced in the same write: that it was durable
+    // in its own term is what counts.
+    const isOld = term < (seat.hardState?.term ?? 0);
+    const end = isOld ? seat.endIn(term) : seat.durable.length - 1;
+    if (index > end) {
       this.violate(
         'durable-before-promise',
-        `${seat.id} acknowledged entry ${index} to ${to} in term ${term}, but its durable log ends at ${seat.durable.length - 1}`,
+        `${seat.id} acknowledged entry ${index} to ${to} in term ${term}, but its durable log ends at ${end}`,
       );
       return;
     }
+    if (isOld) return;
     const leader = this.#lives.get(to);
     if (leader === undefined || leader.leaderTerm !== term) return;
     const expected = leader.seat.terms[index];

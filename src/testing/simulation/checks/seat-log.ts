@@ -41,6 +41,8 @@ export class SeatLog {
   /** A write replaces the slots that it names and nothing else (Paxos); terms are ballots then. */
   readonly #bySlot: boolean;
   #pending: PendingWrite[];
+  /** Where the durable log ended at most, by the term that the hard state had then. */
+  readonly #ends: Map<number, number>;
 
   constructor(id: NodeId, consensus: 'raft' | 'paxos' = 'raft') {
     this.id = id;
@@ -55,6 +57,12 @@ export class SeatLog {
     this.snapshotIndex = 0;
     this.openChange = 0;
     this.#pending = [];
+    this.#ends = new Map();
+  }
+
+  /** The last index that was durable at some time of a term: a newer leader may have replaced it since. */
+  endIn(term: number): number {
+    return this.#ends.get(term) ?? 0;
   }
 
   /** Whether the entry is, or was before its disk was damaged, durable here. */
@@ -114,6 +122,12 @@ export class SeatLog {
       if (hardState.vote !== '') this.votes.set(hardState.term, hardState.vote);
     }
     this.#write(this.durable, write);
+    this.#noteEnd();
+  }
+
+  #noteEnd(): void {
+    const { term } = this.hardState ?? { term: 0 };
+    this.#ends.set(term, Math.max(this.endIn(term), this.durable.length - 1));
   }
 
   /** A snapshot takes the place of the log up to `index`, and of all of it where they disagree. */
@@ -126,6 +140,7 @@ export class SeatLog {
       log.length = 0;
       for (let i = 0; i <= index; i++) log.push(chosen.terms[i] ?? term);
     }
+    this.#noteEnd();
     if (this.#pending.length > 0) {
       this.#pending = this.#pending.map((write) => ({
         ...write,
@@ -171,6 +186,7 @@ export class SeatLog {
     this.terms = terms;
     this.durable = terms.slice();
     this.hardState = found.hardState;
+    this.#noteEnd();
     this.#pending = [];
     this.isDamaged = false;
     this.snapshotIndex = snapshotIndex;
