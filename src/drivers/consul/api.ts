@@ -6,7 +6,7 @@
  * all of them. Consul's own sequencer, `LockIndex`, begins anew with the key, and is 0 after a value was set.
  */
 import { QuorateError } from '../../core/errors.ts';
-import type { ConsulClient } from './client.ts';
+import type { ConsulClient, ConsulRequest } from './client.ts';
 
 /** A key that is there. */
 export interface Entry {
@@ -73,7 +73,7 @@ export class ConsulApi {
     const path = `/v1/session/renew/${id}`;
     const { status, text } = await this.#client.request({
       ...{ method: 'PUT', path, doing, repeatable: true, answers: [NOT_FOUND], signal },
-      isUrgent: true,
+      lane: 'apart',
     });
     if (status === NOT_FOUND) {
       // A proxy, or another program, has no sessions either.
@@ -160,13 +160,18 @@ export class ConsulApi {
 
   /** The key as it is, after all that was acknowledged before. */
   async read(key: string, signal: AbortSignal | undefined): Promise<Seen> {
-    return this.#get(key, '?consistent', signal);
+    return this.#get(key, '?consistent', { signal });
+  }
+
+  /** The key as it is, for what many may ask at a time. */
+  async look(key: string, signal: AbortSignal): Promise<Seen> {
+    return this.#get(key, '', { signal, lane: 'look' });
   }
 
   /** The key when it has changed since `index`, or after `waitMs`. */
   async next(key: string, index: number, waitMs: number, signal: AbortSignal): Promise<Seen> {
     const wait = `?index=${index}&wait=${Math.ceil(waitMs)}ms`;
-    const seen = await this.#get(key, wait, signal, waitMs);
+    const seen = await this.#get(key, wait, { signal, waitMs, lane: 'apart' });
     // Of a store that was restored: from the beginning.
     return seen.index < index ? { ...seen, index: 0 } : seen;
   }
@@ -174,14 +179,13 @@ export class ConsulApi {
   async #get(
     key: string,
     query: string,
-    signal: AbortSignal | undefined,
-    waitMs = 0,
+    how: Pick<ConsulRequest, 'signal' | 'waitMs' | 'lane'>,
   ): Promise<Seen> {
     const doing = `a look at '${key}'`;
     const path = `/v1/kv/${key}${query}`;
     const { status, headers, text } = await this.#client.request({
-      ...{ method: 'GET', path, doing, repeatable: true, answers: [NOT_FOUND], waitMs },
-      signal,
+      ...{ method: 'GET', path, doing, repeatable: true, answers: [NOT_FOUND] },
+      ...how,
     });
     const index = Number(headers['x-consul-index']);
     if (!Number.isSafeInteger(index) || index < 0) throw nonsense(doing);

@@ -8,7 +8,7 @@ import { sleep } from '../../core/abort.ts';
 import type { Clock } from '../../core/clock.ts';
 import { type ErrorCode, QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
-import { HttpConnections, type HttpReply, NoReply } from './http.ts';
+import { HttpConnections, type HttpReply, type Lane, NoReply } from './http.ts';
 import type { ResolvedConnection } from './options.ts';
 
 export interface ConsulRequest {
@@ -24,8 +24,8 @@ export interface ConsulRequest {
   readonly signal?: AbortSignal | undefined;
   /** The agent may keep it so long. */
   readonly waitMs?: number;
-  /** It must not stand in line behind many others. */
-  readonly isUrgent?: boolean;
+  /** Where it is not a call like others: see there. */
+  readonly lane?: Lane;
 }
 
 /** What a failed attempt means. */
@@ -98,7 +98,7 @@ export class ConsulClient {
 
 async function attempt(
   agent: HttpConnections,
-  { method, path, body, signal, waitMs = 0, isUrgent = false }: ConsulRequest,
+  { method, path, body, signal, waitMs = 0, lane = 'call' }: ConsulRequest,
   limitMs: number,
 ): Promise<HttpReply | NoReply> {
   const message = {
@@ -109,7 +109,7 @@ async function attempt(
     signal,
   };
   try {
-    return await agent.send(message, isUrgent || waitMs > 0);
+    return await agent.send(message, lane);
   } catch (error) {
     if (error instanceof NoReply) return error;
     throw error;

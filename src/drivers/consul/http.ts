@@ -39,6 +39,19 @@ const MAX_BODY_BYTES = 2 * 1024 * 1024;
 const MAX_CONNECT_MS = 2000;
 /** Requests beyond that wait for a connection, within their time. */
 const MAX_SOCKETS = 32;
+/** Of thousands who look now and then, too: agents count the connections of a client. */
+const MAX_LOOKING_SOCKETS = 8;
+
+/**
+ * Which connections a request may use: `apart` those of their own, for requests that wait for changes, and must not
+ * hold up the others, and for renewals, which must not stand in line; `look` a few, for what many may ask at a time.
+ */
+export type Lane = 'call' | 'look' | 'apart';
+
+/** Of a connection: whether anything can have reached the agent on it. */
+interface Way {
+  isOpen: boolean;
+}
 
 /** The connections to one agent. */
 export class HttpConnections {
@@ -46,9 +59,8 @@ export class HttpConnections {
   readonly #clock: Clock;
   readonly #tls: ConsulTls;
   readonly #token: string | undefined;
-  readonly #calls: Agent;
-  /** For requests that wait for changes, and must not hold up the others, and for renewals, which must not wait. */
-  readonly #apart: Agent;
+  readonly #lanes: Readonly<Record<Lane, Agent>>;
+  readonly #ways: WeakMap<Socket, Way>;
 
   constructor(
     target: Target,
@@ -59,23 +71,23 @@ export class HttpConnections {
     this.#tls = parts.tls;
     this.#token = parts.token;
     const Kind = target.isSecure ? SecureAgent : Agent;
-    this.#calls = new Kind({ keepAlive: true, maxSockets: MAX_SOCKETS });
-    this.#apart = new Kind({ keepAlive: true, maxFreeSockets: 8 });
+    this.#lanes = {
+      call: new Kind({ keepAlive: true, maxSockets: MAX_SOCKETS }),
+      look: new Kind({ keepAlive: true, maxSockets: MAX_LOOKING_SOCKETS }),
+      apart: new Kind({ keepAlive: true, maxFreeSockets: 8 }),
+    };
+    this.#ways = new WeakMap();
   }
 
-  /**
-   * Rejects with `NoReply`, or with the reason of the signal.
-   * @param isApart - it neither waits for the others nor holds them up
-   */
-  send(message: HttpRequest, isApart = false): Promise<HttpReply> {
+  /** Rejects with `NoReply`, or with the reason of the signal. */
+  send(message: HttpRequest, lane: Lane = 'call'): Promise<HttpReply> {
     const { signal } = message;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
-      const { target } = this;
-      const open = target.isSecure ? secureRequest : plainRequest;
-      const request = open(this.#optionsOf(message, isApart ? this.#apart : this.#calls));
+      const open = this.target.isSecure ? secureRequest : plainRequest;
+      const request = open(this.#optionsOf(message, this.#lanes[lane]));
       // Before there is a connection nothing of it can have reached anybody.
-      let isConnected = false;
+      let way: Way = { isOpen: false };
       let cancelConnect: Cancel = () => undefined;
       const done = (): void => {
         cancelConnect();
@@ -84,7 +96,7 @@ export class HttpConnections {
       };
       const fail = (why: string, isNonsense: boolean, cause?: unknown): void => {
         done();
-        reject(new NoReply(why, isConnected, isNonsense, cause));
+        reject(new NoReply(why, way.isOpen, isNonsense, cause));
         request.destroy();
       };
       const onAbort = (): void => {
@@ -96,14 +108,10 @@ export class HttpConnections {
         fail(`no answer within ${message.timeoutMs} ms`, false);
       });
       request.once('socket', (socket: Socket) => {
-        isConnected = request.reusedSocket;
-        if (isConnected) return;
+        way = this.#wayOf(socket);
+        if (way.isOpen) return;
         cancelConnect = this.#clock.after(MAX_CONNECT_MS, () => {
-          fail(`no connection within ${MAX_CONNECT_MS} ms`, false);
-        });
-        socket.once(target.isSecure ? 'secureConnect' : 'connect', () => {
-          isConnected = true;
-          cancelConnect();
+          if (!way.isOpen) fail(`no connection within ${MAX_CONNECT_MS} ms`, false);
         });
       });
       signal?.addEventListener('abort', onAbort, { once: true });
@@ -122,8 +130,19 @@ export class HttpConnections {
 
   /** Ends all connections, with what is under way on them. */
   close(): void {
-    this.#calls.destroy();
-    this.#apart.destroy();
+    for (const agent of Object.values(this.#lanes)) agent.destroy();
+  }
+
+  /** Who stood in line gets a connection that others used before: then it does not connect once more. */
+  #wayOf(socket: Socket): Way {
+    const known = this.#ways.get(socket);
+    if (known !== undefined) return known;
+    const way = { isOpen: !socket.connecting };
+    this.#ways.set(socket, way);
+    socket.once(this.target.isSecure ? 'secureConnect' : 'connect', () => {
+      way.isOpen = true;
+    });
+    return way;
   }
 
   #optionsOf({ method, path, body }: HttpRequest, agent: Agent): object {

@@ -37,11 +37,11 @@ export class Waits {
    * @throws as the API, and the reason of the signal
    */
   async next(key: string, index: number, signal: AbortSignal, lookMs = LOOK_MS): Promise<Seen> {
-    if (index === 0) return this.#api.next(key, 0, 1, signal);
+    if (index === 0) return this.#api.look(key, signal);
     if (this.#count >= this.#most) {
       const jitter = this.#random.below(1000) / 2000;
       await sleep(this.#clock, lookMs * (0.75 + jitter), signal);
-      return this.#api.next(key, 0, 1, signal);
+      return this.#api.look(key, signal);
     }
     this.#count += 1;
     const sentMs = this.#clock.now();
