@@ -102,6 +102,33 @@ describe('a life that is renewed', () => {
     assert.equal(clock.pending, 0);
   });
 
+  it('is renewed at once where its grant took so long that a third of it is over', async () => {
+    for (const leftMs of [500, 3000, 3001, 6000]) {
+      for (const isShared of [false, true]) {
+        const clock = new VirtualClock();
+        const renewals = isShared ? new SameDelay(clock, TTL_MS / 3) : undefined;
+        const sentMs = clock.now() - TTL_MS + leftMs;
+        const renew = async () => TTL_MS;
+        const life = new RenewedLife({ clock, what: 'it', ttlMs: TTL_MS, sentMs, renewals, renew });
+        await clock.advance(100);
+        assert.ok(life.remainingMs() > TTL_MS - 100, `${leftMs} ms were left`);
+        life.stop('was given back', 'session');
+      }
+    }
+  });
+
+  it('that was over when its grant came is told so, and is not renewed', async () => {
+    const clock = new VirtualClock();
+    const told: QuorateError[] = [];
+    const renew = () => assert.fail('it must not be renewed');
+    const sentMs = clock.now() - TTL_MS;
+    const life = new RenewedLife({ clock, what: 'it', ttlMs: TTL_MS, sentMs, renew });
+    life.join((reason) => void told.push(reason));
+    await clock.advance(100);
+    assert.equal(told[0]?.loss, 'expired');
+    assert.equal(clock.pending, 0);
+  });
+
   it('begins with others where their first renewals are called for together', async () => {
     const clock = new VirtualClock();
     const stops: unknown[] = [];
@@ -124,16 +151,14 @@ describe('a life that is renewed', () => {
     await clock.advance(1000);
     const life = start('a');
     assert.equal(clock.pending, 1);
-    // Its grant took so long that its end comes first.
-    const late = start('late', clock.now() - TTL_MS + 500);
-    const told: QuorateError[] = [];
-    late.join((reason) => void told.push(reason));
+    // Its grant took long: it cannot wait with the others.
+    const late = start('late', clock.now() - 2000);
     stopped.stop('was given back', 'session');
     assert.equal(stops.length, 1, 'it is forgotten at once');
-    await clock.advance(500);
-    assert.equal(told[0]?.loss, 'expired');
-    await clock.advance(5500);
-    assert.deepEqual(renewedAt, ['a 4000', 'a 7000']);
+    await clock.advance(1000);
+    late.stop('was given back', 'session');
+    await clock.advance(5000);
+    assert.deepEqual(renewedAt, ['late 2000', 'a 4000', 'a 7000']);
     assert.equal(life.remainingMs(), TTL_MS);
     life.stop('was given back', 'session');
     assert.equal(clock.pending, 0);

@@ -84,12 +84,12 @@ export class RenewedLife implements Life {
       void this.#renewOnce();
     };
     const dueMs = firstMs / 3;
-    // Less, or over already, where the grant took long.
-    const leftMs = this.#deadlineMs - clock.now();
-    this.#renewals = firstMs === ttlMs && leftMs > dueMs ? renewals : undefined;
+    const tookMs = clock.now() - sentMs;
+    // Where the grant took long the renewal is due sooner than a third from now, or at once.
+    this.#renewals = firstMs === ttlMs && tookMs <= dueMs / 4 ? renewals : undefined;
     this.#first = this.#renewals?.start(begin);
     if (this.#first === undefined) {
-      this.#cancelRenewal = clock.after(Math.min(dueMs, Math.max(1, leftMs)), begin);
+      this.#cancelRenewal = clock.after(Math.max(1, dueMs - tookMs), begin);
     }
   }
 
