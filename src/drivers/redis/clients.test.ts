@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
 import { describe, test } from 'node:test';
 import { VirtualClock } from '../../testing/virtual-clock.ts';
 import { connectionOf, type RedisClient, whenReady } from './clients.ts';
@@ -13,7 +14,6 @@ const nothing = (): undefined => undefined;
 function fakeClient(given: object = {}): RedisClient {
   const usual = {
     on: nothing,
-    off: nothing,
     duplicate: nothing,
     isReady: true,
     isOpen: true,
@@ -49,7 +49,6 @@ describe('a client', () => {
       isReady: false,
       isOpen: true,
       on: (_: string, listener: () => void) => listeners.add(listener),
-      off: (_: string, listener: () => void) => listeners.delete(listener),
     };
     const client = fakeClient();
     const connection = connectionOf(Object.assign(client, state));
@@ -66,6 +65,19 @@ describe('a client', () => {
     assert.equal(listeners.size, usual);
     Object.assign(client, { isOpen: false });
     await assert.rejects(whenReady(connection, clock, 100), { code: 'ERR_UNAVAILABLE' });
+  });
+
+  test('that is not ready has no more listeners the more wait for it', async () => {
+    const emitter = new EventEmitter();
+    const methods = { duplicate: nothing, sendCommand: nothing };
+    const client = Object.assign(emitter, { ...methods, isReady: false, isOpen: true });
+    const connection = connectionOf(client);
+    const waiting = Array.from({ length: 20 }, () =>
+      whenReady(connection, new VirtualClock(), 100),
+    );
+    assert.equal(emitter.listenerCount('ready'), 2);
+    emitter.emit('ready');
+    await Promise.all(waiting);
   });
 });
 

@@ -10,7 +10,6 @@ import { QuorateError } from '../../core/errors.ts';
 /** A listener's arguments are those of Node's `EventEmitter`. */
 interface Emitter {
   on(event: string, listener: (...args: unknown[]) => void): unknown;
-  off(event: string, listener: (...args: unknown[]) => void): unknown;
 }
 
 /** What is used of a client of node-redis: `createClient()` of the package `redis`, 5 or later. */
@@ -120,38 +119,48 @@ const ignore = (): void => {
   // An emitter without a listener for 'error' ends the process; what failed is told by the call.
 };
 
-function listen(emitter: Emitter, event: string, listener: () => void): () => void {
-  emitter.on(event, listener);
-  return () => void emitter.off(event, listener);
+/** What the events of a client said. */
+interface Seen {
+  epoch: number;
+  /** They wait until it is ready. */
+  readonly waiting: Set<() => void>;
 }
 
 /** One for each client, for as long as there is the client: it takes few listeners without complaint. */
-const epochs = new WeakMap<Emitter, { count: number }>();
+const seen = new WeakMap<Emitter, Seen>();
 
-function epochOf(client: Emitter): { readonly count: number } {
-  const known = epochs.get(client);
+function seenOf(client: Emitter): Seen {
+  const known = seen.get(client);
   if (known !== undefined) return known;
-  const epoch = { count: 0 };
-  epochs.set(client, epoch);
+  const it: Seen = { epoch: 0, waiting: new Set() };
+  seen.set(client, it);
   for (const event of ['reconnecting', 'connect', 'ready']) {
     client.on(event, () => {
-      epoch.count += 1;
+      it.epoch += 1;
     });
   }
-  return epoch;
+  client.on('ready', () => {
+    for (const listener of [...it.waiting]) listener();
+  });
+  return it;
+}
+
+function onReady({ waiting }: Seen, listener: () => void): () => void {
+  waiting.add(listener);
+  return () => void waiting.delete(listener);
 }
 
 class NodeRedis implements Connection {
   readonly #client: NodeRedisClient;
-  readonly #epoch: { readonly count: number };
+  readonly #seen: Seen;
 
   constructor(client: NodeRedisClient) {
     this.#client = client;
-    this.#epoch = epochOf(client);
+    this.#seen = seenOf(client);
   }
 
   get epoch(): number {
-    return this.#epoch.count;
+    return this.#seen.epoch;
   }
 
   isReady(): boolean {
@@ -161,7 +170,7 @@ class NodeRedis implements Connection {
     return this.#client.isOpen;
   }
   onReady(listener: () => void): () => void {
-    return listen(this.#client, 'ready', listener);
+    return onReady(this.#seen, listener);
   }
   send(args: readonly string[]): Promise<unknown> {
     return this.#client.sendCommand(args);
@@ -193,15 +202,15 @@ class NodeRedis implements Connection {
 
 class IoRedis implements Connection {
   readonly #client: IoRedisClient;
-  readonly #epoch: { readonly count: number };
+  readonly #seen: Seen;
 
   constructor(client: IoRedisClient) {
     this.#client = client;
-    this.#epoch = epochOf(client);
+    this.#seen = seenOf(client);
   }
 
   get epoch(): number {
-    return this.#epoch.count;
+    return this.#seen.epoch;
   }
 
   isReady(): boolean {
@@ -211,7 +220,7 @@ class IoRedis implements Connection {
     return ['connecting', 'connect', 'reconnecting', 'close'].includes(this.#client.status);
   }
   onReady(listener: () => void): () => void {
-    return listen(this.#client, 'ready', listener);
+    return onReady(this.#seen, listener);
   }
   send(args: readonly string[]): Promise<unknown> {
     return this.#client.call(...(args as [string, ...string[]]));
