@@ -24,8 +24,8 @@ export interface ClaimParts {
 /** How it ends. */
 export interface ClaimEnds {
   /** It is lost. */
-  lost(claim: ConsulClaim): void;
-  giveBack(claim: ConsulClaim): Promise<void>;
+  lost(): void;
+  giveBack(): Promise<void>;
 }
 
 /** How a grant is called: its session, and its token. */
@@ -52,7 +52,7 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
     held: { readonly key: string; readonly session: Session; readonly token: number },
     ends: ClaimEnds,
   ) {
-    super(request, held.session, () => ends.giveBack(this));
+    super(request, held.session, ends.giveBack);
     this.name = request.name;
     this.key = held.key;
     this.session = held.session;
@@ -71,7 +71,7 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
   override lose(why: string, loss: LockLoss): void {
     if (!this.isHeld()) return;
     super.lose(why, loss);
-    this.#ends.lost(this);
+    this.#ends.lost();
   }
 
   /** Somebody took it by force, and it was we. */

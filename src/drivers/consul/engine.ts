@@ -6,15 +6,16 @@ import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/a
 import type { BytesLike } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import type { Place } from '../../core/linked-list.ts';
 import type { Random } from '../../core/random.ts';
 import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
+import { Ledger } from '../../locks/ledger.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
 import { requireEncodable } from '../../locks/names.ts';
 import { ConsulApi, type Entry, type NewSession } from './api.ts';
 import { ConsulClaim, holderName } from './claim.ts';
 import type { ConsulClient } from './client.ts';
 import { keyOf } from './keys.ts';
-import { Ledger } from './ledger.ts';
 import { type Session, Sessions } from './sessions.ts';
 import { Turns } from './turns.ts';
 import { Waits } from './waits.ts';
@@ -116,8 +117,7 @@ export class ConsulEngine implements ElectionEngine {
   readonly #sessions: Sessions;
   readonly #waits: Waits;
   readonly #turns: Turns;
-  readonly #ledger: Ledger;
-  readonly #held: Map<string, ConsulClaim>;
+  readonly #ledger: Ledger<ConsulClaim>;
 
   constructor(client: ConsulClient, options: ConsulEngineOptions) {
     const { clock, random } = client;
@@ -131,7 +131,6 @@ export class ConsulEngine implements ElectionEngine {
     this.#sessions = new Sessions(api, clock, options, () => this.#ledger.assertOpen());
     this.#waits = new Waits({ api, clock, random }, options.maxWaits);
     this.#turns = new Turns();
-    this.#held = new Map();
   }
 
   requireName(name: string): void {
@@ -140,7 +139,7 @@ export class ConsulEngine implements ElectionEngine {
 
   async claim(request: ClaimRequest): Promise<ConsulClaim> {
     const entrant = this.#entrant(request);
-    return this.#ledger.ask(request, async (signal) => {
+    return this.#ledger.ask(request, async ({ signal }) => {
       await this.#turns.enter(request.name, signal);
       return this.#inTurn(entrant, () => this.#takeWhenFree(entrant, signal));
     });
@@ -148,7 +147,7 @@ export class ConsulEngine implements ElectionEngine {
 
   async tryClaim(request: ClaimRequest): Promise<ConsulClaim | undefined> {
     const entrant = this.#entrant(request);
-    return this.#ledger.ask(request, async (signal) => {
+    return this.#ledger.ask(request, async ({ signal }) => {
       if (!(await this.#turns.tryEnter(request.name, signal))) return undefined;
       return this.#inTurn(entrant, () => this.#takeNow(entrant, signal));
     });
@@ -168,7 +167,7 @@ export class ConsulEngine implements ElectionEngine {
       if (entry?.session === undefined) return [];
       if (!(await orAborted(this.#api.remove(key, entry.modifyIndex), signal))) continue;
       const evicted = holderOf(entry, entry.session);
-      this.#held.get(evicted.holder)?.taken();
+      [...this.#ledger.held].find(({ holder }) => holder === evicted.holder)?.taken();
       return [evicted];
     }
     throw new QuorateError('ERR_BUSY', `'${name}' changes hands too quickly to be taken away`, {
@@ -348,17 +347,16 @@ export class ConsulEngine implements ElectionEngine {
       entrant.request,
       { key: entrant.key, ...held },
       {
-        lost: (one) => this.#leave(one),
-        giveBack: (one) => this.#giveBack(one),
+        lost: () => this.#leave(claim, place),
+        giveBack: () => this.#giveBack(claim, place),
       },
     );
+    const place = this.#ledger.hold(claim);
     held.leave();
-    this.#held.set(claim.holder, claim);
-    this.#ledger.hold(claim);
     return claim;
   }
 
-  async #giveBack(claim: ConsulClaim): Promise<void> {
+  async #giveBack(claim: ConsulClaim, place: Place<ConsulClaim>): Promise<void> {
     try {
       await this.#api.giveBack(claim.key, claim.session.id);
     } catch (error) {
@@ -370,13 +368,12 @@ export class ConsulEngine implements ElectionEngine {
       }
       throw error;
     } finally {
-      this.#leave(claim);
+      this.#leave(claim, place);
     }
   }
 
-  #leave(claim: ConsulClaim): void {
-    this.#held.delete(claim.holder);
-    this.#ledger.letGo(claim);
+  #leave(claim: ConsulClaim, place: Place<ConsulClaim>): void {
+    this.#ledger.letGo(place);
     this.#turns.leave(claim.name);
   }
 

@@ -1,27 +1,31 @@
-/** What one `Locks` has under way: what is asked for, what is held, what is cleaned up. Its end leaves nothing. */
-import { sleep, throwIfAborted } from '../../core/abort.ts';
-import type { Clock } from '../../core/clock.ts';
-import { QuorateError } from '../../core/errors.ts';
-import type { ClaimRequest } from '../../locks/engine.ts';
-import { Gate } from '../../locks/signals.ts';
+/** What the `Locks` of a driver has under way: what is asked for, what is held, what is cleaned up. Its end leaves nothing. */
+import { sleep, throwIfAborted } from '../core/abort.ts';
+import type { Clock } from '../core/clock.ts';
+import { QuorateError } from '../core/errors.ts';
+import { LinkedList, type Place } from '../core/linked-list.ts';
+import type { ClaimRequest } from './engine.ts';
+import { Gate } from './signals.ts';
 
 const TRY_AGAIN_MS = 200;
 
-export class Ledger {
+export class Ledger<T extends AsyncDisposable> {
   readonly #clock: Clock;
-  /** What is asked for, with what ends the wait. */
-  readonly #asked: Map<Gate, Promise<unknown>>;
-  readonly #held: Set<AsyncDisposable>;
+  /** Of what is asked for: what ends the wait. */
+  readonly #asked: LinkedList<Gate>;
+  readonly #held: LinkedList<T>;
   readonly #background: Set<Promise<unknown>>;
   readonly #ending: AbortController;
+  /** Called when nothing is asked for any more. */
+  #onAnswered: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#asked = new Map();
-    this.#held = new Set();
+    this.#asked = new LinkedList();
+    this.#held = new LinkedList();
     this.#background = new Set();
     this.#ending = new AbortController();
+    this.#onAnswered = undefined;
     this.#closed = undefined;
   }
 
@@ -34,22 +38,32 @@ export class Ledger {
     throwIfAborted(this.#ending.signal);
   }
 
-  /** Runs a claim, which ends with the signal that it is given: the caller's, after its wait, at the end. */
-  ask<T>(request: ClaimRequest, take: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** Runs a claim behind a gate, which is aborted by the caller's signal, after its wait, at the end. */
+  async ask<R>(request: ClaimRequest, take: (gate: Gate) => Promise<R>): Promise<R> {
     this.assertOpen();
     throwIfAborted(request.signal);
     const gate = new Gate(this.#clock, request);
-    const taken = this.#behind(gate, take);
-    this.#asked.set(gate, taken);
-    return taken;
+    const asked = this.#asked.push(gate);
+    try {
+      return await take(gate);
+    } finally {
+      gate.close();
+      this.#asked.remove(asked);
+      if (this.#asked.first === undefined) this.#onAnswered?.();
+    }
   }
 
-  hold(claim: AsyncDisposable): void {
-    this.#held.add(claim);
+  get held(): Iterable<T> {
+    return this.#held;
   }
 
-  letGo(claim: AsyncDisposable): void {
-    this.#held.delete(claim);
+  /** To be given to `letGo`. */
+  hold(claim: T): Place<T> {
+    return this.#held.push(claim);
+  }
+
+  letGo(place: Place<T>): void {
+    this.#held.remove(place);
   }
 
   /** Work that nobody waits for but the end. It must not reject. */
@@ -78,21 +92,15 @@ export class Ledger {
     return this.#closed;
   }
 
-  async #behind<T>(gate: Gate, take: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    try {
-      return await take(gate.signal);
-    } finally {
-      this.#asked.delete(gate);
-      gate.close();
-    }
-  }
-
   async #close(): Promise<void> {
     const closed = new QuorateError('ERR_CLOSED', 'these locks were closed');
-    const asked = [...this.#asked];
     this.#ending.abort(closed);
-    for (const [gate] of asked) gate.abort(closed);
-    await Promise.allSettled(asked.map(([, claim]) => claim));
+    for (const gate of [...this.#asked]) gate.abort(closed);
+    if (this.#asked.first !== undefined) {
+      await new Promise<void>((resolve) => {
+        this.#onAnswered = resolve;
+      });
+    }
     await Promise.all([...this.#held].map((claim) => claim[Symbol.asyncDispose]()));
     // What is cleaned up may need more of it.
     while (this.#background.size > 0) await Promise.all(this.#background);
