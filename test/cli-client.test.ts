@@ -241,6 +241,12 @@ function commands(where: string, target: { readonly endpoints: string }): void {
     holder.child.stdin!.end('\n');
     assert.equal((await waiter.ended).code, 0, waiter.err);
     assert.deepEqual((await list(name)).locks, []);
+    for (const [args, none] of [
+      [[name], `nobody holds the lock '${name}', or waits for it`],
+      [[name, '--prefix'], `nobody holds a lock whose name begins with '${name}', or waits for it`],
+    ] as const) {
+      assert.equal((await at('lock', 'ls', ...args)).err, `quorate: ${none}\n`);
+    }
   });
 
   test('release --force ends the command of the holder and serves the next', {

@@ -17,8 +17,11 @@ export function durationMs(duration: Duration, name: string): number {
     }
     return total;
   }
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `${name}: ${JSON.stringify(duration)} is no duration; use milliseconds or text such as '30s' or '1m30s'`,
-  );
+  const examples = "'500ms', '30s' or '1m30s'";
+  // The text "10" may be meant as milliseconds or as seconds: on a command line all is text.
+  const said =
+    typeof duration === 'string'
+      ? `${JSON.stringify(duration)} is no duration; use text with a unit, such as ${examples}`
+      : `${String(duration)} is no duration; use milliseconds, or text such as ${examples}`;
+  throw new QuorateError('ERR_INVALID_ARGUMENT', `${name}: ${said}`);
 }

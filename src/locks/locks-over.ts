@@ -192,7 +192,7 @@ function invalid(message: string): QuorateError {
 }
 
 function unsupported(message: string): QuorateError {
-  return new QuorateError('ERR_UNSUPPORTED', `${message}; see docs/locks.md for those that have`);
+  return new QuorateError('ERR_UNSUPPORTED', `${message}; docs/which-lock.md says which have`);
 }
 
 /** A lock that the code around holds already: to give it back is up to that. */

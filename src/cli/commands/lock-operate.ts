@@ -25,7 +25,7 @@ export async function list({ values, positionals }: LockCommand, io: Io): Promis
   const locks = await listed(name, values.prefix === true || name === undefined);
   if (values.json) jsonLine(io, { locks: locks.map(shown) });
   else if (locks.length > 0) for (const row of table(rowsOf(locks))) line(io, row);
-  else io.stderr.write('quorate: nobody holds a lock of that name, or waits for one\n');
+  else io.stderr.write(`quorate: nobody holds ${noneOf(name, values.prefix)}, or waits for it\n`);
   return EXIT.ok;
 
   async function listed(given: string | undefined, all: boolean): Promise<readonly Listed[]> {
@@ -42,6 +42,11 @@ export async function list({ values, positionals }: LockCommand, io: Io): Promis
     const holders = await locks.it.holders(given!, { signal: io.interrupted });
     return holders.length === 0 ? [] : [{ name: given!, holders }];
   }
+}
+
+function noneOf(name: string | undefined, prefix: boolean | undefined): string {
+  if (name === undefined) return 'a lock';
+  return prefix ? `a lock whose name begins with '${name}'` : `the lock '${name}'`;
 }
 
 export async function release({ values, positionals }: LockCommand, io: Io): Promise<number> {

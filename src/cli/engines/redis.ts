@@ -152,7 +152,8 @@ function connect({ name, exports }: Loaded, url: string, settings: Settings): Co
   if (name === 'redis') {
     const { createClient } = exports as unknown as NodeRedisPackage;
     const socket = { connectTimeout, reconnectStrategy: backOff, ...tls };
-    const client = createClient({ url, socket });
+    // Less is sent while it connects: it gets stuck less often where that breaks (docs/redis.md).
+    const client = createClient({ url, socket, disableClientInfo: true });
     if (typeof client.destroy !== 'function') {
       throw new CommandError("the package 'redis' is too old: npm install redis@5");
     }

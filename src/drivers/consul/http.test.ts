@@ -13,13 +13,13 @@ class Agent implements AsyncDisposable {
   accepted = 0;
   readonly #server: Server;
 
-  private constructor(server: Server) {
+  private constructor(server: Server, isSecure: boolean) {
     this.#server = server;
     server.on('connection', () => {
       this.accepted += 1;
     });
     const { port } = server.address() as AddressInfo;
-    const target = { name: 'here', host: '127.0.0.1', port, isSecure: false };
+    const target = { name: 'here', host: '127.0.0.1', port, isSecure };
     this.connections = new HttpConnections(target, {
       clock: systemClock,
       tls: {},
@@ -27,10 +27,10 @@ class Agent implements AsyncDisposable {
     });
   }
 
-  static async start(answer: Answer): Promise<Agent> {
+  static async start(answer: Answer, { isSecure = false } = {}): Promise<Agent> {
     const server = createServer(answer);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return new Agent(server);
+    return new Agent(server, isSecure);
   }
 
   get(path: string, lane?: Lane, also: Partial<HttpRequest> = {}) {
@@ -46,6 +46,13 @@ class Agent implements AsyncDisposable {
 }
 
 describe('requests to an agent', () => {
+  it('that speaks no TLS fail with what to check', async () => {
+    await using agent = await Agent.start(() => undefined, { isSecure: true });
+    await assert.rejects(agent.get('/'), {
+      message: /speaks no TLS: is the address one for http:/,
+    });
+  });
+
   it('what stood in line for a connection and was sent may have been done, where it has no answer', async () => {
     const waiting: ServerResponse[] = [];
     await using agent = await Agent.start((request, response) => {

@@ -195,5 +195,8 @@ function reasonOf(error: Error): string {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     return `the agent's certificate is for another name: check tls.serverName (${inner.message})`;
   }
-  return inner.message || code;
+  if (/wrong version number/.test(inner.message)) {
+    return 'the other side speaks no TLS: is the address one for http://?';
+  }
+  return inner.message.trim() || code;
 }
