@@ -16,9 +16,9 @@ import { type MeetingWait, rangeOf, requireCount, Waits } from './meeting.ts';
 import { requireEncodable } from './names.ts';
 import { type OverKvOptions, openSessions } from './over-kv.ts';
 import { ownerName } from './owner.ts';
-import { closedError, type Session, type Sessions } from './session.ts';
+import type { Session, Sessions } from './session.ts';
 import { settle, withLiveLease } from './settle.ts';
-import type { Gate } from './signals.ts';
+import { closedError, type Gate } from './signals.ts';
 
 /** How a barrier behaves. */
 export interface BarrierOptions extends OverKvOptions {

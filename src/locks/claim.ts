@@ -14,9 +14,9 @@ import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { KeyValue, Kv, OpResult } from '../kv/kv.ts';
 import type { ClaimRequest } from './engine.ts';
 import { KvClaim } from './kv-claim.ts';
-import { closedError, type Session, type Sessions } from './session.ts';
+import type { Session, Sessions } from './session.ts';
 import { settle, withLiveLease } from './settle.ts';
-import { Gate } from './signals.ts';
+import { closedError, Gate } from './signals.ts';
 
 /** How many may hold together with the claim of this key. */
 export function permitsOf(key: string): number {

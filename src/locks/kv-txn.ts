@@ -14,14 +14,14 @@ import { type Random, systemRandom } from '../core/random.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
 import type { ClaimRequest, LockEngine } from './engine.ts';
 import { KvClaim } from './kv-claim.ts';
-import type { LockGuarantees, LockHolder, Locks } from './locks.ts';
+import type { AcquireOptionsWithout, LockGuarantees, LockHolder, Locks } from './locks.ts';
 import { locksOver } from './locks-over.ts';
 import { requireEncodable } from './names.ts';
 import { type OverKvOptions, openSessions } from './over-kv.ts';
 import { ownerName } from './owner.ts';
-import { closedError, type Session, type Sessions } from './session.ts';
+import type { Session, Sessions } from './session.ts';
 import { settle, withLiveLease } from './settle.ts';
-import { Gate } from './signals.ts';
+import { closedError, Gate } from './signals.ts';
 
 /** How transaction locks behave. */
 export interface KvTxnOptions extends OverKvOptions {
@@ -45,7 +45,10 @@ const CLAIM_NUMBER = / [0-9a-f]+-\d+$/;
  *
  * @throws `ERR_INVALID_ARGUMENT` for a `ttl` below one second.
  */
-export function kvTxnLocks(kv: Kv, options: KvTxnOptions = {}): Locks<'monotonic'> {
+export function kvTxnLocks(
+  kv: Kv,
+  options: KvTxnOptions = {},
+): Locks<'monotonic', AcquireOptionsWithout<'shared' | 'permits'>> {
   const jitterMs = durationMs(options.jitter ?? 10, 'jitter');
   const sessions = openSessions(kv, options);
   const engine = new KvTxnEngine(sessions, jitterMs, options.random ?? systemRandom);

@@ -1,10 +1,9 @@
 /** What the `Locks` of a driver has under way: what is asked for, what is held, what is cleaned up. Its end leaves nothing. */
 import { sleep, throwIfAborted } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { QuorateError } from '../core/errors.ts';
 import { LinkedList, type Place } from '../core/linked-list.ts';
 import type { ClaimRequest } from './engine.ts';
-import { Gate } from './signals.ts';
+import { closedError, Gate } from './signals.ts';
 
 const TRY_AGAIN_MS = 200;
 
@@ -93,7 +92,7 @@ export class Ledger<T extends AsyncDisposable> {
   }
 
   async #close(): Promise<void> {
-    const closed = new QuorateError('ERR_CLOSED', 'these locks were closed');
+    const closed = closedError();
     this.#ending.abort(closed);
     for (const gate of [...this.#asked]) gate.abort(closed);
     if (this.#asked.first !== undefined) {

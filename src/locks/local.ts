@@ -17,7 +17,7 @@ import type { LockGuarantees, LockHolder, Locks } from './locks.ts';
 import { locksOver } from './locks-over.ts';
 import { requireBytes } from './names.ts';
 import { ownerName } from './owner.ts';
-import { busy } from './signals.ts';
+import { busy, closedError } from './signals.ts';
 
 /** What several `localLocks` and `localElections` of one process may share: who holds what. */
 export interface LocalSpace {
@@ -102,7 +102,7 @@ class LocalEngine implements ElectionEngine {
 
   claim(request: ClaimRequest): Promise<LocalClaim> {
     const { name, signal } = request;
-    if (this.#isClosed) return Promise.reject(closed());
+    if (this.#isClosed) return Promise.reject(closedError());
     if (signal?.aborted) return Promise.reject(signal.reason);
     const place = this.space.enter(request, this, this.#maxWaiting);
     if (place === undefined) return Promise.reject(full(name, this.#maxWaiting));
@@ -112,7 +112,7 @@ class LocalEngine implements ElectionEngine {
 
   tryClaim(request: ClaimRequest): Promise<LocalClaim | undefined> {
     const { signal } = request;
-    if (this.#isClosed) return Promise.reject(closed());
+    if (this.#isClosed) return Promise.reject(closedError());
     if (signal?.aborted) return Promise.reject(signal.reason);
     const place = this.space.enter(request, this, 0);
     return Promise.resolve(place && new LocalClaim(this.space, place));
@@ -136,7 +136,7 @@ class LocalEngine implements ElectionEngine {
     this.#isClosed = true;
     const places = this.space.of(this);
     // Those who wait first: none of them is to be served now.
-    for (const { waiter } of places) waiter?.refuse(closed());
+    for (const { waiter } of places) waiter?.refuse(closedError());
     for (const { claim } of places) claim?.lose('these locks were closed', 'session');
   }
 
@@ -283,10 +283,6 @@ function holderOf(place: Place): LockHolder {
     owner: typeof value === 'string' ? value : Buffer.from(value).toString(),
     waiting: !holds,
   };
-}
-
-function closed(): QuorateError {
-  return new QuorateError('ERR_CLOSED', 'these locks were closed');
 }
 
 function full(name: string, most: number): QuorateError {

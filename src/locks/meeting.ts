@@ -4,8 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { OpResult, RangeResult } from '../kv/kv.ts';
-import { closedError } from './session.ts';
-import { Gate } from './signals.ts';
+import { closedError, Gate } from './signals.ts';
 
 /** How to wait for other parties. */
 export interface MeetingWait extends WaitOptions {

@@ -1,9 +1,10 @@
 /** A session: one lease, kept alive, under which locks and candidacies live. When it ends they end. */
 import { sleep } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { isQuorateError, type QuorateError } from '../core/errors.ts';
 import type { Kv } from '../kv/kv.ts';
 import { type Gone, type Life, type OnEnd, RenewedLife, withinTime } from './life.ts';
+import { closedError } from './signals.ts';
 
 /** Between attempts to take a key away. */
 const AGAIN_MS = 200;
@@ -258,9 +259,4 @@ export class Sessions {
   #assertOpen(): void {
     if (this.#closed) throw closedError();
   }
-}
-
-/** What waits and calls end with once `close` was called. */
-export function closedError(): QuorateError {
-  return new QuorateError('ERR_CLOSED', 'these locks were closed');
 }

@@ -106,3 +106,8 @@ export function busy(name: string, waitMs: number): QuorateError {
     { retryable: true },
   );
 }
+
+/** What waits and calls end with once `close` was called. */
+export function closedError(): QuorateError {
+  return new QuorateError('ERR_CLOSED', 'these locks were closed');
+}

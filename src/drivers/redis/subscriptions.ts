@@ -2,8 +2,8 @@
 
 import { orAborted } from '../../core/abort.ts';
 import type { Cancel, Clock } from '../../core/clock.ts';
-import { QuorateError } from '../../core/errors.ts';
 import { withinTime } from '../../locks/life.ts';
+import { closedError } from '../../locks/signals.ts';
 import type { Connection, SubscriberConnection } from './clients.ts';
 import { fromClient } from './replies.ts';
 
@@ -93,9 +93,7 @@ export class Subscriptions {
   }
 
   #subscriber(): Promise<SubscriberConnection> {
-    if (this.#closed) {
-      return Promise.reject(new QuorateError('ERR_CLOSED', 'these locks were closed'));
-    }
+    if (this.#closed) return Promise.reject(closedError());
     this.#opening ??= this.#open();
     return this.#opening;
   }
