@@ -67,15 +67,15 @@ export class RedlockNodes {
 
   /** Puts `grant` where there is nothing. */
   take(name: string, grant: string): Poll {
-    return this.#runOn(TAKE, name, [grant, `${this.#ttlMs}`]);
+    return this.#poll(TAKE, name, [grant, `${this.#ttlMs}`]);
   }
 
   extend(name: string, grant: string): Poll {
-    return this.#runOn(EXTEND, name, [grant, `${this.#ttlMs}`]);
+    return this.#poll(EXTEND, name, [grant, `${this.#ttlMs}`]);
   }
 
   release(name: string, grant: string): Poll {
-    return this.#runOn(RELEASE, name, [grant]);
+    return this.#poll(RELEASE, name, [grant]);
   }
 
   /** The same on one of them; rejects where it did not confirm. */
@@ -88,7 +88,8 @@ export class RedlockNodes {
     const asked = this.#nodes.map((node) => this.#run(node, LOOK, name, []));
     const replies = await Promise.allSettled(asked);
     const answers = replies.filter((reply) => reply.status === 'fulfilled');
-    if (answers.length < this.quorum) throw tooFew(replies.map(reasonOf));
+    const failures = replies.filter((reply) => reply.status === 'rejected');
+    if (answers.length < this.quorum) throw tooFew(failures.map(({ reason }) => reason));
     const counts = new Map<string, number>();
     for (const { value } of answers) {
       const [there, grant] = value;
@@ -97,8 +98,11 @@ export class RedlockNodes {
     return [...counts].find(([, count]) => count >= this.quorum)?.[0];
   }
 
-  #runOn(code: Script, name: string, args: readonly string[]): Poll {
-    return this.#ask(async (node) => (await this.#run(node, code, name, args))[0] === 1);
+  #poll(code: Script, name: string, args: readonly string[]): Poll {
+    const answers = this.#nodes.map(
+      async (node) => (await this.#run(node, code, name, args))[0] === 1,
+    );
+    return { decided: this.#decide(answers), answers };
   }
 
   #run(
@@ -108,11 +112,6 @@ export class RedlockNodes {
     args: readonly string[],
   ): Promise<readonly unknown[]> {
     return node.ask(code, keyOf(this.#prefix, name), args);
-  }
-
-  #ask(question: (node: Commands) => Promise<boolean>): Poll {
-    const answers = this.#nodes.map((node) => question(node));
-    return { decided: this.#decide(answers), answers };
   }
 
   #decide(answers: readonly Promise<boolean>[]): Promise<Vote> {
@@ -150,18 +149,14 @@ export async function mayHaveDone(answers: readonly Promise<boolean>[]): Promise
   });
 }
 
-function reasonOf(end: PromiseSettledResult<unknown>): unknown {
-  return end.status === 'rejected' ? end.reason : undefined;
-}
-
 /** Not enough nodes answered to know. */
 export function tooFew(errors: readonly unknown[]): QuorateError {
-  const known = errors.filter((error) => error !== undefined);
-  const mayBe = known.some((error) => !isQuorateError(error) || error.outcome === 'unknown');
-  const first = known[0] instanceof Error ? `, one of them: ${known[0].message}` : '';
+  const mayBe = errors.some((error) => !isQuorateError(error) || error.outcome === 'unknown');
+  const [first] = errors;
+  const why = first instanceof Error ? `, one of them: ${first.message}` : '';
   return new QuorateError(
     'ERR_UNAVAILABLE',
-    `${known.length} of the Redis masters did not answer, so that no majority can${first}`,
-    { outcome: mayBe ? 'unknown' : 'not-applied', retryable: true, cause: known[0] },
+    `${errors.length} of the Redis masters did not answer, so that no majority can${why}`,
+    { outcome: mayBe ? 'unknown' : 'not-applied', retryable: true, cause: first },
   );
 }

@@ -14,7 +14,12 @@ import type { Claim, ClaimRequest, LockEngine } from '../../locks/engine.ts';
 import { Hold } from '../../locks/hold.ts';
 import { Ledger } from '../../locks/ledger.ts';
 import { type Gone, RenewedLife } from '../../locks/life.ts';
-import type { LockGuarantees, LockHolder, Locks } from '../../locks/locks.ts';
+import type {
+  AcquireOptionsWithout,
+  LockGuarantees,
+  LockHolder,
+  Locks,
+} from '../../locks/locks.ts';
 import { locksOver } from '../../locks/locks-over.ts';
 import { requireBytes } from '../../locks/names.ts';
 import { ownerName } from '../../locks/owner.ts';
@@ -63,7 +68,7 @@ const GONE: Gone = { why: 'is gone on too many masters (taken, deleted, or lost)
 export function redlock(
   clients: readonly RedisClient[],
   options: RedlockOptions = {},
-): Locks<'none'> {
+): Locks<'none', AcquireOptionsWithout<'shared' | 'permits'>> {
   return locksOver(new RedlockEngine(clients, options), ownerName(options.owner));
 }
 
@@ -72,16 +77,13 @@ class RedlockClaim extends Hold implements Claim<'none'> {
   readonly holder: string;
   readonly fencingToken: undefined;
   readonly #life: RenewedLife;
-  readonly #onEnd: (claim: RedlockClaim) => void;
+  readonly #onEnd: () => void;
 
   constructor(
     request: ClaimRequest,
     id: string,
     life: RenewedLife,
-    on: {
-      readonly end: (claim: RedlockClaim) => void;
-      readonly giveBack: () => Promise<void>;
-    },
+    on: { readonly end: () => void; readonly giveBack: () => Promise<void> },
   ) {
     super(request, life, on.giveBack);
     this.name = request.name;
@@ -93,7 +95,7 @@ class RedlockClaim extends Hold implements Claim<'none'> {
 
   protected override ended(): void {
     this.#life.stop('was given back', 'session');
-    this.#onEnd(this);
+    this.#onEnd();
   }
 }
 

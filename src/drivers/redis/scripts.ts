@@ -19,9 +19,8 @@
  */
 import { script } from './commands.ts';
 
-/** Of a reply. */
+/** Of a reply; 0: it waits. */
 export const HOLDS = 1;
-export const WAITS = 0;
 export const GONE = -1;
 export const FULL = -2;
 /** In the place of the ms left: it does not wait first, nor near. */
