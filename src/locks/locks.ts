@@ -41,6 +41,11 @@ export interface AcquireOptions extends WaitOptions {
   readonly reentrant?: boolean | undefined;
 }
 
+/** How to ask for a lock of an engine that has none that are `shared`, or no `permits`: asking for them does not compile. */
+export type AcquireOptionsWithout<K extends 'shared' | 'permits'> = Omit<AcquireOptions, K> & {
+  readonly [P in K]?: undefined;
+};
+
 /**
  * What is held, until it is released or lost.
  *
@@ -94,7 +99,7 @@ export interface LockHolder {
 }
 
 /**
- * Locks by name.
+ * Locks by name. `F` is what their tokens are worth, `O` what may be asked for.
  *
  * @example
  * ```ts
@@ -102,26 +107,25 @@ export interface LockHolder {
  * await ship(order, { fencingToken: lock.fencingToken, signal: lock.lost });
  * ```
  */
-export interface Locks<F extends Fencing = 'monotonic' | 'best-effort'> extends AsyncDisposable {
+export interface Locks<
+  F extends Fencing = 'monotonic' | 'best-effort',
+  O extends AcquireOptions = AcquireOptions,
+> extends AsyncDisposable {
   readonly guarantees: LockGuarantees<F>;
   /**
    * Waits for the lock. Rejects with the signal's reason when aborted, `ERR_LOCK_BUSY` after `wait`,
    * `ERR_LOCK_LOST` where its place in the queue was lost. Nothing stays acquired then.
    */
-  acquire(name: string, options?: AcquireOptions): Promise<Lock<F>>;
+  acquire(name: string, options?: O): Promise<Lock<F>>;
   /** The lock if it is free now, `undefined` if it is busy. */
-  tryAcquire(name: string, options?: Omit<AcquireOptions, 'wait'>): Promise<Lock<F> | undefined>;
+  tryAcquire(name: string, options?: Omit<O, 'wait'>): Promise<Lock<F> | undefined>;
   /** All of them or none. Callers that name the same ones in another order do not block each other for ever. */
-  acquireAll(names: readonly string[], options?: AcquireOptions): Promise<LockSet<F>>;
+  acquireAll(names: readonly string[], options?: O): Promise<LockSet<F>>;
   /**
    * Runs `work` under the lock and gives it back. Rejects with `ERR_LOCK_LOST` (outcome `unknown`)
    * where the lock was lost before `work` ended; an error of `work` goes first.
    */
-  run<T>(
-    name: string,
-    work: (lock: Lock<F>) => Promise<T> | T,
-    options?: AcquireOptions,
-  ): Promise<T>;
+  run<T>(name: string, work: (lock: Lock<F>) => Promise<T> | T, options?: O): Promise<T>;
   /** Who holds the name and who waits for it, in order. */
   holders(name: string, options?: WaitOptions): Promise<readonly LockHolder[]>;
   /**

@@ -3,7 +3,7 @@ import { type Duration, durationMs } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import type { Elections } from '../../locks/elections.ts';
 import { electionsOver } from '../../locks/elections-over.ts';
-import type { Locks } from '../../locks/locks.ts';
+import type { AcquireOptionsWithout, Locks } from '../../locks/locks.ts';
 import { locksOver } from '../../locks/locks-over.ts';
 import { ownerName } from '../../locks/owner.ts';
 import { ConsulClient } from './client.ts';
@@ -49,7 +49,9 @@ const MOST_LOCK_DELAY_MS = 60_000;
  * await locks.run('nightly-report', (lock) => report({ signal: lock.lost }));
  * ```
  */
-export function consulLocks(options: ConsulLocksOptions = {}): Locks<'monotonic'> {
+export function consulLocks(
+  options: ConsulLocksOptions = {},
+): Locks<'monotonic', AcquireOptionsWithout<'shared' | 'permits'>> {
   const owner = ownerName(options.owner);
   return locksOver(open(options, owner, 'quorate/locks/'), owner);
 }

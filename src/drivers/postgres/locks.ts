@@ -8,7 +8,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
-import type { Locks } from '../../locks/locks.ts';
+import type { AcquireOptionsWithout, Locks } from '../../locks/locks.ts';
 import { locksOver } from '../../locks/locks-over.ts';
 import type { PostgresPool } from './client.ts';
 import { PostgresEngine } from './engine.ts';
@@ -54,7 +54,7 @@ export interface PostgresLocksOptions {
 export function postgresLocks(
   pool: PostgresPool,
   options: PostgresLocksOptions = {},
-): Locks<'monotonic'> {
+): Locks<'monotonic', AcquireOptionsWithout<'permits'>> {
   if (typeof (pool as Partial<PostgresPool> | undefined)?.connect !== 'function') {
     throw invalid(
       "pool: a Pool of node-postgres is needed: new Pool({ connectionString }) of 'pg'",
