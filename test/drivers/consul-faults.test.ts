@@ -245,6 +245,74 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     assert.notEqual(sessions[0], sessions[1]);
   });
 
+  for (const how of ['given back', 'taken by force', 'busy after all', 'given up'] as const) {
+    test(`a request to take that comes late leaves nothing, though its session lives on: ${how}`, {
+      timeout,
+    }, async () => {
+      await using proxy = await ConsulProxy.to(servers.port);
+      await using locks = consulLocks({ address: proxy.address });
+      const kept = await locks.acquire(newName());
+      const name = newName();
+      const second = Promise.withResolvers<Treatment>();
+      let asked = 0;
+      proxy.treat = (request) => {
+        if (!takes(request)) return 'pass';
+        return ++asked === 1 ? 'late' : second.promise;
+      };
+      if (how !== 'given up') second.resolve('pass');
+      if (how === 'busy after all') {
+        const other = await open(10_000);
+        await using _ = await other.locks.acquire(name);
+        assert.equal(await locks.tryAcquire(name), undefined);
+      } else if (how === 'given up') {
+        const stop = new AbortController();
+        const lock = locks.acquire(name, { signal: stop.signal });
+        await until('it is asked for again', async () => asked === 2 || undefined);
+        stop.abort(new Error('given up'));
+        await assert.rejects(lock, /given up/);
+        second.resolve('pass');
+        await until('it is given back', async () => proxy.seen.some(givesBack) || undefined);
+      } else {
+        const lock = await locks.acquire(name);
+        assert.equal(lock.holder.split('/')[0], kept.holder.split('/')[0]);
+        await (how === 'given back' ? lock.release() : locks.forceRelease(name));
+        assert.throws(() => lock.assertHeld());
+      }
+      await isGone(name);
+      const [late] = await proxy.deliver();
+      assert.match(late?.text ?? '', /"CreateIndex":/, 'it took the key');
+      await isGone(name);
+      kept.assertHeld();
+    });
+  }
+
+  test('a value that is on its way when its term ends does not come over that of the next', {
+    timeout,
+  }, async () => {
+    await using proxy = await ConsulProxy.to(servers.port);
+    await using elections = consulElections({ address: proxy.address });
+    const [arrive, gaveUp] = [Promise.withResolvers<Treatment>(), new AbortController()];
+    let asked = 0;
+    proxy.treat = ({ body }) => (body.includes('"set"') && asked++ === 0 ? arrive.promise : 'pass');
+    const name = newName();
+    let terms = 0;
+    for await (const term of elections.campaign(name, 'one')) {
+      if (++terms === 1) {
+        const late = term.proclaim('late', { signal: gaveUp.signal });
+        await until('it is on its way', async () => asked > 0 || undefined);
+        gaveUp.abort(new Error('given up'));
+        await assert.rejects(late, /given up/);
+        await term.resign();
+        continue;
+      }
+      await term.proclaim('two');
+      arrive.resolve('late');
+      await until('it has arrived', async () => (await proxy.deliver()).length === 1 || undefined);
+      assert.equal((await elections.leader(name))?.value.toString(), 'two');
+      break;
+    }
+  });
+
   test('no cluster leader: nothing was done, and it is asked again within the time of a request', {
     timeout,
   }, async () => {

@@ -14,8 +14,11 @@ export interface ProxiedRequest {
   readonly body: string;
 }
 
-/** `lose`: it is done, and its reply is lost; `garble`: it is done, and the reply is another. */
-export type Treatment = 'pass' | 'lose' | 'garble' | Answer;
+/**
+ * `lose`: it is done, and its reply is lost; `garble`: it is done, and the reply is another; `late`: its connection
+ * breaks, and it arrives with `deliver`.
+ */
+export type Treatment = 'pass' | 'lose' | 'garble' | 'late' | Answer;
 
 /** What is said in the place of Consul. */
 export interface Answer {
@@ -30,9 +33,11 @@ export class ConsulProxy implements AsyncDisposable {
   treat: (request: ProxiedRequest) => Treatment | Promise<Treatment> = () => 'pass';
   readonly #server: Server;
   readonly #port: number;
+  readonly #late: ProxiedRequest[];
 
   private constructor(port: number) {
     this.#port = port;
+    this.#late = [];
     this.#server = createServer((incoming, outgoing) => void this.#serve(incoming, outgoing));
   }
 
@@ -51,6 +56,16 @@ export class ConsulProxy implements AsyncDisposable {
     return this.seen.filter((one) => one.method === method && one.path.startsWith(path)).length;
   }
 
+  /** What was late arrives, in order; resolves with what Consul answers. */
+  async deliver(): Promise<readonly Answer[]> {
+    const answers: Answer[] = [];
+    for (const { method, path, body } of this.#late.splice(0)) {
+      const response = await fetch(`http://127.0.0.1:${this.#port}${path}`, { method, body });
+      answers.push({ status: response.status, text: await response.text() });
+    }
+    return answers;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -65,6 +80,11 @@ export class ConsulProxy implements AsyncDisposable {
       const treatment = await this.treat(one);
       if (typeof treatment === 'object') {
         outgoing.writeHead(treatment.status, { 'X-Consul-Index': '1' }).end(treatment.text);
+        return;
+      }
+      if (treatment === 'late') {
+        this.#late.push(one);
+        incoming.socket.destroy();
         return;
       }
       const forwarded = request({ host: '127.0.0.1', port: this.#port, method, path, headers });

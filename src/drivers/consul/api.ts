@@ -189,14 +189,16 @@ export class ConsulApi {
     });
     const index = Number(headers['x-consul-index']);
     if (!Number.isSafeInteger(index) || index < 0) throw nonsense(doing);
-    if (status === NOT_FOUND) return { entry: undefined, index };
+    // An agent would answer at once to who waits for a change since 0.
+    const since = Math.max(1, index);
+    if (status === NOT_FOUND) return { entry: undefined, index: since };
     const [only] = listOf(parsed(text, doing), doing);
     const createIndex = numberOf(only, 'CreateIndex');
     const modifyIndex = numberOf(only, 'ModifyIndex');
     if (createIndex === undefined || modifyIndex === undefined) throw nonsense(doing);
     const value = Buffer.from(textOf(only, 'Value') ?? '', 'base64');
     const session = textOf(only, 'Session') || undefined;
-    return { entry: { session, value, createIndex, modifyIndex }, index };
+    return { entry: { session, value, createIndex, modifyIndex }, index: since };
   }
 
   /** The results of all operations, or why none was done. */

@@ -41,6 +41,10 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
   readonly session: Session;
   /** The index of Raft's log at which its key was made: grows with every grant, of all names. */
   readonly token: number;
+  /** A request to take it may still come, after it was given back. */
+  readonly mayCome: boolean;
+  /** How many of its values are on their way. */
+  writes: number;
   readonly #parts: ClaimParts;
   readonly #ends: ClaimEnds;
   readonly #cancelGuard: Cancel;
@@ -49,7 +53,12 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
   constructor(
     parts: ClaimParts,
     request: ClaimRequest,
-    held: { readonly key: string; readonly session: Session; readonly token: number },
+    held: {
+      readonly key: string;
+      readonly session: Session;
+      readonly token: number;
+      readonly mayCome: boolean;
+    },
     ends: ClaimEnds,
   ) {
     super(request, held.session, ends.giveBack);
@@ -57,6 +66,8 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
     this.key = held.key;
     this.session = held.session;
     this.token = held.token;
+    this.mayCome = held.mayCome;
+    this.writes = 0;
     this.holder = holderName(held.session.id, held.token);
     this.#parts = parts;
     this.#ends = ends;

@@ -16,6 +16,7 @@ import { ConsulApi, type Entry, type NewSession } from './api.ts';
 import { ConsulClaim, holderName } from './claim.ts';
 import type { ConsulClient } from './client.ts';
 import { keyOf } from './keys.ts';
+import { Patience } from './patience.ts';
 import { type Session, Sessions } from './sessions.ts';
 import { Turns } from './turns.ts';
 import { Waits } from './waits.ts';
@@ -35,7 +36,7 @@ const DELAY_FIRST_MS = 50;
 const DELAY_MOST_MS = 500;
 /** Between attempts while Consul is out of reach. */
 const UNREACHABLE_MS = 250;
-/** Between looks at a leader that is the same. */
+/** Between looks at what is the same. */
 const QUIET_MS = 20;
 /** A key that changes hands that often while we look is busy. */
 const MOST_LOOKS = 3;
@@ -44,6 +45,8 @@ const MOST_LOOKS = 3;
 interface Grant {
   readonly session: Session;
   readonly token: number;
+  /** Another request to take it had no answer: it may come at any time. */
+  readonly mayCome: boolean;
   /** A session that is retired ends with its last user: to be called once another stands in. */
   readonly leave: () => void;
 }
@@ -69,34 +72,6 @@ class Entrant {
     this.value = bytesOf(request.value);
     this.pending = undefined;
     this.session = undefined;
-  }
-}
-
-/** How long who waits bears with a Consul that is out of reach: not at all before it was heard of once. */
-class Patience {
-  readonly #clock: Clock;
-  readonly #limitMs: number;
-  #wasHeard: boolean;
-  /** When it failed first since. */
-  #failedMs: number | undefined;
-
-  constructor(clock: Clock, limitMs: number) {
-    this.#clock = clock;
-    this.#limitMs = limitMs;
-    this.#wasHeard = false;
-    this.#failedMs = undefined;
-  }
-
-  heard(): void {
-    this.#wasHeard = true;
-    this.#failedMs = undefined;
-  }
-
-  isOver(error: unknown): boolean {
-    if (!this.#wasHeard || !isQuorateError(error) || !error.retryable) return true;
-    const nowMs = this.#clock.now();
-    this.#failedMs ??= nowMs;
-    return nowMs - this.#failedMs > this.#limitMs;
   }
 }
 
@@ -178,11 +153,17 @@ export class ConsulEngine implements ElectionEngine {
   async setValue(claim: ConsulClaim, value: BytesLike, options: WaitOptions): Promise<boolean> {
     this.#ledger.assertOpen();
     const { key, session } = claim;
-    const set = this.#api.setValue(key, session.id, bytesOf(value)).catch((error: unknown) => {
-      // It may come late: not over what the next term of this session says.
-      if (isQuorateError(error) && error.outcome === 'unknown') session.retire();
-      throw error;
-    });
+    claim.writes += 1;
+    const set = this.#api
+      .setValue(key, session.id, bytesOf(value))
+      .catch((error: unknown) => {
+        // It may come late: not over what the next term of this session says.
+        if (isQuorateError(error) && error.outcome === 'unknown') session.retire();
+        throw error;
+      })
+      .finally(() => {
+        claim.writes -= 1;
+      });
     return orAborted(set, options.signal);
   }
 
@@ -303,16 +284,19 @@ export class ConsulEngine implements ElectionEngine {
     const leave = session.join(() => undefined);
     const giveUpMs = this.clock.now() + this.#options.ttlMs;
     let lost: QuorateError | undefined;
+    const held = (token: number): Attempt => {
+      return { held: { session, token, mayCome: lost !== undefined, leave } };
+    };
     while (true) {
       try {
         const taken = await this.#api.take(key, session.id, value, free);
-        if (taken.status === 'held') return { held: { session, token: taken.token, leave } };
+        if (taken.status === 'held') return held(taken.token);
         if (lost !== undefined && taken.status === 'busy') {
           // The attempt whose reply was lost may have done it: of a session one claim at a time asks for a name.
           const { entry } = await this.#api.read(key, undefined);
-          const isOurs = entry?.session === session.id;
-          if (isOurs) return { held: { session, token: entry.createIndex, leave } };
+          if (entry?.session === session.id) return held(entry.createIndex);
         }
+        if (lost !== undefined) this.#keepAway(session, key);
         leave();
         if (taken.status === 'no-session') session.gone();
         return { held: undefined, status: taken.status };
@@ -322,7 +306,10 @@ export class ConsulEngine implements ElectionEngine {
         const isOver = session.endReason() !== undefined || this.clock.now() >= giveUpMs;
         if (lost?.retryable !== true || isOver || this.#ledger.ending.aborted) {
           // It may have been done, or may yet be.
-          if (lost !== undefined) this.#ledger.inBackground(this.#takeAway(session, key));
+          if (lost !== undefined) {
+            this.#ledger.inBackground(this.#takeAway(session, key));
+            this.#keepAway(session, key);
+          }
           leave();
           throw lost ?? error;
         }
@@ -373,6 +360,9 @@ export class ConsulEngine implements ElectionEngine {
   }
 
   #leave(claim: ConsulClaim, place: Place<ConsulClaim>): void {
+    // A value that is on its way must not come over what the next term says.
+    if (claim.writes > 0) claim.session.retire();
+    if (claim.mayCome) this.#keepAway(claim.session, claim.key);
     this.#ledger.letGo(place);
     this.#turns.leave(claim.name);
   }
@@ -382,11 +372,12 @@ export class ConsulEngine implements ElectionEngine {
     const attempt = await entrant.pending?.catch(() => undefined);
     const { key, session } = entrant;
     if (attempt?.held === undefined) return;
-    const { leave } = attempt.held;
+    const { leave, mayCome } = attempt.held;
     await this.#api.giveBack(key, session!.id).catch(() => {
       session!.retire();
       return this.#takeAway(session!, key);
     });
+    if (mayCome) this.#keepAway(session!, key);
     leave();
   }
 
@@ -396,6 +387,31 @@ export class ConsulEngine implements ElectionEngine {
     const giveBack = (): Promise<unknown> => this.#api.giveBack(key, session.id);
     await this.#ledger.keepTrying(giveBack, this.#options.ttlMs);
     leave();
+  }
+
+  /**
+   * For a key of a session that is retired: a request to take it may still be on its way, and others may keep the
+   * session for long. Takes it away whenever it is there, until the session ends.
+   */
+  #keepAway(session: Session, key: string): void {
+    const ended = new AbortController();
+    const leave = session.onEnd((reason) => ended.abort(reason));
+    const signal = this.#untilEnd(ended.signal);
+    const keep = async (): Promise<void> => {
+      let index = 0;
+      while (session.endReason() === undefined && !signal.aborted) {
+        try {
+          const seen = await this.#waits.next(key, index, signal, this.#options.ttlMs / 3);
+          index = seen.index;
+          if (seen.entry?.session === session.id) await this.#api.giveBack(key, session.id);
+          await sleep(this.clock, QUIET_MS, signal);
+        } catch {
+          await sleep(this.clock, UNREACHABLE_MS, signal).catch(() => undefined);
+        }
+      }
+      leave();
+    };
+    this.#ledger.inBackground(keep());
   }
 
   async #changed(

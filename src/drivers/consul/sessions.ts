@@ -57,6 +57,11 @@ export class Session implements Life {
     return this.#life.remainingMs();
   }
 
+  /** Calls `onEnd` when it ends, and does not keep it: `join` is for those for whom it lasts. */
+  onEnd(onEnd: OnEnd): () => void {
+    return this.#life.join(onEnd);
+  }
+
   join(onEnd: OnEnd): () => void {
     const leaveLife = this.#life.join(onEnd);
     let isIn = true;

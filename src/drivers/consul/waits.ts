@@ -47,7 +47,8 @@ export class Waits {
     const sentMs = this.#clock.now();
     try {
       const seen = await this.#api.next(key, index, WAIT_MS, signal);
-      const isNew = seen.entry?.modifyIndex !== index && seen.index !== index;
+      // Not where the index goes back: behind one address there may be several clusters.
+      const isNew = seen.index > 0 && seen.entry?.modifyIndex !== index && seen.index !== index;
       // Other keys may wake those who wait for one that is not there.
       const tookMs = this.#clock.now() - sentMs;
       if (!isNew && tookMs < LEAST_MS) await sleep(this.#clock, LEAST_MS, signal);
