@@ -19,6 +19,7 @@ import { ownerName } from './owner.ts';
 import type { Session, Sessions } from './session.ts';
 import { settle, withLiveLease } from './settle.ts';
 import { closedError, type Gate } from './signals.ts';
+import { watchUntil } from './watch-until.ts';
 
 /** How a barrier behaves. */
 export interface BarrierOptions extends OverKvOptions {
@@ -292,16 +293,11 @@ class KvBarrier implements Barrier {
       const left = new Set<string>();
       for (const [key, { modRevision }] of members) if (modRevision === round) left.add(key);
       if (left.size === 0) return;
-      try {
-        const fromRevision = asOf + 1;
-        const watch = this.#kv.watch({ prefix }, { fromRevision, without: 'put', signal });
-        for await (const { events } of watch) {
-          for (const { kv } of events) left.delete(kv.key.toString());
-          if (left.size === 0) return;
-        }
-      } catch (error) {
-        if (!isQuorateError(error, 'ERR_COMPACTED')) throw error;
-      }
+      const later = { fromRevision: asOf + 1, without: 'put', signal } as const;
+      await watchUntil(this.#kv, { prefix }, later, (events) => {
+        for (const { kv } of events) left.delete(kv.key.toString());
+        return left.size === 0;
+      });
     }
   }
 

@@ -17,6 +17,7 @@ import { KvClaim } from './kv-claim.ts';
 import type { Session, Sessions } from './session.ts';
 import { settle, withLiveLease } from './settle.ts';
 import { closedError, Gate } from './signals.ts';
+import { watchUntil } from './watch-until.ts';
 
 /** How many may hold together with the claim of this key. */
 export function permitsOf(key: string): number {
@@ -270,16 +271,11 @@ class Entry {
     const { permits } = this.#request;
     const left = new Set(before);
     const range = permits === 1 ? before[0]! : { prefix: this.#prefix };
-    try {
-      const watch = this.#kv.watch(range, { fromRevision: asOf + 1, without: 'put', signal });
-      for await (const { events } of watch) {
-        for (const { kv } of events) left.delete(kv.key.toString());
-        if (holdsBehind([...left], permits)) return;
-      }
-    } catch (error) {
-      // The history is gone; whoever asks next sees who is left.
-      if (!isQuorateError(error, 'ERR_COMPACTED')) throw error;
-    }
+    const later = { fromRevision: asOf + 1, without: 'put', signal } as const;
+    await watchUntil(this.#kv, range, later, (events) => {
+      for (const { kv } of events) left.delete(kv.key.toString());
+      return holdsBehind([...left], permits);
+    });
   }
 }
 

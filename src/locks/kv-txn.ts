@@ -22,6 +22,7 @@ import { ownerName } from './owner.ts';
 import type { Session, Sessions } from './session.ts';
 import { settle, withLiveLease } from './settle.ts';
 import { closedError, Gate } from './signals.ts';
+import { isChange, watchUntil } from './watch-until.ts';
 
 /** How transaction locks behave. */
 export interface KvTxnOptions extends OverKvOptions {
@@ -142,14 +143,9 @@ class KvTxnEngine implements LockEngine<'monotonic'> {
   }
 
   /** Resolves when the key has been deleted since `asOf`, or when that cannot be told. */
-  async #freed(name: string, asOf: number, signal: AbortSignal): Promise<void> {
-    try {
-      const watch = this.#kv.watch(name, { fromRevision: asOf + 1, without: 'put', signal });
-      for await (const { events } of watch) if (events.length > 0) return;
-    } catch (error) {
-      // The history is gone; the next attempt sees how it is.
-      if (!isQuorateError(error, 'ERR_COMPACTED')) throw error;
-    }
+  #freed(name: string, asOf: number, signal: AbortSignal): Promise<void> {
+    const later = { fromRevision: asOf + 1, without: 'put', signal } as const;
+    return watchUntil(this.#kv, name, later, isChange);
   }
 }
 

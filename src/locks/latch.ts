@@ -15,6 +15,7 @@ import { type MeetingWait, rangeOf, requireCount, Waits } from './meeting.ts';
 import { requireEncodable } from './names.ts';
 import { type OverKvOptions, ttlOf } from './over-kv.ts';
 import { settle } from './settle.ts';
+import { watchUntil } from './watch-until.ts';
 
 /** How a latch behaves. */
 export interface LatchOptions extends Omit<OverKvOptions, 'owner'> {
@@ -251,19 +252,14 @@ class KvLatch implements Latch {
     // Up to the key after all those under the name: the slash is followed by a zero.
     const range = { from: this.#name, to: `${this.#name}0` };
     let left = remaining;
-    try {
-      for await (const { events } of this.#kv.watch(range, { fromRevision, signal })) {
-        for (const { type, kv } of events) {
-          const key = kv.key.toString();
-          if (key === this.#name && type === 'delete') return;
-          if (key.startsWith(`${this.#name}/`) && type === 'put') left -= 1;
-        }
-        if (left <= 0) return;
+    await watchUntil(this.#kv, range, { fromRevision, signal }, (events) => {
+      for (const { type, kv } of events) {
+        const key = kv.key.toString();
+        if (key === this.#name && type === 'delete') return true;
+        if (key.startsWith(`${this.#name}/`) && type === 'put') left -= 1;
       }
-    } catch (error) {
-      // The history is gone; what there is now says it all.
-      if (!isQuorateError(error, 'ERR_COMPACTED')) throw error;
-    }
+      return left <= 0;
+    });
   }
 
   #otherCount({ value }: KeyValue): QuorateError {

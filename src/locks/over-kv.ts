@@ -7,7 +7,7 @@ import type { WaitOptions } from '../core/abort.ts';
 import type { BytesLike } from '../core/bytes.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { QuorateError } from '../core/errors.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
 import { claim, holdsBehind, permitsOf, tryClaim } from './claim.ts';
 import type { Elections, Leader } from './elections.ts';
@@ -19,6 +19,7 @@ import { locksOver } from './locks-over.ts';
 import { requireEncodable } from './names.ts';
 import { ownerName } from './owner.ts';
 import { Sessions } from './session.ts';
+import { isChange, watchUntil } from './watch-until.ts';
 
 /** How locks and elections over a store behave. */
 export interface OverKvOptions {
@@ -147,14 +148,7 @@ class KvEngine implements ElectionEngine {
     const range = leader === undefined ? { prefix: `${name}/` } : leader.holder;
     return {
       leader,
-      changed: async (signal) => {
-        try {
-          const watch = this.#kv.watch(range, { fromRevision, signal });
-          for await (const batch of watch) if (batch.events.length > 0) return;
-        } catch (error) {
-          if (!isQuorateError(error, 'ERR_COMPACTED')) throw error;
-        }
-      },
+      changed: (signal) => watchUntil(this.#kv, range, { fromRevision, signal }, isChange),
     };
   }
 

@@ -46,8 +46,8 @@ const queueMutants: readonly LockMutant[] = [
     bug: 'who waits watches from now on, and not from when it looked',
     source: 'lost wake-ups: etcd-io/etcd, watch from the revision after the read',
     file: `${LOCKS}/claim.ts`,
-    find: "{ fromRevision: asOf + 1, without: 'put', signal });",
-    replace: "{ fromRevision: 0 * asOf, without: 'put', signal });",
+    find: "{ fromRevision: asOf + 1, without: 'put', signal }",
+    replace: "{ fromRevision: 0 * asOf, without: 'put', signal }",
   },
   {
     id: 'lock-leaves-its-place-behind',
@@ -261,8 +261,8 @@ const meetingMutants: readonly LockMutant[] = [
     bug: 'a party leaves while one of the others is inside',
     source: 'ZooKeeper recipes: double barrier, leave',
     file: `${LOCKS}/barrier.ts`,
-    find: '      if (left.size === 0) return;\n      try {',
-    replace: '      if (left.size <= 1) return;\n      try {',
+    find: 'if (left.size === 0) return;',
+    replace: 'if (left.size <= 1) return;',
   },
   {
     id: 'barrier-rounds-overlap',
