@@ -211,7 +211,10 @@ describe('locks on PostgreSQL, one server', { skip: missingPostgres() }, () => {
     await server.query('create role humble login; revoke create on schema public from public');
     const url = server.url.replace('postgres@', 'humble@');
     const locks = open({ sequence: 'missing' }, server.pool({ connectionString: url }));
-    await assert.rejects(locks.acquire('n'), { code: 'ERR_PERMISSION_DENIED' });
+    await assert.rejects(locks.acquire('n'), {
+      code: 'ERR_PERMISSION_DENIED',
+      message: /permission denied for schema public; docs\/postgres.md says which rights/,
+    });
     await server.query('create sequence missing; grant usage on sequence missing to humble');
     await (await locks.acquire('n')).release();
   });

@@ -58,7 +58,8 @@ export function answeredError(doing: string, error: unknown): QuorateError {
   const said = `PostgreSQL (${state}): ${messageOf(error)}`;
   const cause = error;
   if (state === '42501') {
-    return new QuorateError('ERR_PERMISSION_DENIED', `${doing}: ${said}`, { cause });
+    const advice = 'docs/postgres.md says which rights are needed';
+    return new QuorateError('ERR_PERMISSION_DENIED', `${doing}: ${said}; ${advice}`, { cause });
   }
   if (state.startsWith('28')) {
     return new QuorateError('ERR_UNAUTHENTICATED', `${doing}: ${said}`, { cause });
