@@ -13,26 +13,34 @@ const TERM_MEAN_MS = 400;
 const LOOK_MS = 100;
 const OBSERVE_MEAN_MS = 2000;
 
-/** Stands for leader, again and again. */
-export class Candidate extends LockClient {
-  readonly #oracle: Oracle;
-  readonly #enough = new Error('the candidate has waited long enough');
-  #elections: Elections | undefined;
-  #said: number;
+/** Has elections open, and looks at what the history says of them. */
+abstract class ElectionClient extends LockClient {
+  protected readonly oracle: Oracle;
+  protected readonly enough = new Error('the client has waited long enough');
+  protected elections: Elections | undefined;
 
   constructor(scene: LockScene, home: Home, random: Random, number: number, oracle: Oracle) {
     super(scene, home, random, number);
-    this.#oracle = oracle;
-    this.#elections = undefined;
-    this.#said = 0;
+    this.oracle = oracle;
+    this.elections = undefined;
   }
 
   protected override open({ host, ttlMs }: Stay): void {
-    this.#elections = kvElections(host.kv, { ttl: ttlMs, clock: host.clock });
+    this.elections = kvElections(host.kv, { ttl: ttlMs, clock: host.clock });
   }
 
   protected override async shut(): Promise<void> {
-    await this.#elections?.close();
+    await this.elections?.close();
+  }
+}
+
+/** Stands for leader, again and again. */
+export class Candidate extends ElectionClient {
+  #said: number;
+
+  constructor(scene: LockScene, home: Home, random: Random, number: number, oracle: Oracle) {
+    super(scene, home, random, number, oracle);
+    this.#said = 0;
   }
 
   protected override async round(stay: Stay): Promise<void> {
@@ -40,13 +48,13 @@ export class Candidate extends LockClient {
     const givesUp = this.random.below(3) === 0;
     if (givesUp) {
       void this.sleep(stay, exponential(this.random, TERM_MEAN_MS)).then(() =>
-        stop.abort(this.#enough),
+        stop.abort(this.enough),
       );
     }
     try {
       await this.#campaign(stay, stop.signal, 1 + this.random.below(2));
     } catch (error) {
-      if (error !== this.#enough) throw error;
+      if (error !== this.enough) throw error;
     }
   }
 
@@ -57,7 +65,7 @@ export class Candidate extends LockClient {
   async #campaign(stay: Stay, signal: AbortSignal | undefined, terms: number): Promise<void> {
     let led = 0;
     const value = `candidate ${this.number}`;
-    for await (const term of this.#elections!.campaign(LEADER, value, { signal })) {
+    for await (const term of this.elections!.campaign(LEADER, value, { signal })) {
       const grant = this.granted(stay, LEADER, 1, term);
       if (grant === undefined) return;
       const ear = listen(term);
@@ -86,7 +94,7 @@ export class Candidate extends LockClient {
       this.unexpected('proclaiming', error);
       return;
     }
-    const said = this.#oracle.events.findLast((event) => event.value === value);
+    const said = this.oracle.events.findLast((event) => event.value === value);
     if (said?.key === term.holder && BigInt(said.createRevision) === term.fencingToken) return;
     this.world.violate(
       'election-proclaim',
@@ -96,47 +104,34 @@ export class Candidate extends LockClient {
 }
 
 /** Sees every leader in the order of the tokens. */
-export class Observer extends LockClient {
-  readonly #oracle: Oracle;
-  readonly #enough = new Error('the observer has seen enough');
-  #elections: Elections | undefined;
+export class Observer extends ElectionClient {
   #newest: Leader | undefined;
 
   constructor(scene: LockScene, home: Home, random: Random, number: number, oracle: Oracle) {
-    super(scene, home, random, number);
-    this.#oracle = oracle;
-    this.#elections = undefined;
+    super(scene, home, random, number, oracle);
     this.#newest = undefined;
-  }
-
-  protected override open({ host, ttlMs }: Stay): void {
-    this.#elections = kvElections(host.kv, { ttl: ttlMs, clock: host.clock });
-  }
-
-  protected override async shut(): Promise<void> {
-    await this.#elections?.close();
   }
 
   protected override async round(stay: Stay): Promise<void> {
     const stop = new AbortController();
-    const enough = (): void => stop.abort(this.#enough);
+    const enough = (): void => stop.abort(this.enough);
     void this.sleep(stay, exponential(this.random, OBSERVE_MEAN_MS)).then(enough);
     try {
-      for await (const leader of this.#elections!.observe(LEADER, { signal: stop.signal })) {
+      for await (const leader of this.elections!.observe(LEADER, { signal: stop.signal })) {
         if (stay.isOver) return;
         if (leader !== undefined) this.#see(leader);
       }
     } catch (error) {
-      if (error !== this.#enough) throw error;
+      if (error !== this.enough) throw error;
     }
   }
 
   /** Leads itself, and sees that, and sees the end of it. */
   protected override async finalRound(stay: Stay): Promise<void> {
-    for await (const term of this.#elections!.campaign(LEADER, `observer ${this.number}`)) {
+    for await (const term of this.elections!.campaign(LEADER, `observer ${this.number}`)) {
       const grant = this.granted(stay, LEADER, 1, term);
       if (grant === undefined) return;
-      for await (const leader of this.#elections!.observe(LEADER)) {
+      for await (const leader of this.elections!.observe(LEADER)) {
         if (stay.isOver) return;
         if (leader !== undefined) this.#see(leader);
         if (leader?.holder === term.holder) {
@@ -164,7 +159,7 @@ export class Observer extends LockClient {
       }
     }
     this.#newest = leader;
-    const said = this.#oracle.valueAt(holder, revision);
+    const said = this.oracle.valueAt(holder, revision);
     const isSaid =
       said?.revision === revision &&
       BigInt(said.createRevision) === fencingToken &&

@@ -59,23 +59,20 @@ interface Queue {
 
 export class LockBook {
   readonly #world: World;
-  /** What a holder may trust its lock longer than it may, for the drift of clocks: a part of the time to live. */
-  readonly #maxDrift: number;
+  /** For so long a holder may trust its lock longer than it should, since clocks drift. */
+  readonly marginMs: number;
   readonly #queues: Map<string, Queue>;
 
+  /** @param maxDrift - of clocks, as a part of the time */
   constructor(world: World, oracle: Oracle, maxDrift: number) {
     this.#world = world;
-    this.#maxDrift = maxDrift;
+    this.marginMs = 2 * LockBook.MAX_TTL_MS * maxDrift + 1;
     this.#queues = new Map();
     oracle.listen({ event: (event) => this.#onEvent(event, oracle) });
   }
 
   /** Longest time to live of a client. */
   static readonly MAX_TTL_MS = 3000;
-
-  get #marginMs(): number {
-    return 2 * LockBook.MAX_TTL_MS * this.#maxDrift + 1;
-  }
 
   granted(grant: Grant): void {
     const { name, claim, permits } = grant;
@@ -211,7 +208,7 @@ export class LockBook {
   }
 
   #trusts({ claim }: Grant): boolean {
-    return claim.remainingMs() > this.#marginMs;
+    return claim.remainingMs() > this.marginMs;
   }
 
   #queue(name: string): Queue {

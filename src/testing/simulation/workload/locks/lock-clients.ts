@@ -150,12 +150,11 @@ export class LockClients {
   }
 
   #addMeetings(scene: LockScene): void {
-    const { world, oracle, maxDrift } = this.#options;
+    const { world, oracle } = this.#options;
     const latches = new LatchBook(world, oracle, this.#value('latchParties'));
     this.#add('latchParties', (...args) => new LatchParty(scene, ...args, latches));
-    const marginMs = 2 * LockBook.MAX_TTL_MS * maxDrift + 1;
     const parties = this.#value('barrierParties');
-    const barriers = new BarrierBook(world, oracle, parties, marginMs);
+    const barriers = new BarrierBook(world, oracle, parties, this.#book.marginMs);
     this.#barriers = barriers;
     this.#add('barrierParties', (...args) => new BarrierParty(scene, ...args, barriers));
   }
