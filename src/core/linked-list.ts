@@ -8,7 +8,7 @@ export interface Place<T> {
   readonly value: T;
   before: Place<T> | undefined;
   after: Place<T> | undefined;
-  isTaken: boolean;
+  isListed: boolean;
 }
 
 /** See the head of this file. */
@@ -27,7 +27,7 @@ export class LinkedList<T> implements Iterable<T> {
 
   /** Puts it at the end. */
   push(value: T): Place<T> {
-    const place = { value, before: this.#last, after: undefined, isTaken: true };
+    const place = { value, before: this.#last, after: undefined, isListed: true };
     if (this.#last === undefined) this.#first = place;
     else this.#last.after = place;
     this.#last = place;
@@ -36,7 +36,7 @@ export class LinkedList<T> implements Iterable<T> {
 
   /** Takes it out, unless it is out. */
   remove(place: Place<T>): void {
-    if (!place.isTaken) return;
+    if (!place.isListed) return;
     const { before, after } = place;
     if (before === undefined) this.#first = after;
     else before.after = after;
@@ -44,7 +44,7 @@ export class LinkedList<T> implements Iterable<T> {
     else after.before = before;
     place.before = undefined;
     place.after = undefined;
-    place.isTaken = false;
+    place.isListed = false;
   }
 
   /** Nothing may be taken out meanwhile. */
