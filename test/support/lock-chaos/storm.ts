@@ -3,7 +3,6 @@
  * while the lock is held; after each the lock must go round again.
  */
 import { performance } from 'node:perf_hooks';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { LockGuarantees } from 'quorate/locks';
 import { type Random, seededRandom } from 'quorate/testing';
 import { until } from '../cluster.ts';
@@ -117,15 +116,10 @@ export class Storm {
   /** Until somebody else wrote twice, or that long. */
   async othersWrite(hold: Hold, limitMs: number): Promise<void> {
     let left = 2;
-    const written = this.#next((message) => {
+    await this.#next(limitMs, (message) => {
       const isTheirs = message.kind === 'write' && message.hold.worker !== hold.worker;
       return isTheirs && --left === 0;
     });
-    const stop = new AbortController();
-    const limit = delay(limitMs, undefined, { signal: stop.signal }).catch(() => undefined);
-    await Promise.race([written.found, limit]);
-    stop.abort();
-    written.cancel();
   }
 
   /** As in a power failure. */
@@ -183,22 +177,20 @@ export class Storm {
     this.#lastWriteMs = nowMs;
   }
 
-  /** The next message that `fits`. */
-  #next(fits: (message: FromWorker) => boolean): {
-    readonly found: Promise<FromWorker>;
-    readonly cancel: () => void;
-  } {
-    let cancel: () => void = () => undefined;
-    const found = new Promise<FromWorker>((resolve) => {
-      const watcher = (message: FromWorker): void => {
-        if (!fits(message)) return;
-        cancel();
+  /** The next message that `fits`; `undefined` where none comes for that long. */
+  #next(limitMs: number, fits: (message: FromWorker) => boolean): Promise<FromWorker | undefined> {
+    return new Promise((resolve) => {
+      const end = (message?: FromWorker): void => {
+        clearTimeout(limit);
+        this.#watchers.delete(watcher);
         resolve(message);
       };
-      cancel = () => void this.#watchers.delete(watcher);
+      const watcher = (message: FromWorker): void => {
+        if (fits(message)) end(message);
+      };
+      const limit = setTimeout(end, limitMs);
       this.#watchers.add(watcher);
     });
-    return { found, cancel };
   }
 
   async #rage(): Promise<void> {
@@ -242,15 +234,7 @@ export class Storm {
 
   /** Whoever looks at the lock next. */
   async #victim(): Promise<Victim> {
-    const { found, cancel } = this.#next(({ kind }) => kind === 'looked');
-    const stop = new AbortController();
-    const limit = delay(RECOVERY_MS, undefined, { signal: stop.signal }).then(
-      () => undefined,
-      () => undefined,
-    );
-    const message = await Promise.race([found, limit]);
-    stop.abort();
-    cancel();
+    const message = await this.#next(RECOVERY_MS, ({ kind }) => kind === 'looked');
     if (message?.kind !== 'looked') throw new Error('nobody has the lock');
     const { hold } = message;
     return { hold, worker: this.#workers.find(({ name }) => name === hold.worker)! };
@@ -258,16 +242,16 @@ export class Storm {
 
   async #recover(): Promise<void> {
     const heard = new Set<string>();
-    const { cancel } = this.#next((message) => {
+    const watcher = (message: FromWorker): void => {
       if ('hold' in message) heard.add(message.hold.worker);
-      return false;
-    });
+    };
+    this.#watchers.add(watcher);
     try {
       await this.#grants(RECOVERY_GRANTS);
       const all = (): boolean => WORKERS.every((name) => heard.has(name));
       await until('everybody has had the lock again', all, RECOVERY_MS);
     } finally {
-      cancel();
+      this.#watchers.delete(watcher);
     }
     const ended = this.#workers.find(({ isRunning }) => !isRunning);
     if (ended !== undefined) throw new Error(`${ended.name} has ended by itself`);
