@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { redisLocks } from '../../src/drivers/redis/index.ts';
+import { Redis } from 'ioredis';
+import { createClient, RESP_TYPES } from 'redis';
+import { type RedisClient, redisFence, redisLocks } from '../../src/drivers/redis/index.ts';
 import { until } from '../support/cluster.ts';
 import {
   CLIENTS,
@@ -252,3 +254,43 @@ async function connect(t: TestContext, server: RedisServer, kind: ClientKind) {
   t.after(close);
   return client;
 }
+
+describe('clients of Redis that give numbers as texts', { skip: missingRedis() }, () => {
+  let server: RedisServer;
+  before(async () => {
+    server = await RedisServer.start();
+  });
+  after(() => server.close());
+
+  for (const kind of CLIENTS) {
+    test(`locks, their queues and fences work with ${kind}`, async (t) => {
+      const at = { port: server.port, host: '127.0.0.1' };
+      let client: RedisClient;
+      if (kind === 'ioredis') {
+        const ioredis = new Redis({ ...at, stringNumbers: true });
+        t.after(() => ioredis.disconnect());
+        client = ioredis;
+      } else {
+        const commandOptions = { typeMapping: { [RESP_TYPES.NUMBER]: String } };
+        const nodeRedis = createClient({ socket: at, commandOptions });
+        await nodeRedis.connect();
+        t.after(() => nodeRedis.destroy());
+        client = nodeRedis as unknown as RedisClient;
+      }
+      await using locks = redisLocks(client, { prefix: `${kind}:` });
+      const first = await locks.acquire('a');
+      assert.equal(await locks.tryAcquire('a'), undefined);
+      const second = locks.acquire('a');
+      const waits = async (): Promise<readonly boolean[]> =>
+        (await locks.holders('a')).map(({ waiting }) => waiting);
+      await until('it waits', async () => (await waits()).length === 2 || undefined);
+      assert.deepEqual(await waits(), [false, true]);
+      await first.release();
+      const fence = redisFence(client, { prefix: `${kind}:fence:` });
+      assert.equal(await fence.run('it', await second, ['SET', 'value', 'new']), 'OK');
+      await assert.rejects(fence.check('it', first), /of an earlier holder/);
+      assert.equal((await locks.forceRelease('a')).length, 1);
+      assert.throws(() => first.assertHeld());
+    });
+  }
+});

@@ -80,7 +80,10 @@ export class Commands {
     }
     const isList = Array.isArray(reply);
     const answered: unknown = isList ? (reply as readonly unknown[])[0] : reply;
-    if (answered !== call) throw Number.isSafeInteger(answered) ? misdelivered() : nonsense(reply);
+    // Clients can be told to give numbers as texts.
+    if (Number(answered) !== call) {
+      throw /^\d{1,16}$/.test(String(answered)) ? misdelivered() : nonsense(reply);
+    }
     this.#trusted = epoch;
     return isList ? (reply as readonly unknown[]).slice(1) : NOTHING;
   }

@@ -168,7 +168,7 @@ export class Queue {
         revision: Number(revision),
         value: fromWord(value),
         leftMs: Number(leftMs),
-        waiting: waits === 1,
+        waiting: Number(waits) === 1,
       };
     });
   }
@@ -176,13 +176,13 @@ export class Queue {
   async #run(code: Script, id: string, name: string, args: readonly string[]): Promise<Standing> {
     const reply = listOf(await this.#call(code, id, name, args));
     if (reply.length === 0) return DONE;
-    const [status, token, leftMs] = reply;
+    const [status, token, leftMs] = [Number(reply[0]), reply[1], Number(reply[2])];
     this.#tellServed(reply.slice(3));
     if (status === FULL) throw full(name);
     return {
       status: status === HOLDS ? 'holds' : status === GONE ? 'gone' : 'waits',
       token: tokenOf(token),
-      leftMs: Number(leftMs) >= 0 ? Number(leftMs) : undefined,
+      leftMs: leftMs >= 0 ? leftMs : undefined,
       near: leftMs !== FAR,
     };
   }

@@ -93,14 +93,14 @@ export class RedlockNodes {
     const counts = new Map<string, number>();
     for (const { value } of answers) {
       const [there, grant] = value;
-      if (there === 1) counts.set(String(grant), (counts.get(String(grant)) ?? 0) + 1);
+      if (Number(there) === 1) counts.set(String(grant), (counts.get(String(grant)) ?? 0) + 1);
     }
     return [...counts].find(([, count]) => count >= this.quorum)?.[0];
   }
 
   #poll(code: Script, name: string, args: readonly string[]): Poll {
     const answers = this.#nodes.map(
-      async (node) => (await this.#run(node, code, name, args))[0] === 1,
+      async (node) => Number((await this.#run(node, code, name, args))[0]) === 1,
     );
     return { decided: this.#decide(answers), answers };
   }
