@@ -13,8 +13,8 @@ import { summaryOf, tableOf } from '../test/support/lock-chaos/table.ts';
 const faultLines = FAULT_NAMES.map((name) => `  ${name.padEnd(30)} ${FAULTS[name].what}`);
 const USAGE = `usage: npm run chaos -- locks [OPTIONS]
 
-Three processes fight for one lock and write under it, while faults come, one at a time, each while the
-lock is held.
+Four processes fight for one lock (three wait for it, one tries again and again) and write under it, while
+faults come, one at a time, each while the lock is held.
 
   --for DURATION    each engine for so long (default 1m); every fault comes once at least
   --engines NAMES   of ${ENGINE_NAMES.join('; ')}
