@@ -59,7 +59,6 @@ export interface Barrier extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const MAX_NAME_BYTES = 1024;
 /** One transaction takes them all: stores allow 128 conditions. */
 const MAX_PARTIES = 100;
 /** Who came last lets all in; if he is gone the others do after this long. */
@@ -75,7 +74,7 @@ const START_AFTER_MS = 500;
  * below one second.
  */
 export function kvBarrier(kv: Kv, name: string, options: BarrierOptions): Barrier {
-  requireEncodable(name, MAX_NAME_BYTES);
+  requireEncodable(name);
   requireCount('parties', options?.parties, MAX_PARTIES);
   return new KvBarrier(openSessions(kv, options), name, options);
 }

@@ -150,7 +150,7 @@ class Fence implements TokenFence {
   }
 
   async check(resource: string, source: TokenSource): Promise<void> {
-    requireBytes(resource, 1024);
+    requireBytes(resource);
     const token = tokenOf(source);
     const highest = await this.#tokens.raise(resource, token);
     if (highest > token) throw staleToken(resource, token, highest);

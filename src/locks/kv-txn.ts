@@ -35,8 +35,6 @@ export interface KvTxnOptions extends OverKvOptions {
   readonly random?: Random;
 }
 
-/** Well below what stores take as a key. */
-const MAX_NAME_BYTES = 1024;
 /** The number of a claim at the end of a value. */
 const CLAIM_NUMBER = / [0-9a-f]+-\d+$/;
 
@@ -83,7 +81,7 @@ class KvTxnEngine implements LockEngine<'monotonic'> {
   }
 
   requireName(name: string): void {
-    requireEncodable(name, MAX_NAME_BYTES);
+    requireEncodable(name);
   }
 
   async claim(request: ClaimRequest): Promise<KvClaim> {

@@ -48,7 +48,6 @@ export interface Latch extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const MAX_NAME_BYTES = 1024;
 const MAX_COUNT = 10_000;
 /** Between attempts to open a latch that is just ending. */
 const OPEN_AGAIN_MS = 50;
@@ -66,7 +65,7 @@ const OPEN_AGAIN_MS = 50;
  * `ttl` below one second; as a rejection, where the latch was begun with another count.
  */
 export function kvLatch(kv: Kv, name: string, options: LatchOptions): Latch {
-  requireEncodable(name, MAX_NAME_BYTES);
+  requireEncodable(name);
   requireCount('count', options?.count, MAX_COUNT);
   return new KvLatch(kv, name, options);
 }

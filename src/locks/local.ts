@@ -40,9 +40,6 @@ export interface LocalOptions {
   readonly clock?: Clock;
 }
 
-/** As with a store: a program that moves there finds its names allowed. */
-const MAX_NAME_BYTES = 1024;
-
 /** A space that nothing is held in, for `LocalOptions`. */
 export function localSpace(): LocalSpace {
   return new Space();
@@ -97,7 +94,7 @@ class LocalEngine implements ElectionEngine {
   }
 
   requireName(name: string): void {
-    requireBytes(name, MAX_NAME_BYTES);
+    requireBytes(name);
   }
 
   claim(request: ClaimRequest): Promise<LocalClaim> {

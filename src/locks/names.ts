@@ -1,16 +1,19 @@
 /** Names of locks and elections, checked at the door. */
 import { QuorateError } from '../core/errors.ts';
 
-/** @throws ERR_INVALID_ARGUMENT unless `name` is text of 1 to `most` bytes */
-export function requireBytes(name: string, most: number): void {
+/** Well below what stores take as a key. The same for all engines: a program that moves finds its names allowed. */
+const MAX_NAME_BYTES = 1024;
+
+/** @throws ERR_INVALID_ARGUMENT unless `name` is text of 1 to 1024 bytes */
+export function requireBytes(name: string): void {
   // No unit of UTF-16 takes more than three bytes: most names need no count.
-  if (typeof name === 'string' && name !== '' && name.length * 3 <= most) return;
+  if (typeof name === 'string' && name !== '' && name.length * 3 <= MAX_NAME_BYTES) return;
   const bytes = typeof name === 'string' ? Buffer.byteLength(name) : 0;
-  if (bytes > 0 && bytes <= most) return;
+  if (bytes > 0 && bytes <= MAX_NAME_BYTES) return;
   const given = typeof name === 'string' ? `${bytes} bytes` : `not text but ${typeof name}`;
   throw new QuorateError(
     'ERR_INVALID_ARGUMENT',
-    `name: ${given}; text of 1 to ${most} bytes is needed`,
+    `name: ${given}; text of 1 to ${MAX_NAME_BYTES} bytes is needed`,
   );
 }
 
@@ -20,8 +23,8 @@ export function requireBytes(name: string, most: number): void {
  *
  * @throws ERR_INVALID_ARGUMENT
  */
-export function requireEncodable(name: string, most: number): void {
-  requireBytes(name, most);
+export function requireEncodable(name: string): void {
+  requireBytes(name);
   if (name.isWellFormed()) return;
   throw new QuorateError(
     'ERR_INVALID_ARGUMENT',

@@ -34,9 +34,6 @@ export interface OverKvOptions {
   readonly clock?: Clock;
 }
 
-/** Well below what stores take as a key. */
-const MAX_NAME_BYTES = 1024;
-
 /**
  * Locks over a store. `close` gives back what is held and leaves `kv` open.
  *
@@ -87,7 +84,7 @@ class KvEngine implements ElectionEngine {
   }
 
   requireName(name: string): void {
-    requireEncodable(name, MAX_NAME_BYTES);
+    requireEncodable(name);
   }
 
   claim(request: ClaimRequest): Promise<KvClaim> {

@@ -26,7 +26,6 @@ export interface ConsulEngineOptions extends NewSession {
   readonly maxWaits: number;
 }
 
-const MAX_NAME_BYTES = 1024;
 /** Consul takes requests of half a megabyte, with values in base64. */
 const MAX_VALUE_BYTES = 128 * 1024;
 /** Between attempts to learn what became of a request whose reply was lost. */
@@ -109,7 +108,7 @@ export class ConsulEngine implements ElectionEngine {
   }
 
   requireName(name: string): void {
-    requireEncodable(name, MAX_NAME_BYTES);
+    requireEncodable(name);
   }
 
   async claim(request: ClaimRequest): Promise<ConsulClaim> {

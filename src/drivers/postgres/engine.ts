@@ -11,7 +11,7 @@ import { withdraw } from './cancel.ts';
 import { PostgresClaim } from './claim.ts';
 import { type PostgresPool, pooled } from './client.ts';
 import { takeAway } from './evict.ts';
-import { type AdvisoryKey, advisoryKey, halvesOf, MAX_NAME_BYTES, tagOf } from './key.ts';
+import { type AdvisoryKey, advisoryKey, halvesOf, tagOf } from './key.ts';
 import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import * as sql from './statements.ts';
@@ -93,7 +93,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
   }
 
   requireName(name: string): void {
-    requireEncodable(name, MAX_NAME_BYTES);
+    requireEncodable(name);
   }
 
   claim(request: ClaimRequest): Promise<PostgresClaim> {

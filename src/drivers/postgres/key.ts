@@ -10,8 +10,6 @@ import { QuorateError } from '../../core/errors.ts';
 /** A key of an advisory lock, as PostgreSQL takes it: a signed 64-bit number. */
 export type AdvisoryKey = bigint;
 
-/** As for the other engines; PostgreSQL itself sees numbers. */
-export const MAX_NAME_BYTES = 1024;
 const MAX_NAMESPACE_BYTES = 1024;
 
 export function advisoryKey(namespace: string, name: string): AdvisoryKey {

@@ -2,7 +2,7 @@
 import { QuorateError } from '../../core/errors.ts';
 import { requireEncodable } from '../../locks/names.ts';
 import { answeredError, connectError, isAnswer, type PostgresQueryable } from './client.ts';
-import { advisoryKey, MAX_NAME_BYTES, requireNamespace } from './key.ts';
+import { advisoryKey, requireNamespace } from './key.ts';
 
 /** How to lock within a transaction. */
 export interface TransactionLockOptions {
@@ -36,7 +36,7 @@ export async function lockInTransaction(
   name: string,
   options: TransactionLockOptions = {},
 ): Promise<boolean> {
-  requireEncodable(name, MAX_NAME_BYTES);
+  requireEncodable(name);
   const key = advisoryKey(requireNamespace(options.namespace ?? 'quorate'), name);
   const call = `pg_${options.wait === false ? 'try_' : ''}advisory_xact_lock`;
   if (client.getTransactionStatus?.() === 'I') throw outside(name);

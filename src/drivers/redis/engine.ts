@@ -18,7 +18,6 @@ import { Queue, type QueueEntry, type QueueSettings, type Standing, type Wanted 
 import { Subscriptions } from './subscriptions.ts';
 import { type Grant, Waiter } from './waiter.ts';
 
-const MAX_NAME_BYTES = 1024;
 /** It stands in the queue, which every change of that writes anew. */
 const MAX_VALUE_BYTES = 16 * 1024;
 /** A short critical section is over before a connection for messages would pay. */
@@ -123,7 +122,7 @@ export class RedisEngine implements ElectionEngine {
   }
 
   requireName(name: string): void {
-    requireBytes(name, MAX_NAME_BYTES);
+    requireBytes(name);
   }
 
   claim(request: ClaimRequest): Promise<RedisClaim> {

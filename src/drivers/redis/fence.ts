@@ -82,7 +82,7 @@ export function redisFence(client: RedisClient, options: RedisFenceOptions = {})
     source: TokenSource,
     words: readonly string[],
   ): Promise<unknown> => {
-    requireBytes(resource, 1024);
+    requireBytes(resource);
     const token = tokenOf(source);
     const args = [token.toString(), `${keepMs}`, ...words];
     const [outcome, value] = await commands.ask(RUN, keyOf(prefix, resource), args);

@@ -53,7 +53,6 @@ export interface RedlockOptions {
 
 /** Redis counts whole milliseconds. */
 const GRAIN_MS = 2;
-const MAX_NAME_BYTES = 1024;
 const GONE: Gone = { why: 'is gone on too many masters (taken, deleted, or lost)', loss: 'stolen' };
 
 /**
@@ -131,7 +130,7 @@ class RedlockEngine implements LockEngine<'none'> {
   }
 
   requireName(name: string): void {
-    requireBytes(name, MAX_NAME_BYTES);
+    requireBytes(name);
   }
 
   async claim(request: ClaimRequest): Promise<RedlockClaim> {
@@ -251,9 +250,10 @@ class RedlockEngine implements LockEngine<'none'> {
 
 function connectionsOf(clients: readonly RedisClient[]): Connection[] {
   const given = Array.isArray(clients) ? clients : [];
-  if (given.length >= 3 && given.length % 2 === 1 && new Set(given).size === given.length) {
-    return given.map(connectionOf);
+  if (new Set(given).size < given.length) {
+    throw invalid('clients: one is given twice; each is of a master of its own');
   }
+  if (given.length >= 3 && given.length % 2 === 1) return given.map(connectionOf);
   throw invalid(
     'clients: one for each master is needed, an odd number of them, at least three: of two a majority is both',
   );
