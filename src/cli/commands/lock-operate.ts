@@ -25,7 +25,7 @@ export async function list({ values, positionals }: LockCommand, io: Io): Promis
   const locks = await listed(name, values.prefix === true || name === undefined);
   if (values.json) jsonLine(io, { locks: locks.map(shown) });
   else if (locks.length > 0) for (const row of table(rowsOf(locks))) line(io, row);
-  else io.stderr.write(`quorate: nobody holds ${noneOf(name, values.prefix)}, or waits for it\n`);
+  else io.stderr.write(`quorate: ${noneOf(name, values.prefix)}\n`);
   return EXIT.ok;
 
   async function listed(given: string | undefined, all: boolean): Promise<readonly Listed[]> {
@@ -45,8 +45,9 @@ export async function list({ values, positionals }: LockCommand, io: Io): Promis
 }
 
 function noneOf(name: string | undefined, prefix: boolean | undefined): string {
-  if (name === undefined) return 'a lock';
-  return prefix ? `a lock whose name begins with '${name}'` : `the lock '${name}'`;
+  if (name === undefined) return 'nobody holds a lock, or waits for one';
+  const it = prefix ? `a lock whose name begins with '${name}'` : `the lock '${name}'`;
+  return `nobody holds ${it}, or waits for it`;
 }
 
 export async function release({ values, positionals }: LockCommand, io: Io): Promise<number> {
