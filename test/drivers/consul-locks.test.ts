@@ -247,6 +247,8 @@ describe('locks on one Consul', { skip: missingConsul() }, () => {
       { address: 'ftp://a' },
       { address: 'http://a/path' },
       { address: 'http://user:secret@a:8500' },
+      { address: 'http://:secret@a:8500' },
+      { address: 'http://a:8500#secret' },
       { address: 'http://a:0' },
       { address: 7 as never },
       { timeout: 0 },

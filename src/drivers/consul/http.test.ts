@@ -86,6 +86,18 @@ describe('requests to an agent', () => {
     assert.deepEqual(warnings, []);
   });
 
+  it('an answer of another protocol is told at once', async () => {
+    await using agent = await Agent.start(({ socket }) => {
+      const head = ['HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: other'];
+      socket.write(`${head.join('\r\n')}\r\n\r\n`);
+    });
+    const error = await agent.get('/').catch((reason: unknown) => reason);
+    assert.ok(error instanceof NoReply);
+    assert.equal(error.isNonsense, true);
+    assert.equal(error.wasSent, true);
+    assert.match(error.message, /another protocol/);
+  });
+
   it('looks use few connections, however many there are, and leave calls theirs', async () => {
     const looks: ServerResponse[] = [];
     await using agent = await Agent.start((request, response) => {

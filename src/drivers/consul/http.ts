@@ -118,6 +118,10 @@ export class HttpConnections {
       request.on('error', (error: NodeJS.ErrnoException) => {
         fail(reasonOf(error), error.code?.startsWith('HPE_') === true, error);
       });
+      request.on('upgrade', (_response, socket) => {
+        socket.destroy();
+        fail('an answer of another protocol', true);
+      });
       request.on('response', (response) => {
         receive(response, fail, (text) => {
           done();

@@ -125,8 +125,8 @@ function targetOf(text: string, hasTls: boolean): Target {
   const hasScheme = text.includes('://');
   const url = URL.parse(hasScheme ? text : `${hasTls ? 'https' : 'http'}://${text}`);
   const isSecure = url?.protocol === 'https:';
-  const isBare = url !== null && ['', '/'].includes(url.pathname) && url.search === '';
-  if (url === null || !isBare || (!isSecure && url.protocol !== 'http:') || url.username !== '') {
+  const isBare = url !== null && [url.origin, `${url.origin}/`].includes(url.href);
+  if (url === null || !isBare || (!isSecure && url.protocol !== 'http:')) {
     // What was given may hold a password.
     throw invalid('address: is no address of an agent; use http://host:port or https://host:port');
   }
