@@ -152,7 +152,6 @@ export class ConsulEngine implements ElectionEngine {
   async setValue(claim: ConsulClaim, value: BytesLike, options: WaitOptions): Promise<boolean> {
     this.#ledger.assertOpen();
     const { key, session } = claim;
-    claim.writes += 1;
     const set = this.#api
       .setValue(key, session.id, bytesOf(value))
       .catch((error: unknown) => {
@@ -163,6 +162,7 @@ export class ConsulEngine implements ElectionEngine {
       .finally(() => {
         claim.writes -= 1;
       });
+    claim.writes += 1;
     return orAborted(set, options.signal);
   }
 
