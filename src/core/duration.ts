@@ -25,3 +25,18 @@ export function durationMs(duration: Duration, name: string): number {
       : `${String(duration)} is no duration; use milliseconds, or text such as ${examples}`;
   throw new QuorateError('ERR_INVALID_ARGUMENT', `${name}: ${said}`);
 }
+
+/** As `durationMs`, and no other than of `leastMs` to `mostMs`. */
+export function durationWithin(
+  duration: Duration,
+  name: string,
+  leastMs: number,
+  mostMs: number,
+): number {
+  const ms = durationMs(duration, name);
+  if (ms >= leastMs && ms <= mostMs) return ms;
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `${name}: ${ms} ms; ${leastMs} ms to ${mostMs} ms are possible`,
+  );
+}

@@ -73,6 +73,11 @@ export class Hold implements Held {
     this.#controller?.abort(this.#reason);
   }
 
+  /** Somebody took it by force, and said so. */
+  taken(): void {
+    this.lose('it was taken by force', 'stolen');
+  }
+
   /** Called when it is lost or given back. */
   protected ended(): void {
     // Nothing more to stop here.

@@ -60,7 +60,11 @@ export class ConsulApi {
     const doing = `a session of ${ttlMs} ms`;
     const path = '/v1/session/create';
     const { text } = await this.#client.request({
-      ...{ method: 'PUT', path, body, doing, repeatable: true },
+      method: 'PUT',
+      path,
+      body,
+      doing,
+      repeatable: true,
     });
     const id = (parsed(text, doing) as { readonly ID?: unknown } | null)?.ID;
     if (typeof id === 'string' && /^[\w-]{1,100}$/.test(id)) return id;
@@ -72,7 +76,12 @@ export class ConsulApi {
     const doing = 'renewal of the session';
     const path = `/v1/session/renew/${id}`;
     const { status, text } = await this.#client.request({
-      ...{ method: 'PUT', path, doing, repeatable: true, answers: [NOT_FOUND], signal },
+      method: 'PUT',
+      path,
+      doing,
+      repeatable: true,
+      answers: [NOT_FOUND],
+      signal,
       lane: 'apart',
     });
     if (status === NOT_FOUND) {
@@ -95,7 +104,11 @@ export class ConsulApi {
     const path = `/v1/session/info/${id}?consistent`;
     const doing = 'a look at the session';
     const { text } = await this.#client.request({
-      ...{ method: 'GET', path, doing, repeatable: true, signal },
+      method: 'GET',
+      path,
+      doing,
+      repeatable: true,
+      signal,
     });
     return listOf(parsed(text, doing), doing).length > 0;
   }
@@ -184,7 +197,11 @@ export class ConsulApi {
     const doing = `a look at '${key}'`;
     const path = `/v1/kv/${key}${query}`;
     const { status, headers, text } = await this.#client.request({
-      ...{ method: 'GET', path, doing, repeatable: true, answers: [NOT_FOUND] },
+      method: 'GET',
+      path,
+      doing,
+      repeatable: true,
+      answers: [NOT_FOUND],
       ...how,
     });
     const index = Number(headers['x-consul-index']);

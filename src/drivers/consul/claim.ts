@@ -85,11 +85,6 @@ export class ConsulClaim extends Hold implements Claim<'monotonic'> {
     this.#ends.lost();
   }
 
-  /** Somebody took it by force, and it was we. */
-  taken(): void {
-    this.lose('it was taken by force', 'stolen');
-  }
-
   protected override ended(): void {
     this.#cancelGuard();
     this.#guardStop?.abort();

@@ -1,6 +1,5 @@
 /** Locks and elections on Consul. */
-import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { type Duration, durationWithin } from '../../core/duration.ts';
 import type { Elections } from '../../locks/elections.ts';
 import { electionsOver } from '../../locks/elections-over.ts';
 import type { AcquireOptionsWithout, Locks } from '../../locks/locks.ts';
@@ -67,27 +66,18 @@ export function consulElections(options: ConsulLocksOptions = {}): Elections {
 }
 
 function open(options: ConsulLocksOptions, owner: string, usualPrefix: string): ConsulEngine {
-  const ttlMs = duration(options.ttl ?? '10s', 'ttl', LEAST_TTL_MS, MOST_TTL_MS);
+  const ttlMs = durationWithin(options.ttl ?? '10s', 'ttl', LEAST_TTL_MS, MOST_TTL_MS);
   const usualDelay = Math.min(ttlMs, MOST_LOCK_DELAY_MS);
   const lockDelay = options.lockDelay ?? usualDelay;
   const connection = resolveConnection(options);
   const engineOptions = {
     owner,
     ttlMs,
-    lockDelayMs: duration(lockDelay, 'lockDelay', 0, MOST_LOCK_DELAY_MS),
+    lockDelayMs: durationWithin(lockDelay, 'lockDelay', 0, MOST_LOCK_DELAY_MS),
     prefix: prefixOf(options.prefix, usualPrefix),
     maxWaits: connection.maxWaits,
   };
   // A request that takes longer than a session lasts is no use to anybody.
   const timeoutMs = Math.min(connection.timeoutMs, ttlMs);
   return new ConsulEngine(new ConsulClient({ ...connection, timeoutMs }), engineOptions);
-}
-
-function duration(given: Duration, name: string, leastMs: number, mostMs: number): number {
-  const ms = durationMs(given, name);
-  if (ms >= leastMs && ms <= mostMs) return ms;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `${name}: ${ms} ms; ${leastMs} ms to ${mostMs} ms are possible`,
-  );
 }

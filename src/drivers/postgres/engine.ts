@@ -308,7 +308,7 @@ export class PostgresEngine implements LockEngine<'monotonic'> {
   #taken(holder: string): void {
     const held = this.#held.get(holder);
     if (held === undefined) return;
-    held.claim.lose('it was taken by force (forceRelease)', 'stolen');
+    held.claim.taken();
     this.#inBackground(held.free());
   }
 

@@ -63,11 +63,6 @@ export class RedisClaim extends Hold implements Claim<'best-effort' | 'none'> {
     if (status !== 'holds') this.lose(`${WHAT} ${GONE.why}`, GONE.loss);
   }
 
-  /** Somebody took it by force, and said so. */
-  taken(): void {
-    this.lose('it was taken by force', 'stolen');
-  }
-
   protected override ended(): void {
     this.#life.stop('was given back', 'session');
     this.onEnd();

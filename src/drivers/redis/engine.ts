@@ -2,7 +2,7 @@
 import { orAborted, type WaitOptions } from '../../core/abort.ts';
 import type { BytesLike } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { isQuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import { SameDelay } from '../../core/same-delay.ts';
 import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engine.ts';
@@ -10,6 +10,7 @@ import { Ledger } from '../../locks/ledger.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
 import { requireBytes } from '../../locks/names.ts';
 import type { Gate } from '../../locks/signals.ts';
+import { valueBytes } from '../../locks/values.ts';
 import { type ClaimHost, RedisClaim } from './claim.ts';
 import type { Connection } from './clients.ts';
 import { Commands } from './commands.ts';
@@ -144,7 +145,7 @@ export class RedisEngine implements ElectionEngine {
   }
 
   async setValue(claim: RedisClaim, value: BytesLike, options: WaitOptions): Promise<boolean> {
-    const word = toWord(bytesOf(value));
+    const word = toWord(valueBytes(value, MAX_VALUE_BYTES));
     const done = this.#queue.proclaim(claim.holder, claim.name, word);
     return (await this.#ask(done, options)).status === 'holds';
   }
@@ -325,9 +326,9 @@ export class RedisEngine implements ElectionEngine {
   }
 
   #wordOf(value: BytesLike): string {
-    if (typeof value !== 'string') return toWord(bytesOf(value));
+    if (typeof value !== 'string') return toWord(valueBytes(value, MAX_VALUE_BYTES));
     if (value !== this.#lastValue) {
-      this.#lastWord = toWord(bytesOf(value));
+      this.#lastWord = toWord(valueBytes(value, MAX_VALUE_BYTES));
       this.#lastValue = value;
     }
     return this.#lastWord;
@@ -376,15 +377,6 @@ export class RedisEngine implements ElectionEngine {
 
 const holds = ({ status }: Standing): boolean => status === 'holds';
 const isUnknown = (error: unknown): boolean => isQuorateError(error) && error.outcome === 'unknown';
-
-function bytesOf(value: BytesLike): Uint8Array {
-  const bytes = typeof value === 'string' ? Buffer.from(value) : value;
-  if (bytes.byteLength <= MAX_VALUE_BYTES) return bytes;
-  throw new QuorateError(
-    'ERR_REQUEST_TOO_LARGE',
-    `value: ${bytes.byteLength} bytes, more than ${MAX_VALUE_BYTES}; store it elsewhere and say where`,
-  );
-}
 
 function leaderOf({ id, token, revision, value }: QueueEntry) {
   return { value, fencingToken: token, revision, holder: id };

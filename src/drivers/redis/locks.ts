@@ -1,6 +1,6 @@
 /** Locks and elections on one Redis. */
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { type Duration, durationMs } from '../../core/duration.ts';
+import { type Duration, durationWithin } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { Elections } from '../../locks/elections.ts';
@@ -100,9 +100,7 @@ function open(
 
 /** @throws `ERR_INVALID_ARGUMENT` unless Redis and timers can do it */
 export function ttlOf(given: Duration | undefined): number {
-  const ttlMs = durationMs(given ?? '10s', 'ttl');
-  if (ttlMs >= LEAST_TTL_MS && ttlMs <= MOST_TTL_MS) return ttlMs;
-  throw invalid(`ttl: ${ttlMs} ms; ${LEAST_TTL_MS} ms to ${MOST_TTL_MS} ms are possible`);
+  return durationWithin(given ?? '10s', 'ttl', LEAST_TTL_MS, MOST_TTL_MS);
 }
 
 function invalid(message: string): QuorateError {
