@@ -12,6 +12,7 @@ import type { ClaimRequest, ElectionEngine, LeaderView } from '../../locks/engin
 import { Ledger } from '../../locks/ledger.ts';
 import type { LockGuarantees, LockHolder } from '../../locks/locks.ts';
 import { requireEncodable } from '../../locks/names.ts';
+import { valueBytes } from '../../locks/values.ts';
 import { ConsulApi, type Entry, type NewSession } from './api.ts';
 import { ConsulClaim, holderName } from './claim.ts';
 import type { ConsulClient } from './client.ts';
@@ -68,7 +69,7 @@ class Entrant {
   constructor(request: ClaimRequest, key: string) {
     this.request = request;
     this.key = key;
-    this.value = bytesOf(request.value);
+    this.value = valueBytes(request.value, MAX_VALUE_BYTES);
     this.pending = undefined;
     this.session = undefined;
   }
@@ -153,7 +154,7 @@ export class ConsulEngine implements ElectionEngine {
     this.#ledger.assertOpen();
     const { key, session } = claim;
     const set = this.#api
-      .setValue(key, session.id, bytesOf(value))
+      .setValue(key, session.id, valueBytes(value, MAX_VALUE_BYTES))
       .catch((error: unknown) => {
         // It may come late: not over what the next term of this session says.
         if (isQuorateError(error) && error.outcome === 'unknown') session.retire();
@@ -453,15 +454,6 @@ export class ConsulEngine implements ElectionEngine {
     const { ending } = this.#ledger;
     return signal === undefined ? ending : AbortSignal.any([signal, ending]);
   }
-}
-
-function bytesOf(value: BytesLike): Uint8Array {
-  const bytes = typeof value === 'string' ? Buffer.from(value) : value;
-  if (bytes.byteLength <= MAX_VALUE_BYTES) return bytes;
-  throw new QuorateError(
-    'ERR_REQUEST_TOO_LARGE',
-    `value: ${bytes.byteLength} bytes, more than ${MAX_VALUE_BYTES}; store it elsewhere and say where`,
-  );
 }
 
 function holderOf(entry: Entry, session: string): LockHolder {
