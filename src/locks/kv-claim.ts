@@ -63,8 +63,7 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
         }),
       );
     } finally {
-      if (this.#after === undefined) this.#session.freeKey(this.holder);
-      else this.#after();
+      this.#isGone();
     }
   }
 
@@ -97,6 +96,12 @@ export class KvClaim extends Hold implements Claim<'monotonic'> {
     const why = 'its key was deleted in the store (by an operator, or with its lease)';
     if (!this.isHeld()) return;
     this.lose(why, 'stolen');
-    this.#after?.();
+    this.#isGone();
+  }
+
+  /** Its session goes on, and may put the same key again, unless that may come by itself. */
+  #isGone(): void {
+    if (this.#after === undefined) this.#session.freeKey(this.holder);
+    else this.#after();
   }
 }

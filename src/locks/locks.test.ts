@@ -582,6 +582,18 @@ describe('locks over a store', () => {
     await named.close();
   });
 
+  it('uses the key of a claim that was stolen again, as that of one given back', async () => {
+    const keys = new Set<string>();
+    for (let i = 0; i < 3; i++) {
+      const held = await locks.acquire('n');
+      keys.add(held.holder);
+      await other.forceRelease('n');
+      await store.clock.advance(50);
+      assert.equal(held.lost.reason.loss, 'stolen');
+    }
+    assert.equal(keys.size, 1);
+  });
+
   it('refuses what makes no sense at the door', async () => {
     const refused = { code: 'ERR_INVALID_ARGUMENT' };
     await assert.rejects(locks.acquire('n', { permits: 0 }), refused);
