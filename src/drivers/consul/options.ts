@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { type Duration, durationMs } from '../../core/duration.ts';
+import { type Duration, durationWithin } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 
@@ -78,10 +78,7 @@ export function resolveConnection(options: ConsulConnection): ResolvedConnection
     throw invalid(`maxWaits: ${maxWaits}; a whole number of 1 to 10,000 is needed`);
   }
   checkTls(tls);
-  const timeoutMs = durationMs(options.timeout ?? '5s', 'timeout');
-  if (timeoutMs < 1 || timeoutMs > 600_000) {
-    throw invalid(`timeout: ${timeoutMs} ms; 1 ms to ten minutes are possible`);
-  }
+  const timeoutMs = durationWithin(options.timeout ?? '5s', 'timeout', 1, 600_000);
   return {
     targets: targetsOf(address, options.tls !== undefined),
     token,
