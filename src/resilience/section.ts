@@ -1,0 +1,174 @@
+/**
+ * How policies are run around the work. A policy is a gate, which lets a call in and is told how it ended, or it is wrapped
+ * around what is inside it. Gates that follow each other are one section: one asynchronous function, however many they are.
+ */
+import { Call, type CallOptions, type End, type Work } from './call.ts';
+import { type Outcome, Rejection } from './outcome.ts';
+
+/** What a gate gives to a call that it lets in: comes back when that leaves. */
+export type Ticket = number | object;
+
+/** A policy that lets calls in or not. */
+export interface Gate {
+  readonly name: string;
+  /** At once where it can: a promise is for what has to wait. It rejects only where the call is aborted meanwhile. */
+  enter(call: Call): Ticket | Rejection | Promise<Ticket | Rejection>;
+  /** @param result - the value of a success, what was thrown for a failure */
+  leave(ticket: Ticket, end: End, result: unknown): void;
+}
+
+/** A policy that decides whether, when, and how often what is inside it is run. */
+export interface Wrap {
+  readonly name: string;
+  /** Resolves with the value, or the rejection of this or of an inner policy; rejects where the work failed. */
+  around(call: Call, inner: Section): Promise<unknown>;
+}
+
+/** What is wanted of a section: the value or a rejection; the value alone; an outcome. */
+type Wanted = 'result' | 'value' | 'outcome';
+
+/** A value that happens to be a rejection: of another pipeline, which the work has used. */
+class Value {
+  readonly value: unknown;
+
+  constructor(value: unknown) {
+    this.value = value;
+  }
+}
+
+export class Section {
+  readonly #gates: readonly Gate[];
+  /** Where in the tickets of a call those of this section begin. */
+  readonly #offset: number;
+  readonly #wrap: Wrap | undefined;
+  readonly #inner: Section | undefined;
+
+  constructor(gates: readonly Gate[], offset: number, wrap?: Wrap, inner?: Section) {
+    this.#gates = gates;
+    this.#offset = offset;
+    this.#wrap = wrap;
+    this.#inner = inner;
+  }
+
+  /** For policies that are wrapped around this. */
+  result(call: Call): Promise<unknown> {
+    return this.#run(call, 'result');
+  }
+
+  run<T>(work: Work<T>, options?: CallOptions): Promise<T> {
+    const call = new Call(work, options);
+    const { signal } = call.options;
+    if (signal === undefined) return this.#run(call, 'value') as Promise<T>;
+    if (signal.aborted) return Promise.reject(signal.reason);
+    return orGivenUp(this.#run(call, 'value') as Promise<T>, call, signal, undefined);
+  }
+
+  attempt<T>(work: Work<T>, options?: CallOptions): Promise<Outcome<T>> {
+    const call = new Call(work, options);
+    const { signal } = call.options;
+    if (signal === undefined) return this.#run(call, 'outcome') as Promise<Outcome<T>>;
+    if (signal.aborted) return Promise.resolve(aborted(signal.reason));
+    return orGivenUp(this.#run(call, 'outcome') as Promise<Outcome<T>>, call, signal, aborted);
+  }
+
+  async #run(call: Call, wanted: Wanted): Promise<unknown> {
+    const gates = this.#gates;
+    let entered = 0;
+    let isIn = false;
+    let result: unknown;
+    try {
+      for (; entered < gates.length; entered++) {
+        let ticket = gates[entered]!.enter(call);
+        if (ticket instanceof Promise) ticket = await ticket;
+        if (ticket instanceof Rejection) {
+          this.#leave(call, entered, 'ignored', undefined);
+          return ended(ticket, wanted);
+        }
+        call.tickets ??= [];
+        call.tickets[this.#offset + entered] = ticket;
+      }
+      isIn = true;
+      if (this.#wrap === undefined) {
+        result = await call.work(call);
+        if (result instanceof Rejection) result = new Value(result);
+      } else {
+        result = await this.#wrap.around(call, this.#inner!);
+      }
+    } catch (error) {
+      const end = call.isAborted ? call.abortedAs : isIn ? 'failure' : 'ignored';
+      this.#leave(call, entered, end, error);
+      if (wanted !== 'outcome') throw error;
+      return { ok: false, reason: 'failed', error };
+    }
+    // Of the policies' own ends only a timeout says something about the work.
+    const end = result instanceof Rejection ? (result.hadBegun ? 'failure' : 'ignored') : 'success';
+    this.#leave(call, entered, end, result);
+    return ended(result, wanted);
+  }
+
+  #leave(call: Call, entered: number, end: End, result: unknown): void {
+    for (let i = entered - 1; i >= 0; i--) {
+      this.#gates[i]!.leave(call.tickets![this.#offset + i] as Ticket, end, result);
+    }
+  }
+}
+
+/** The section of policies, the outermost first. */
+export function sectionOf(policies: readonly (Gate | Wrap)[]): Section {
+  let gates: Gate[] = [];
+  let wrap: Wrap | undefined;
+  let inner: Section | undefined;
+  let offset = policies.length;
+  for (const policy of policies.toReversed()) {
+    offset -= 1;
+    if ('enter' in policy) {
+      gates.unshift(policy);
+    } else {
+      inner = new Section(gates, offset + 1, wrap, inner);
+      gates = [];
+      wrap = policy;
+    }
+  }
+  return new Section(gates, 0, wrap, inner);
+}
+
+function ended(result: unknown, wanted: Wanted): unknown {
+  if (wanted === 'result') return result;
+  if (result instanceof Rejection) {
+    if (wanted === 'value') throw result.error;
+    return result;
+  }
+  const value = result instanceof Value ? result.value : result;
+  return wanted === 'value' ? value : { ok: true, value };
+}
+
+function aborted(error: unknown) {
+  return { ok: false, reason: 'aborted', error } as const;
+}
+
+/** Ends a call at once when its caller's signal is aborted, wherever it waits, and leaves no listener behind. */
+function orGivenUp<T>(
+  run: Promise<T>,
+  call: Call,
+  signal: AbortSignal,
+  toOutcome: ((reason: unknown) => T) | undefined,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      call.abort(signal.reason);
+      if (toOutcome === undefined) reject(signal.reason);
+      else resolve(toOutcome(signal.reason));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    run.then(
+      (value) => {
+        signal.removeEventListener('abort', onAbort);
+        resolve(value);
+      },
+      (error: unknown) => {
+        signal.removeEventListener('abort', onAbort);
+        reject(error);
+      },
+    );
+  });
+}
