@@ -74,33 +74,36 @@ export class Section {
   async #run(call: Call, wanted: Wanted): Promise<unknown> {
     const gates = this.#gates;
     let entered = 0;
-    let isIn = false;
+    let refusal: Rejection | undefined;
     let result: unknown;
     try {
       for (; entered < gates.length; entered++) {
         let ticket = gates[entered]!.enter(call);
         if (ticket instanceof Promise) ticket = await ticket;
         if (ticket instanceof Rejection) {
-          this.#leave(call, entered, 'ignored', undefined);
-          return ended(ticket, wanted);
+          refusal = ticket;
+          break;
         }
         call.tickets ??= [];
         call.tickets[this.#offset + entered] = ticket;
       }
-      isIn = true;
-      if (this.#wrap === undefined) {
-        result = await call.work(call);
-        if (result instanceof Rejection) result = new Value(result);
-      } else {
-        result = await this.#wrap.around(call, this.#inner!);
+      if (refusal === undefined) {
+        const wrap = this.#wrap;
+        result = await (wrap === undefined ? call.work(call) : wrap.around(call, this.#inner!));
+        if (wrap === undefined && result instanceof Rejection) result = new Value(result);
       }
     } catch (error) {
-      const end = call.isAborted ? call.abortedAs : isIn ? 'failure' : 'ignored';
+      // A gate that breaks says nothing about the work.
+      const end = entered < gates.length ? 'ignored' : call.isAborted ? call.abortedAs : 'failure';
       this.#leave(call, entered, end, error);
       if (wanted !== 'outcome') throw error;
       return { ok: false, reason: 'failed', error };
     }
-    // Of the policies' own ends only a timeout says something about the work.
+    if (refusal !== undefined) {
+      this.#leave(call, entered, 'ignored', refusal);
+      return ended(refusal, wanted);
+    }
+    // Of the ends that policies further in have made only a timeout says something about the work.
     const end = result instanceof Rejection ? (result.hadBegun ? 'failure' : 'ignored') : 'success';
     this.#leave(call, entered, end, result);
     return ended(result, wanted);

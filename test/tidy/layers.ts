@@ -37,6 +37,7 @@ export const LAYERS: readonly Layer[] = [
       'src/locks/locks.ts',
       'src/locks/elections.ts',
       'src/server/backend.ts',
+      'src/resilience/limiter.ts',
       'src/proto/messages.ts',
     ],
     imports: ['core'],
@@ -83,11 +84,12 @@ export const LAYERS: readonly Layer[] = [
   },
   { name: 'kv', paths: ['src/kv/'], imports: ['core', 'contracts', 'proto'], pure: true },
   { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts'] },
+  { name: 'resilience', paths: ['src/resilience/'], imports: ['core', 'contracts'] },
   { name: 'server', paths: ['src/server/'], imports: ['core', 'contracts', 'proto'] },
   {
     name: 'drivers',
     paths: ['src/drivers/'],
-    imports: ['core', 'contracts', 'proto', 'kv', 'locks'],
+    imports: ['core', 'contracts', 'proto', 'kv', 'locks', 'resilience'],
     separate: true,
   },
   {

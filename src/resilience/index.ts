@@ -1,0 +1,20 @@
+/** Limits, breakers, retries, and what composes them: `quorate/resilience`. */
+import '../core/runtime.ts';
+
+export { type Bulkhead, type BulkheadOptions, bulkhead } from './bulkhead.ts';
+export type { CallContext, CallOptions, Work } from './call.ts';
+export { type LimitOptions, limit } from './limit.ts';
+export type * from './limiter.ts';
+export {
+  fixedWindow,
+  type Rate,
+  slidingCounter,
+  slidingWindow,
+  type TokenBucketOptions,
+  tokenBucket,
+  type WindowOptions,
+} from './limiters.ts';
+export type { Outcome, Rejection, RejectionReason } from './outcome.ts';
+export type { Policy } from './policy.ts';
+export type { LimiterOptions } from './process-limiter.ts';
+export { type TimeoutOptions, timeout } from './timeout.ts';
