@@ -1,4 +1,5 @@
 /** One guarded call, as its policies and its work see it. */
+import type { Clock } from '../core/clock.ts';
 
 /** What the work is given. */
 export interface CallContext {
@@ -9,6 +10,8 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** 1 for the first attempt, and one more for each retry. */
   readonly attempt: number;
+  /** Milliseconds until its deadline, at least 0; `undefined` where no `deadline` is around it. */
+  readonly remainingMs: number | undefined;
 }
 
 /** What is guarded. */
@@ -32,6 +35,13 @@ export interface CallOptions {
  */
 export type End = 'success' | 'failure' | 'ignored';
 
+/** The moment by which somebody needs the result. */
+export interface CallDeadline {
+  readonly dueMs: number;
+  /** What `dueMs` was read from. */
+  readonly clock: Clock;
+}
+
 const NO_OPTIONS: CallOptions = {};
 
 export class Call implements CallContext {
@@ -40,6 +50,10 @@ export class Call implements CallContext {
   readonly attempt: number;
   /** What each gate of the section that runs gave on entry. */
   tickets: unknown[] | undefined;
+  /** Attempts of the call have it too. */
+  deadline: CallDeadline | undefined;
+  /** The budget for further attempts by which it was counted, so that no other policy does that again. */
+  countedBy: object | undefined;
   /** Attempts of this call, the latest first. */
   #attempts: Call | undefined;
   #nextAttempt: Call | undefined;
@@ -55,6 +69,8 @@ export class Call implements CallContext {
     this.options = options;
     this.attempt = attempt;
     this.tickets = undefined;
+    this.deadline = undefined;
+    this.countedBy = undefined;
     this.#attempts = undefined;
     this.#nextAttempt = undefined;
     this.#controller = undefined;
@@ -70,6 +86,11 @@ export class Call implements CallContext {
       if (this.#isAborted) this.#controller.abort(this.#reason);
     }
     return this.#controller.signal;
+  }
+
+  get remainingMs(): number | undefined {
+    const { deadline } = this;
+    return deadline && Math.max(0, deadline.dueMs - deadline.clock.now());
   }
 
   get isAborted(): boolean {
@@ -103,6 +124,8 @@ export class Call implements CallContext {
   /** An attempt: a call of its own, which ends with this one. */
   fork(attempt: number): Call {
     const fork = new Call(this.work, this.options, attempt);
+    fork.deadline = this.deadline;
+    fork.countedBy = this.countedBy;
     if (this.#isAborted) fork.abort(this.#reason, this.#abortedAs);
     fork.#nextAttempt = this.#attempts;
     this.#attempts = fork;

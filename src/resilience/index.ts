@@ -1,6 +1,15 @@
 /** Limits, breakers, retries, and what composes them: `quorate/resilience`. */
 import '../core/runtime.ts';
 
+export {
+  type Backoff,
+  type ConstantBackoffOptions,
+  constantBackoff,
+  type DecorrelatedBackoffOptions,
+  decorrelatedBackoff,
+  type ExponentialBackoffOptions,
+  exponentialBackoff,
+} from './backoff.ts';
 export { type Bulkhead, type BulkheadOptions, bulkhead } from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
 export { type LimitOptions, limit } from './limit.ts';
@@ -17,4 +26,20 @@ export {
 export type { Outcome, Rejection, RejectionReason } from './outcome.ts';
 export type { Policy } from './policy.ts';
 export type { LimiterOptions } from './process-limiter.ts';
+export {
+  type Failure,
+  type Retry,
+  type RetryOn,
+  type RetryOptions,
+  type RetryRules,
+  type RetryStats,
+  retry,
+} from './retry.ts';
+export {
+  type LocalRetryBudget,
+  type RetryBudget,
+  type RetryBudgetOptions,
+  type RetryBudgetStats,
+  retryBudget,
+} from './retry-budget.ts';
 export { type TimeoutOptions, timeout } from './timeout.ts';
