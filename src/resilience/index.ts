@@ -12,6 +12,17 @@ export {
 } from './backoff.ts';
 export { type Bulkhead, type BulkheadOptions, bulkhead } from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
+export {
+  type DeadlineOptions,
+  type DeadlinePolicy,
+  type DeadlineRules,
+  type DeadlineStats,
+  deadline,
+  deadlineFrom,
+  deadlineHeaders,
+  remainingTimeMs,
+  withDeadline,
+} from './deadline.ts';
 export { type LimitOptions, limit } from './limit.ts';
 export type * from './limiter.ts';
 export {

@@ -31,13 +31,22 @@ export class Rejection {
   readonly retryAfterMs: number | undefined;
   /** The work had begun: it may have done what it was to do, or may yet. */
   readonly hadBegun: boolean;
+  /** What it says about the work: that this failed, or nothing. */
+  readonly end: 'failure' | 'ignored';
   #error: QuorateError | undefined;
 
-  constructor(reason: RejectionReason, policy: string, retryAfterMs?: number, hadBegun = false) {
+  constructor(
+    reason: RejectionReason,
+    policy: string,
+    retryAfterMs?: number,
+    hadBegun = false,
+    end: 'failure' | 'ignored' = hadBegun ? 'failure' : 'ignored',
+  ) {
     this.reason = reason;
     this.policy = policy;
     this.retryAfterMs = retryAfterMs;
     this.hadBegun = hadBegun;
+    this.end = end;
     this.#error = undefined;
   }
 

@@ -103,8 +103,7 @@ export class Section {
       this.#leave(call, entered, 'ignored', refusal);
       return ended(refusal, wanted);
     }
-    // Of the ends that policies further in have made only a timeout says something about the work.
-    const end = result instanceof Rejection ? (result.hadBegun ? 'failure' : 'ignored') : 'success';
+    const end = result instanceof Rejection ? result.end : 'success';
     this.#leave(call, entered, end, result);
     return ended(result, wanted);
   }
