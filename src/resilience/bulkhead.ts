@@ -1,16 +1,20 @@
 /** A limit for how many calls run at the same time, with a queue for some more. */
-import { QuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
+import { wholeNumber } from './numbers.ts';
 import { Rejection } from './outcome.ts';
-import { Alone, type Policy } from './policy.ts';
+import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate } from './section.ts';
 
-/** What a bulkhead takes. */
-export interface BulkheadOptions {
+/** What can be changed of a bulkhead while it is used. */
+export interface BulkheadRules {
   /** So many run at the same time. */
   readonly max: number;
   /** So many more wait for a place, first come, first served. @defaultValue 0 */
   readonly queue?: number | undefined;
+}
+
+/** What a bulkhead takes. */
+export interface BulkheadOptions extends BulkheadRules {
   /** @defaultValue `'bulkhead'` */
   readonly name?: string | undefined;
 }
@@ -21,6 +25,12 @@ export interface Bulkhead extends Policy {
   readonly running: number;
   /** So many wait. */
   readonly queued: number;
+  /**
+   * From now on by these rules. Calls that run or wait already are left alone, also where they are more than may.
+   *
+   * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
+   */
+  reconfigure(rules: BulkheadRules): void;
 }
 
 /**
@@ -45,19 +55,20 @@ interface Waiting {
   after: Waiting | undefined;
 }
 
-class Places extends Alone implements Gate, Bulkhead {
-  readonly #max: number;
-  readonly #maxQueued: number;
+class Places extends Alone implements Gate, Bulkhead, Changeable<BulkheadRules> {
+  #max: number;
+  #maxQueued: number;
   readonly #full: Rejection;
   #running: number;
   #queued: number;
   #first: Waiting | undefined;
   #last: Waiting | undefined;
 
-  constructor({ max, queue = 0, name = 'bulkhead' }: BulkheadOptions) {
+  constructor({ name = 'bulkhead', ...rules }: BulkheadOptions) {
     super(name);
-    this.#max = wholeNumber('max', max, 1);
-    this.#maxQueued = wholeNumber('queue', queue, 0);
+    const { max, queue } = checked(rules);
+    this.#max = max;
+    this.#maxQueued = queue;
     this.#full = new Rejection('full', name);
     this.#running = 0;
     this.#queued = 0;
@@ -73,6 +84,22 @@ class Places extends Alone implements Gate, Bulkhead {
     return this.#queued;
   }
 
+  reconfigure(rules: BulkheadRules): void {
+    this.prepare(rules)();
+  }
+
+  prepare(rules: BulkheadRules): () => void {
+    const { max, queue } = checked(rules);
+    return () => {
+      this.#max = max;
+      this.#maxQueued = queue;
+      while (this.#running < max && this.#first !== undefined) {
+        this.#running += 1;
+        this.#letIn(this.#first);
+      }
+    };
+  }
+
   enter(call: Call): number | Rejection | Promise<number> {
     if (this.#running < this.#max) {
       this.#running += 1;
@@ -83,11 +110,12 @@ class Places extends Alone implements Gate, Bulkhead {
 
   leave(): void {
     const next = this.#first;
-    if (next === undefined) {
-      this.#running -= 1;
-      return;
-    }
     // The place is handed on: nobody who comes now gets ahead.
+    if (next !== undefined && this.#running <= this.#max) this.#letIn(next);
+    else this.#running -= 1;
+  }
+
+  #letIn(next: Waiting): void {
     this.#remove(next);
     next.resolve(0);
   }
@@ -116,10 +144,6 @@ class Places extends Alone implements Gate, Bulkhead {
   }
 }
 
-function wholeNumber(name: string, given: number, least: number): number {
-  if (Number.isSafeInteger(given) && given >= least) return given;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `${name}: ${given}; a whole number of at least ${least} is needed`,
-  );
+function checked({ max, queue = 0 }: BulkheadRules): { max: number; queue: number } {
+  return { max: wholeNumber('max', max, 1), queue: wholeNumber('queue', queue, 0) };
 }

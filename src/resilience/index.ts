@@ -10,7 +10,12 @@ export {
   type ExponentialBackoffOptions,
   exponentialBackoff,
 } from './backoff.ts';
-export { type Bulkhead, type BulkheadOptions, bulkhead } from './bulkhead.ts';
+export {
+  type Bulkhead,
+  type BulkheadOptions,
+  type BulkheadRules,
+  bulkhead,
+} from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
 export {
   type DeadlineOptions,
@@ -23,18 +28,34 @@ export {
   remainingTimeMs,
   withDeadline,
 } from './deadline.ts';
+export {
+  type Hedge,
+  type HedgeOptions,
+  type HedgePercentile,
+  type HedgeRules,
+  type HedgeStats,
+  hedge,
+} from './hedge.ts';
 export { type LimitOptions, limit } from './limit.ts';
 export type * from './limiter.ts';
 export {
   fixedWindow,
-  type Rate,
   slidingCounter,
   slidingWindow,
   type TokenBucketOptions,
   tokenBucket,
   type WindowOptions,
 } from './limiters.ts';
+export type { PipelineStats } from './meter.ts';
 export type { Outcome, Rejection, RejectionReason } from './outcome.ts';
+export {
+  type Pipeline,
+  type PipelineChanges,
+  type PipelineOptions,
+  type PipelineRegistry,
+  pipeline,
+  pipelineRegistry,
+} from './pipeline.ts';
 export type { Policy } from './policy.ts';
 export type { LimiterOptions } from './process-limiter.ts';
 export {
@@ -53,4 +74,4 @@ export {
   type RetryBudgetStats,
   retryBudget,
 } from './retry-budget.ts';
-export { type TimeoutOptions, timeout } from './timeout.ts';
+export { type Timeout, type TimeoutOptions, type TimeoutRules, timeout } from './timeout.ts';

@@ -7,7 +7,7 @@ const FIRST_ROWS = 16;
 export class KeyTable {
   /** Row `i` begins at `i * columns`. Another array after a key was added. */
   rows: Float64Array;
-  readonly #columns: number;
+  #columns: number;
   readonly #maxKeys: number;
   readonly #idleAt: (rows: Float64Array, at: number) => number;
   readonly #places: Map<string, number>;
@@ -56,6 +56,22 @@ export class KeyTable {
     this.rows.fill(0, at, at + this.#columns);
     this.#places.delete(key);
     this.#free.push(at);
+  }
+
+  /** Other columns from now on: `carry` fills each new row, of zeros, from the old one. */
+  widen(
+    columns: number,
+    carry: (from: Float64Array, at: number, to: Float64Array, toAt: number) => void,
+  ): void {
+    const rows = new Float64Array((this.rows.length / this.#columns) * columns);
+    for (const [key, at] of this.#places) {
+      const toAt = (at / this.#columns) * columns;
+      carry(this.rows, at, rows, toAt);
+      this.#places.set(key, toAt);
+    }
+    for (const [i, at] of this.#free.entries()) this.#free[i] = (at / this.#columns) * columns;
+    this.rows = rows;
+    this.#columns = columns;
   }
 
   #forgetIdle(nowMs: number): void {

@@ -14,7 +14,7 @@ export interface LatencyOptions {
   /** Parts of the window, 2 to 1,000. @defaultValue 10 */
   readonly slices?: number | undefined;
   /** @defaultValue the system's */
-  readonly clock?: Clock | undefined;
+  readonly clock?: Pick<Clock, 'now'> | undefined;
 }
 
 /** Buckets for each power of two: the middle of one is at most 1/64 (1.6 %) from what is in it. */

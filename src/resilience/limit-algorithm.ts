@@ -19,6 +19,8 @@ export interface LimitAlgorithm {
   remaining(rows: Float64Array, at: number, nowMs: number): number;
   /** From this moment on it is as if it was never used. */
   idleAt(rows: Float64Array, at: number): number;
+  /** Fills a row of zeros with what a row of the same way to count, with other rules and more or fewer columns, tells. */
+  carry?(old: LimitAlgorithm, from: Float64Array, at: number, to: Float64Array, toAt: number): void;
 }
 
 /**
@@ -106,6 +108,15 @@ export class SlidingWindowAlgorithm implements LimitAlgorithm {
       else high = middle;
     }
     return low;
+  }
+
+  carry(old: LimitAlgorithm, from: Float64Array, at: number, to: Float64Array, toAt: number): void {
+    // The newest that there is room for, the oldest of them first.
+    const count = Math.min(old.limit, this.limit);
+    for (let i = 0; i < count; i++) {
+      const newer = from[at]! + old.limit - count + i;
+      to[toAt + 1 + this.limit - count + i] = from[at + 1 + (newer % old.limit)]!;
+    }
   }
 
   idleAt(rows: Float64Array, at: number): number {

@@ -2,9 +2,9 @@
 import { type Duration, durationMs } from '../core/duration.ts';
 import { isQuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
-import type { Limiter } from './limiter.ts';
+import type { Limiter, LimitRules } from './limiter.ts';
 import { Rejection } from './outcome.ts';
-import { Alone, type Policy } from './policy.ts';
+import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate } from './section.ts';
 
 /** How calls use a limiter. */
@@ -29,7 +29,7 @@ export function limit(limiter: Limiter, options: LimitOptions = {}): Policy {
   return new Limit(limiter, options);
 }
 
-class Limit extends Alone implements Gate {
+class Limit extends Alone implements Gate, Changeable<LimitRules> {
   readonly #limiter: Limiter;
   readonly #maxWaitMs: number;
 
@@ -37,6 +37,10 @@ class Limit extends Alone implements Gate {
     super(name);
     this.#limiter = limiter;
     this.#maxWaitMs = durationMs(maxWait, 'maxWait');
+  }
+
+  prepare(rules: LimitRules): () => void {
+    return this.#limiter.prepare(rules);
   }
 
   enter(call: Call): number | Rejection | Promise<number | Rejection> {

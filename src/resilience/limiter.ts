@@ -31,6 +31,17 @@ export interface Reservation {
   cancel(): boolean;
 }
 
+/** How often: `'100/s'`, `'5000/h'`, `'10/30s'`, or the same in two parts. */
+export type Rate = string | { readonly limit: number; readonly period: Duration };
+
+/** What can be changed of a limiter while it is used. */
+export interface LimitRules {
+  /** So much in a time. */
+  readonly rate: Rate;
+  /** What may be taken at once; for token buckets alone. @defaultValue what comes in one period of the rate */
+  readonly burst?: number | undefined;
+}
+
 /** How far a key has used its limit, for headers. */
 export interface Usage {
   /** What may be taken at once by a key that was never used. */
@@ -67,6 +78,15 @@ export interface Limiter {
   usage(key?: string): Usage;
   /** Forgets a key: it is as if it was never used. */
   reset(key?: string): void;
+  /**
+   * From now on by this rate, with what was taken before. Who waits moves up or back; who waits for more than may be taken
+   * at once now is refused.
+   *
+   * @throws `ERR_INVALID_ARGUMENT`; the old rate stays then.
+   */
+  reconfigure(rules: LimitRules): void;
+  /** Checks what `reconfigure` takes; what is returned does it, and cannot fail. */
+  prepare(rules: LimitRules): () => void;
   /** Ends every wait with `ERR_CLOSED`. Idempotent. */
   close(): void;
 }

@@ -277,6 +277,29 @@ describe('limiters, each', () => {
         }
       });
 
+      it('goes on by another rate with what was taken before; a rate that is none changes nothing', async () => {
+        const { clock, limiter } = open();
+        assert.throws(() => limiter.reconfigure({ rate: '0/s' }), { code: 'ERR_INVALID_ARGUMENT' });
+        limiter.allow('a', 3);
+        limiter.reconfigure({ rate: '5/s' });
+        assert.equal(limiter.allow('a', 4).ok, false);
+        assert.equal(limiter.allow('b', 5).ok, true);
+        const big = assert.rejects(limiter.wait('b', { cost: 5 }), { code: 'ERR_RATE_LIMITED' });
+        let got = -1;
+        const small = limiter.wait('b', { cost: 2 }).then(() => {
+          got = clock.now();
+        });
+        await settled();
+        limiter.reconfigure({ rate: '2/s' });
+        await big;
+        await clock.advance(5000);
+        await small;
+        assert.ok(got >= 999, `${got}`);
+        assert.equal(limiter.allow('a', 2).ok, true);
+        assert.throws(() => limiter.allow('a', 3), { code: 'ERR_INVALID_ARGUMENT' });
+        assert.equal(clock.pending, 0);
+      });
+
       it('goes on where the clock jumps back', async () => {
         const { clock, limiter } = open();
         limiter.allow('', 3);
@@ -366,6 +389,21 @@ describe('what limiters promise', () => {
       assert.ok(Math.max(...sums.values()) <= limit, `seed ${seed}`);
     }
     assert.ok(total > 40 * SEEDS, `only ${total} were taken`);
+  });
+
+  it('a true sliding window keeps the newest where it becomes smaller, and all where it grows', async () => {
+    const clock = new VirtualClock();
+    const limiter = slidingWindow({ rate: '4/s', clock });
+    for (let i = 0; i < 6; i++) {
+      limiter.allow();
+      await clock.advance(300);
+    }
+    // Taken at 0, 300, 600, 900, 1200 and 1500; now it is 1800.
+    limiter.reconfigure({ rate: '3/s' });
+    assert.ok(Math.abs(limiter.allow().retryAfterMs - 100) < 0.01);
+    limiter.reconfigure({ rate: '5/s' });
+    assert.equal(limiter.usage().remaining, 2);
+    assert.ok(Math.abs(limiter.allow('', 3).retryAfterMs - 100) < 0.01);
   });
 
   it('a sliding counter: as much as the two counters say, and under even load the limit', async () => {

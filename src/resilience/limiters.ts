@@ -1,5 +1,5 @@
 /** The limiters of a process: how each counts, and what it promises. */
-import { type Duration, durationMs } from '../core/duration.ts';
+import { durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import {
   BucketAlgorithm,
@@ -7,11 +7,8 @@ import {
   SlidingCounterAlgorithm,
   SlidingWindowAlgorithm,
 } from './limit-algorithm.ts';
-import type { Limiter } from './limiter.ts';
+import type { Limiter, LimitRules, Rate } from './limiter.ts';
 import { type LimiterOptions, ProcessLimiter } from './process-limiter.ts';
-
-/** How often: `'100/s'`, `'5000/h'`, `'10/30s'`, or the same in two parts. */
-export type Rate = string | { readonly limit: number; readonly period: Duration };
 
 /** What a token bucket takes. */
 export interface TokenBucketOptions extends LimiterOptions {
@@ -49,12 +46,7 @@ const PERIODS: Readonly<Record<string, string>> = {
  * ```
  */
 export function tokenBucket(options: TokenBucketOptions): Limiter {
-  const { limit, periodMs } = rateOf(options?.rate);
-  const { burst = limit } = options;
-  if (!(Number.isFinite(burst) && burst >= 1)) {
-    throw invalid(`burst: ${burst}; a number of at least 1 is needed, or nothing could be taken`);
-  }
-  return new ProcessLimiter(new BucketAlgorithm(limit / periodMs, burst), options);
+  return new ProcessLimiter(bucketOf, options);
 }
 
 /**
@@ -64,13 +56,7 @@ export function tokenBucket(options: TokenBucketOptions): Limiter {
  * @throws `ERR_INVALID_ARGUMENT` for a rate that is none, or a limit that is no such number.
  */
 export function slidingWindow(options: WindowOptions): Limiter {
-  const { limit, periodMs } = rateOf(options?.rate);
-  if (!Number.isInteger(limit) || limit > MAX_SLIDING) {
-    throw invalid(
-      `rate: ${limit} a window; a whole number up to ${MAX_SLIDING} is needed, see slidingCounter`,
-    );
-  }
-  return new ProcessLimiter(new SlidingWindowAlgorithm(limit, periodMs), options);
+  return new ProcessLimiter(slidingWindowOf, options);
 }
 
 /**
@@ -80,8 +66,7 @@ export function slidingWindow(options: WindowOptions): Limiter {
  * @throws `ERR_INVALID_ARGUMENT` for a rate that is none.
  */
 export function slidingCounter(options: WindowOptions): Limiter {
-  const { limit, periodMs } = rateOf(options?.rate);
-  return new ProcessLimiter(new SlidingCounterAlgorithm(limit, periodMs), options);
+  return new ProcessLimiter(slidingCounterOf, options);
 }
 
 /**
@@ -91,8 +76,39 @@ export function slidingCounter(options: WindowOptions): Limiter {
  * @throws `ERR_INVALID_ARGUMENT` for a rate that is none.
  */
 export function fixedWindow(options: WindowOptions): Limiter {
-  const { limit, periodMs } = rateOf(options?.rate);
-  return new ProcessLimiter(new FixedWindowAlgorithm(limit, periodMs), options);
+  return new ProcessLimiter(fixedWindowOf, options);
+}
+
+function bucketOf({ rate, burst }: LimitRules): BucketAlgorithm {
+  const { limit, periodMs } = rateOf(rate);
+  const atOnce = burst ?? limit;
+  if (Number.isFinite(atOnce) && atOnce >= 1) return new BucketAlgorithm(limit / periodMs, atOnce);
+  throw invalid(`burst: ${atOnce}; a number of at least 1 is needed, or nothing could be taken`);
+}
+
+function slidingWindowOf(rules: LimitRules): SlidingWindowAlgorithm {
+  const { limit, periodMs } = windowOf(rules);
+  if (Number.isInteger(limit) && limit <= MAX_SLIDING) {
+    return new SlidingWindowAlgorithm(limit, periodMs);
+  }
+  throw invalid(
+    `rate: ${limit} a window; a whole number up to ${MAX_SLIDING} is needed, see slidingCounter`,
+  );
+}
+
+function slidingCounterOf(rules: LimitRules): SlidingCounterAlgorithm {
+  const { limit, periodMs } = windowOf(rules);
+  return new SlidingCounterAlgorithm(limit, periodMs);
+}
+
+function fixedWindowOf(rules: LimitRules): FixedWindowAlgorithm {
+  const { limit, periodMs } = windowOf(rules);
+  return new FixedWindowAlgorithm(limit, periodMs);
+}
+
+function windowOf({ rate, burst }: LimitRules) {
+  if (burst !== undefined) throw invalid('burst: windows have none, it is for token buckets');
+  return rateOf(rate);
 }
 
 /** The parts of a rate. @throws ERR_INVALID_ARGUMENT */

@@ -21,7 +21,18 @@ export interface Policy {
 }
 
 /** A policy that is a gate or a wrap: what a pipeline is made of. */
-export type Part = Policy & (Gate | Wrap);
+export type Part = Policy & (Gate | Wrap) & Partial<Changeable>;
+
+/** Has rules that can be changed while it is used. */
+export interface Changeable<Rules = never> {
+  /**
+   * Checks new rules; what is returned makes them the ones in force, and cannot fail. So several can be changed together
+   * or not at all.
+   *
+   * @throws ERR_INVALID_ARGUMENT
+   */
+  prepare(rules: Rules): () => void;
+}
 
 /** The way to guard calls with a part alone. */
 export abstract class Alone implements Policy {

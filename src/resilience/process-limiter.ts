@@ -5,7 +5,14 @@ import { durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import { KeyTable } from './key-table.ts';
 import type { LimitAlgorithm } from './limit-algorithm.ts';
-import type { Decision, Limiter, LimitWaitOptions, Reservation, Usage } from './limiter.ts';
+import type {
+  Decision,
+  Limiter,
+  LimitRules,
+  LimitWaitOptions,
+  Reservation,
+  Usage,
+} from './limiter.ts';
 import { SteadyClock } from './steady-clock.ts';
 import { type Waiter, WaitingLine } from './waiting-line.ts';
 
@@ -30,7 +37,8 @@ const NO_ROOM_MS = 1000;
 const ALLOWED: Decision = Object.freeze({ ok: true, retryAfterMs: 0 });
 
 export class ProcessLimiter implements Limiter {
-  readonly #algorithm: LimitAlgorithm;
+  readonly #algorithmOf: (rules: LimitRules) => LimitAlgorithm;
+  #algorithm: LimitAlgorithm;
   readonly #clock: Clock;
   readonly #time: SteadyClock;
   readonly #table: KeyTable;
@@ -39,14 +47,19 @@ export class ProcessLimiter implements Limiter {
   #waiting: number;
   #isClosed: boolean;
 
-  constructor(algorithm: LimitAlgorithm, options: LimiterOptions) {
-    this.#algorithm = algorithm;
+  constructor(
+    algorithmOf: (rules: LimitRules) => LimitAlgorithm,
+    options: LimiterOptions & LimitRules,
+  ) {
+    if (typeof options !== 'object' || options === null) throw invalid('options: a rate is needed');
+    this.#algorithmOf = algorithmOf;
+    this.#algorithm = algorithmOf(options);
     this.#clock = options.clock ?? systemClock;
     this.#time = new SteadyClock(this.#clock);
     const maxKeys = countOf('maxKeys', options.maxKeys ?? 1_000_000);
     this.#maxWaiting = countOf('maxWaiting', options.maxWaiting ?? 10_000);
-    this.#table = new KeyTable(algorithm.columns, maxKeys, (rows, at) =>
-      algorithm.idleAt(rows, at),
+    this.#table = new KeyTable(this.#algorithm.columns, maxKeys, (rows, at) =>
+      this.#algorithm.idleAt(rows, at),
     );
     this.#lines = new Map();
     this.#waiting = 0;
@@ -128,6 +141,28 @@ export class ProcessLimiter implements Limiter {
     }
     line.forget();
     this.#moveUp(key, line);
+  }
+
+  reconfigure(rules: LimitRules): void {
+    this.prepare(rules)();
+  }
+
+  /** Checks new rules; what is returned makes them the ones in force. */
+  prepare(rules: LimitRules): () => void {
+    const algorithm = this.#algorithmOf(rules);
+    return () => {
+      const old = this.#algorithm;
+      this.#algorithm = algorithm;
+      if (algorithm.columns !== old.columns) {
+        this.#table.widen(algorithm.columns, (from, at, to, toAt) =>
+          algorithm.carry!(old, from, at, to, toAt),
+        );
+      }
+      for (const [key, line] of this.#lines) {
+        this.#waiting -= line.change(algorithm, refused(key, 'it was made smaller', 0));
+        this.#moveUp(key, line);
+      }
+    };
   }
 
   close(): void {

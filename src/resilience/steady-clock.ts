@@ -6,11 +6,11 @@
 import type { Clock } from '../core/clock.ts';
 
 export class SteadyClock {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   #lastMs: number;
   #nowMs: number;
 
-  constructor(clock: Clock) {
+  constructor(clock: Pick<Clock, 'now'>) {
     this.#clock = clock;
     this.#lastMs = clock.now();
     this.#nowMs = 0;

@@ -18,9 +18,9 @@ export interface Waiter {
 }
 
 export class WaitingLine {
-  readonly #algorithm: LimitAlgorithm;
+  #algorithm: LimitAlgorithm;
   /** The key's row without those who wait. */
-  readonly #base: Float64Array;
+  #base: Float64Array;
   /** Of the timer for the first. */
   cancelAlarm: Cancel;
   /** Somebody gave up, and those behind have not moved up yet. */
@@ -80,6 +80,24 @@ export class WaitingLine {
       one.dueMs = this.#algorithm.earliest(rows, at, one.cost, nowMs);
       this.#algorithm.take(rows, at, one.cost, one.dueMs);
     }
+  }
+
+  /** Counts by other rules; how many are refused since they wait for more than may be taken at once. */
+  change(algorithm: LimitAlgorithm, reason: unknown): number {
+    if (algorithm.columns !== this.#algorithm.columns) {
+      const base = new Float64Array(algorithm.columns);
+      algorithm.carry!(this.#algorithm, this.#base, 0, base, 0);
+      this.#base = base;
+    }
+    this.#algorithm = algorithm;
+    let refused = 0;
+    for (let one = this.#first; one !== undefined; one = one.after) {
+      if (one.cost <= algorithm.limit) continue;
+      this.remove(one);
+      one.reject(reason);
+      refused += 1;
+    }
+    return refused;
   }
 
   /** Nobody waits any more. */
