@@ -12,9 +12,12 @@ import {
   withDeadline,
 } from './deadline.ts';
 import type { Rejection } from './outcome.ts';
-import type { Part } from './policy.ts';
+import type { Part, Policy } from './policy.ts';
 import { retry } from './retry.ts';
 import { type Gate, sectionOf } from './section.ts';
+
+/** The outermost first. */
+const guarded = (...policies: (Policy | Gate)[]) => sectionOf(policies as Part[]);
 
 const never = (): Promise<never> => new Promise(() => undefined);
 
@@ -133,7 +136,7 @@ describe('a deadline', () => {
     const clock = new VirtualClock();
     const inside = new Ends();
     const outside = new Ends();
-    const section = sectionOf([outside, open({}, clock).calls as unknown as Part, inside]);
+    const section = guarded(outside, open({}, clock).calls, inside);
     const work = ({ signal }: { signal: AbortSignal }) =>
       new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
     for (const left of ['1h', '1ms']) {
@@ -150,7 +153,7 @@ describe('a deadline', () => {
     const again = retry({ attempts: 9, backoff: constantBackoff(100), clock });
     const boom = new Error('boom');
     let attempts = 0;
-    const run = sectionOf([calls as unknown as Part, again as unknown as Part]).run(() => {
+    const run = guarded(calls, again).run(() => {
       attempts += 1;
       throw boom;
     });

@@ -9,7 +9,7 @@ import { QuorateError } from '../core/errors.ts';
 import type { Call, CallContext, CallDeadline } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
 import { Rejection } from './outcome.ts';
-import { Alone, type Policy } from './policy.ts';
+import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Section, Wrap } from './section.ts';
 
 /** What can be changed of a deadline policy while it is used. */
@@ -77,7 +77,7 @@ interface Rules {
   readonly deadlines: Deadlines | undefined;
 }
 
-class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy {
+class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy, Changeable<DeadlineRules> {
   readonly #clock: Clock;
   readonly #refusal: Rejection;
   #rules: Rules;
@@ -100,7 +100,14 @@ class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy {
   }
 
   reconfigure(rules: DeadlineRules): void {
-    this.#rules = rulesOf(rules, this.#clock);
+    this.prepare(rules)();
+  }
+
+  prepare(rules: DeadlineRules): () => void {
+    const checked = rulesOf(rules, this.#clock);
+    return () => {
+      this.#rules = checked;
+    };
   }
 
   around(call: Call, inner: Section): Promise<unknown> {
@@ -222,12 +229,17 @@ export function deadlineHeaders(context?: Pick<CallContext, 'remainingMs'>): {
  * ```
  */
 export function deadlineFrom(
-  headers: { get(name: string): string | null } | Readonly<Record<string, unknown>>,
+  headers: Pick<Headers, 'get'> | Readonly<Record<string, unknown>>,
 ): number | undefined {
-  const given =
-    typeof headers.get === 'function' ? headers.get('grpc-timeout') : headers['grpc-timeout'];
+  const given = isHeaders(headers) ? headers.get('grpc-timeout') : headers['grpc-timeout'];
   const [, amount, unit] = (typeof given === 'string' && TIMEOUT.exec(given.trim())) || [];
   return unit === undefined ? undefined : Number(amount) * UNITS_MS[unit]!;
+}
+
+function isHeaders(
+  headers: Pick<Headers, 'get'> | Readonly<Record<string, unknown>>,
+): headers is Pick<Headers, 'get'> {
+  return typeof headers.get === 'function';
 }
 
 /** Milliseconds until the deadline around where it is called; at least 0, `undefined` where there is none. */

@@ -36,6 +36,14 @@ export {
   type HedgeStats,
   hedge,
 } from './hedge.ts';
+export {
+  type Hedge,
+  type HedgeOptions,
+  type HedgePercentile,
+  type HedgeRules,
+  type HedgeStats,
+  hedge,
+} from './hedge.ts';
 export { type LimitOptions, limit } from './limit.ts';
 export type * from './limiter.ts';
 export {

@@ -6,11 +6,14 @@ import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { constantBackoff } from './backoff.ts';
 import { bulkhead } from './bulkhead.ts';
 import { Rejection, type RejectionReason } from './outcome.ts';
-import { Alone, type Part } from './policy.ts';
+import { Alone, type Part, type Policy } from './policy.ts';
 import { type Failure, type RetryOptions, retry } from './retry.ts';
 import { retryBudget } from './retry-budget.ts';
 import { type Gate, sectionOf } from './section.ts';
 import { timeout } from './timeout.ts';
+
+/** The outermost first. */
+const guarded = (...policies: (Policy | Gate)[]) => sectionOf(policies as Part[]);
 
 const boom = new Error('boom');
 
@@ -129,7 +132,7 @@ describe('retry', () => {
 
     it('a timeout further in', async () => {
       const { clock, calls } = open();
-      const section = sectionOf([calls as unknown as Part, timeout(50, { clock }) as Part]);
+      const section = guarded(calls, timeout(50, { clock }));
       const { work, timesMs } = ending(
         clock,
         () => new Promise(() => undefined),
@@ -145,11 +148,11 @@ describe('retry', () => {
       for (const reason of ['open', 'limited', 'full', 'shed', 'deadline'] as const) {
         const refusing = new Refusing(reason);
         const { calls } = open({ backoff: constantBackoff(0) });
-        const outcome = await sectionOf([calls as unknown as Part, refusing]).attempt(() => 1);
+        const outcome = await guarded(calls, refusing).attempt(() => 1);
         assert.equal(outcome.ok || outcome.reason, reason);
         assert.equal(refusing.asked, 1);
         const asked = open({ backoff: constantBackoff(0), retryOn: [reason] }).calls;
-        const again = sectionOf([asked as unknown as Part, new Refusing(reason)]);
+        const again = guarded(asked, new Refusing(reason));
         assert.deepEqual(await again.attempt(() => 1), { ok: true, value: 1 });
         await assert.rejects(asked.run(fails()), boom, 'only what is asked for');
         assert.equal(asked.stats().retries, 1);
@@ -169,7 +172,7 @@ describe('retry', () => {
         ['failed', boom, 2],
       ]);
       seen.length = 0;
-      await sectionOf([calls as unknown as Part, new Refusing('open')]).run(() => 1);
+      await guarded(calls, new Refusing('open')).run(() => 1);
       assert.deepEqual(
         seen.map(([reason, error, attempt]) => [reason, (error as QuorateError).code, attempt]),
         [['open', 'ERR_CIRCUIT_OPEN', 1]],
@@ -208,9 +211,7 @@ describe('retry', () => {
 
     it('may be a policy further in', async () => {
       const { clock, calls } = open({ retryOn: ['limited'] });
-      const run = sectionOf([calls as unknown as Part, new Refusing('limited', 450)]).run(() =>
-        clock.now(),
-      );
+      const run = guarded(calls, new Refusing('limited', 450)).run(() => clock.now());
       await clock.advance(1000);
       assert.equal(await run, 450);
     });
@@ -239,7 +240,7 @@ describe('retry', () => {
     it('by a timeout around it: ends, and makes no other attempt', async () => {
       const { clock, calls } = open({ attempts: 9 });
       const { work, timesMs } = ending(clock, fails());
-      const section = sectionOf([timeout(250, { clock }) as Part, calls as unknown as Part]);
+      const section = guarded(timeout(250, { clock }), calls);
       const outcome = section.attempt(work);
       await clock.advance(5000);
       assert.equal(((await outcome) as Rejection).reason, 'timeout');
@@ -276,7 +277,7 @@ describe('retry', () => {
     const { clock, calls } = open();
     const places = bulkhead({ max: 1 });
     const { work } = ending(clock, fails(), () => 'well');
-    const run = sectionOf([calls as unknown as Part, places as unknown as Part]).run(work);
+    const run = guarded(calls, places).run(work);
     await clock.advance(50);
     assert.equal(places.running, 0);
     await clock.advance(100);
@@ -287,7 +288,7 @@ describe('retry', () => {
     const { clock, calls } = open({ attempts: 2, backoff: constantBackoff(0) });
     const inner = open({ attempts: 2, backoff: constantBackoff(0) }).calls;
     const { work, attempts } = ending(clock, fails());
-    const section = sectionOf([calls as unknown as Part, inner as unknown as Part]);
+    const section = guarded(calls, inner);
     await assert.rejects(section.run(work), boom);
     assert.deepEqual(attempts, [1, 2, 1, 2]);
   });
@@ -374,7 +375,7 @@ describe('retries with a budget', () => {
     const budget = { countCall: () => void (counted += 1), tryTake: () => true };
     const outer = open({ budget, attempts: 2, backoff: constantBackoff(0) }).calls;
     const inner = open({ budget, attempts: 2, backoff: constantBackoff(0) }).calls;
-    const section = sectionOf([outer as unknown as Part, inner as unknown as Part]);
+    const section = guarded(outer, inner);
     await assert.rejects(section.run(fails()), boom);
     assert.equal(counted, 1);
   });

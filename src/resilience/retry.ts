@@ -7,7 +7,7 @@ import { type Backoff, exponentialBackoff } from './backoff.ts';
 import type { Call } from './call.ts';
 import { wholeNumber } from './numbers.ts';
 import { type Outcome, Rejection } from './outcome.ts';
-import { Alone, type Policy } from './policy.ts';
+import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { RetryBudget } from './retry-budget.ts';
 import type { Section, Wrap } from './section.ts';
 
@@ -104,7 +104,7 @@ interface Rules {
   readonly budget: RetryBudget | undefined;
 }
 
-class Retries extends Alone implements Wrap, Retry {
+class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
   readonly #clock: Clock;
   readonly #random: Random;
   #rules: Rules;
@@ -134,7 +134,14 @@ class Retries extends Alone implements Wrap, Retry {
   }
 
   reconfigure(rules: RetryRules): void {
-    this.#rules = rulesOf(rules);
+    this.prepare(rules)();
+  }
+
+  prepare(rules: RetryRules): () => void {
+    const checked = rulesOf(rules);
+    return () => {
+      this.#rules = checked;
+    };
   }
 
   async around(call: Call, inner: Section): Promise<unknown> {
