@@ -42,6 +42,11 @@ export interface CallDeadline {
   readonly clock: Clock;
 }
 
+/** Has gates that are left as soon as a call has failed for who waits for it, not when its work ends. */
+export interface LeavesEarly {
+  leaveEarly(call: Call): void;
+}
+
 const NO_OPTIONS: CallOptions = {};
 
 export class Call implements CallContext {
@@ -54,6 +59,8 @@ export class Call implements CallContext {
   deadline: CallDeadline | undefined;
   /** The budget for further attempts by which it was counted, so that no other policy does that again. */
   countedBy: object | undefined;
+  /** The outermost section that this call is in and that has, or has inside it, gates to be left early. */
+  outermost: LeavesEarly | undefined;
   /** Attempts of this call, the latest first. */
   #attempts: Call | undefined;
   #nextAttempt: Call | undefined;
@@ -71,6 +78,7 @@ export class Call implements CallContext {
     this.tickets = undefined;
     this.deadline = undefined;
     this.countedBy = undefined;
+    this.outermost = undefined;
     this.#attempts = undefined;
     this.#nextAttempt = undefined;
     this.#controller = undefined;
@@ -113,6 +121,7 @@ export class Call implements CallContext {
     this.#abortedAs = as;
     this.#controller?.abort(reason);
     this.#onAbort?.();
+    if (as === 'failure') this.outermost?.leaveEarly(this);
     for (let one = this.#attempts; one !== undefined; one = one.#nextAttempt) one.abort(reason, as);
   }
 

@@ -15,6 +15,11 @@ export interface Gate {
   enter(call: Call): Ticket | Rejection | Promise<Ticket | Rejection>;
   /** @param result - the value of a success, what was thrown for a failure */
   leave(ticket: Ticket, end: End, result: unknown): void;
+  /**
+   * Left at once where a timeout or the like ends the call, though its work goes on, perhaps for ever: for gates that judge
+   * the work; not for those that count what runs.
+   */
+  readonly leavesEarly?: boolean;
 }
 
 /** A policy that decides whether, when, and how often what is inside it is run. */
@@ -27,8 +32,11 @@ export interface Wrap {
 /** What is wanted of a section: the value or a rejection; the value alone; an outcome. */
 type Wanted = 'result' | 'value' | 'outcome';
 
+/** In the place of the ticket of a gate that was left. */
+const LEFT = Object.freeze({});
+
 /** A value that happens to be a rejection: of another pipeline, which the work has used. */
-class Value {
+export class Value {
   readonly value: unknown;
 
   constructor(value: unknown) {
@@ -42,12 +50,15 @@ export class Section {
   readonly #offset: number;
   readonly #wrap: Wrap | undefined;
   readonly #inner: Section | undefined;
+  readonly #leavesEarly: boolean;
 
   constructor(gates: readonly Gate[], offset: number, wrap?: Wrap, inner?: Section) {
     this.#gates = gates;
     this.#offset = offset;
     this.#wrap = wrap;
     this.#inner = inner;
+    const hasEarly = gates.some(({ leavesEarly }) => leavesEarly === true);
+    this.#leavesEarly = inner === undefined ? hasEarly : hasEarly || inner.#leavesEarly;
   }
 
   /** For policies that are wrapped around this. */
@@ -88,6 +99,7 @@ export class Section {
         call.tickets[this.#offset + entered] = ticket;
       }
       if (refusal === undefined) {
+        if (this.#leavesEarly) call.outermost ??= this;
         const wrap = this.#wrap;
         result = await (wrap === undefined ? call.work(call) : wrap.around(call, this.#inner!));
         if (wrap === undefined && result instanceof Rejection) result = new Value(result);
@@ -104,13 +116,34 @@ export class Section {
       return ended(refusal, wanted);
     }
     const end = result instanceof Rejection ? result.end : 'success';
-    this.#leave(call, entered, end, result);
+    this.#leave(call, entered, end, result instanceof Value ? result.value : result);
     return ended(result, wanted);
   }
 
+  leaveEarly(call: Call): void {
+    this.#inner?.leaveEarly(call);
+    const { tickets, abortedAs, abortReason } = call;
+    const last = this.#gates.length - 1;
+    // Where a gate has yet to let the call in, its end says nothing about the work.
+    if (last < 0 || tickets?.[this.#offset + last] === undefined) return;
+    for (let i = last; i >= 0; i--) {
+      const gate = this.#gates[i]!;
+      const at = this.#offset + i;
+      const ticket = tickets[at];
+      if (gate.leavesEarly !== true || ticket === LEFT) continue;
+      tickets[at] = LEFT;
+      gate.leave(ticket as Ticket, abortedAs, abortReason);
+    }
+  }
+
   #leave(call: Call, entered: number, end: End, result: unknown): void {
+    const { tickets } = call;
     for (let i = entered - 1; i >= 0; i--) {
-      this.#gates[i]!.leave(call.tickets![this.#offset + i] as Ticket, end, result);
+      const at = this.#offset + i;
+      const ticket = tickets![at];
+      if (ticket === LEFT) continue;
+      tickets![at] = LEFT;
+      this.#gates[i]!.leave(ticket as Ticket, end, result);
     }
   }
 }
