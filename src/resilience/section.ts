@@ -27,6 +27,8 @@ export interface Wrap {
   readonly name: string;
   /** Resolves with the value, or the rejection of this or of an inner policy; rejects where the work failed. */
   around(call: Call, inner: Section): Promise<unknown>;
+  /** A gate that belongs to it, directly inside it. */
+  readonly inside?: Gate;
 }
 
 /** What is wanted of a section: the value or a rejection; the value alone; an outcome. */
@@ -159,7 +161,10 @@ export function sectionOf(policies: readonly (Gate | Wrap)[]): Section {
     if ('enter' in policy) {
       gates.unshift(policy);
     } else {
-      inner = new Section(gates, offset + 1, wrap, inner);
+      // Where a wrap brings a gate that has the wrap's place among the tickets.
+      const { inside } = policy;
+      if (inside === undefined) inner = new Section(gates, offset + 1, wrap, inner);
+      else inner = new Section([inside, ...gates], offset, wrap, inner);
       gates = [];
       wrap = policy;
     }

@@ -495,11 +495,11 @@ describe('rules of a circuit breaker', () => {
   it('change while it is used: what was counted stays, a running open time too', () => {
     const { clock, breaker } = open({ consecutive: 5 });
     fail(breaker, 2);
-    breaker.reconfigure({ consecutive: 3 });
+    breaker.reconfigure({ consecutive: 3, open: 1000 });
     assert.equal(breaker.state, 'closed');
     fail(breaker, 1);
     assert.equal(breaker.state, 'open');
-    breaker.reconfigure({ open: 5000 });
+    breaker.reconfigure({ consecutive: 3, open: 5000 });
     clock.stall(1000);
     assert.equal(breaker.state, 'half-open');
     fail(breaker, 1);

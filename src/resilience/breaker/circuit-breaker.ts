@@ -9,7 +9,7 @@ import { type Random, systemRandom } from '../../core/random.ts';
 import type { End } from '../call.ts';
 import { wholeNumber } from '../numbers.ts';
 import { Rejection } from '../outcome.ts';
-import { Alone, type Policy } from '../policy.ts';
+import { Alone, type Changeable, type Policy } from '../policy.ts';
 import type { Gate, Ticket } from '../section.ts';
 import { SteadyClock } from '../steady-clock.ts';
 import {
@@ -69,10 +69,10 @@ export interface CircuitBreaker extends Policy, Disposable {
   /** Refuses all calls until released; then trial calls decide. Together with others it lasts until all are released. */
   isolate(): Isolation;
   /**
-   * Changes rules at once; those that are not named stay. What was counted stays unless the window is another; an open time
-   * that has begun is not changed.
+   * From now on by these rules. What is not given is the default, but the predicates stay. What was counted stays unless the
+   * window is another one; an open time that has begun is not changed.
    *
-   * @throws `ERR_INVALID_ARGUMENT` where they cannot be; the old ones stay.
+   * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
    */
   reconfigure(rules: BreakerRules): void;
   stats(): BreakerStats;
@@ -111,14 +111,13 @@ export class Admission {
 
 const NO_TIME = new Rejection('open', '');
 
-export class Breaker extends Alone implements Gate, CircuitBreaker {
+export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<BreakerRules> {
   readonly leavesEarly = true;
   readonly #time: SteadyClock;
   readonly #random: Random;
   readonly #onStateChange: ((change: BreakerChange) => void) | undefined;
   readonly #isolated: Rejection;
   readonly #isolations: Set<Isolation>;
-  #rules: BreakerRules;
   #settings: Settings;
   #window: ResultWindow;
   #state: BreakerState;
@@ -149,7 +148,6 @@ export class Breaker extends Alone implements Gate, CircuitBreaker {
     this.#onStateChange = options.onStateChange;
     this.#isolated = new Rejection('open', this.name);
     this.#isolations = new Set();
-    this.#rules = options;
     this.#settings = settings;
     this.#window = openWindow(settings.window);
     this.#state = 'closed';
@@ -188,18 +186,36 @@ export class Breaker extends Alone implements Gate, CircuitBreaker {
 
   leave(ticket: Ticket, end: End, result: unknown): void {
     // First of all, as it is the user's code and may do anything.
-    const isFailure = end !== 'ignored' && this.isFailure(end, result);
+    this.settle(ticket, this.judge(end, result));
+  }
+
+  /** What an end counts for, by the user's predicates. */
+  judge(end: End, result: unknown): End {
+    if (end === 'ignored') return end;
+    const { isFailure, isBadValue } = this.#settings;
+    const judge = end === 'failure' ? isFailure : isBadValue;
+    if (judge === undefined) return end;
+    try {
+      const given = end === 'failure' && result instanceof Rejection ? result.error : result;
+      return judge(given) ? 'failure' : 'success';
+    } catch {
+      return 'failure';
+    }
+  }
+
+  settle(ticket: Ticket, end: End): void {
     if (this.#state !== 'closed') this.#pass();
     const isNumber = typeof ticket === 'number';
     if ((isNumber ? ticket : (ticket as Admission).generation) !== this.#generation) {
       if (end !== 'ignored') this.#late += 1;
-    } else if (this.#state === 'closed') {
-      if (end !== 'ignored') this.#record(isNumber ? undefined : (ticket as Admission), isFailure);
+      return;
+    }
+    const admission = isNumber ? undefined : (ticket as Admission);
+    if (this.#state === 'closed') {
+      if (end !== 'ignored') this.#record(admission, end === 'failure');
     } else {
       this.#trialsRunning -= 1;
-      if (end !== 'ignored') {
-        this.#trialEnded(isFailure || (!isNumber && this.#isSlowTrial(ticket as Admission)));
-      }
+      if (end !== 'ignored') this.#trialEnded(end === 'failure' || this.#isSlowTrial(admission));
     }
   }
 
@@ -231,12 +247,16 @@ export class Breaker extends Alone implements Gate, CircuitBreaker {
   }
 
   reconfigure(rules: BreakerRules): void {
-    const merged = { ...this.#rules, ...rules };
-    this.apply(settingsOf(merged, this.#settings.isAbove));
-    this.#rules = merged;
+    this.prepare(rules)();
   }
 
-  apply(settings: Settings): void {
+  prepare(rules: BreakerRules): () => void {
+    const { isFailure, isBadValue, isAbove } = this.#settings;
+    const settings = settingsOf({ isFailure, isBadValue, ...rules }, isAbove);
+    return () => this.#apply(settings);
+  }
+
+  #apply(settings: Settings): void {
     const nowMs = this.#pass();
     const before = this.#settings.window;
     const { calls, timeMs, slices } = settings.window;
@@ -272,17 +292,6 @@ export class Breaker extends Alone implements Gate, CircuitBreaker {
     this.#stopListening = undefined;
     if (this.#hasTold) this.#tell?.(false);
     this.#hasTold = false;
-  }
-
-  isFailure(end: Exclude<End, 'ignored'>, result: unknown): boolean {
-    const { isFailure, isBadValue } = this.#settings;
-    const judge = end === 'failure' ? isFailure : isBadValue;
-    if (judge === undefined) return end === 'failure';
-    try {
-      return judge(end === 'failure' && result instanceof Rejection ? result.error : result);
-    } catch {
-      return true;
-    }
   }
 
   #admission(nowMs: number): Ticket {
@@ -358,9 +367,9 @@ export class Breaker extends Alone implements Gate, CircuitBreaker {
     return totalUs > meanMs * 1000 * calls ? 'mean' : undefined;
   }
 
-  #isSlowTrial({ atMs }: Admission): boolean {
+  #isSlowTrial(admission: Admission | undefined): boolean {
     const { slowMs, meanMs } = this.#settings;
-    return this.#time.now() - atMs > Math.min(slowMs, meanMs);
+    return this.#time.now() - admission!.atMs > Math.min(slowMs, meanMs);
   }
 
   #trialEnded(isFailure: boolean): void {

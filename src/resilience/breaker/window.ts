@@ -1,9 +1,11 @@
 /**
- * The latest calls as a circuit breaker counts them. To record is O(1) (amortised for slices of time), however many
- * calls the window holds: what leaves a ring is subtracted from the sums.
+ * The latest calls as a circuit breaker counts them. To record is O(1) (amortised over slices of time), however many
+ * calls the window holds: what leaves it is subtracted from the sums.
  */
 
-/** A window of results. Its sums are plain fields: the breaker looks at them after each call. */
+import { SlidingSums } from '../sliding-sums.ts';
+
+/** A window of results. The breaker looks at its sums after each call. */
 export interface ResultWindow {
   readonly calls: number;
   readonly failures: number;
@@ -74,75 +76,51 @@ export class CountWindow implements ResultWindow {
   }
 }
 
-/** Numbers of a slice: calls, failures, slow calls, microseconds. */
-const COLUMNS = 4;
+/** Columns of the sums. */
+const CALLS = 0;
+const FAILURES = 1;
+const SLOW_CALLS = 2;
+const TOTAL_US = 3;
 
 /** The calls of the last while, in slices: the oldest leaves as a whole. */
 export class TimeWindow implements ResultWindow {
-  readonly #rows: Float64Array;
-  readonly #slices: number;
-  readonly #sliceMs: number;
-  /** Number of the slice that is filled, from the beginning of time. */
-  #current: number;
-  calls: number;
-  failures: number;
-  slow: number;
-  totalUs: number;
+  readonly #sums: SlidingSums;
 
   constructor(lengthMs: number, slices: number) {
-    this.#rows = new Float64Array(slices * COLUMNS);
-    this.#slices = slices;
-    this.#sliceMs = lengthMs / slices;
-    this.#current = 0;
-    this.calls = 0;
-    this.failures = 0;
-    this.slow = 0;
-    this.totalUs = 0;
+    this.#sums = new SlidingSums(4, lengthMs, slices);
+  }
+
+  get calls(): number {
+    return this.#sums.totals[CALLS]!;
+  }
+
+  get failures(): number {
+    return this.#sums.totals[FAILURES]!;
+  }
+
+  get slow(): number {
+    return this.#sums.totals[SLOW_CALLS]!;
+  }
+
+  get totalUs(): number {
+    return this.#sums.totals[TOTAL_US]!;
   }
 
   record(nowMs: number, isFailure: boolean, isSlow: boolean, tookMs: number): void {
-    this.advance(nowMs);
-    const at = (this.#current % this.#slices) * COLUMNS;
-    const rows = this.#rows;
-    const us = microseconds(tookMs);
-    rows[at]! += 1;
-    this.calls += 1;
-    if (isFailure) {
-      rows[at + 1]! += 1;
-      this.failures += 1;
-    }
-    if (isSlow) {
-      rows[at + 2]! += 1;
-      this.slow += 1;
-    }
-    rows[at + 3]! += us;
-    this.totalUs += us;
+    const sums = this.#sums;
+    sums.advance(nowMs);
+    sums.add(CALLS, 1);
+    if (isFailure) sums.add(FAILURES, 1);
+    if (isSlow) sums.add(SLOW_CALLS, 1);
+    if (tookMs > 0) sums.add(TOTAL_US, microseconds(tookMs));
   }
 
   advance(nowMs: number): void {
-    const current = Math.floor(nowMs / this.#sliceMs);
-    if (current === this.#current) return;
-    if (current - this.#current >= this.#slices) this.clear();
-    else for (let one = this.#current + 1; one <= current; one++) this.#forget(one % this.#slices);
-    this.#current = current;
+    this.#sums.advance(nowMs);
   }
 
   clear(): void {
-    this.#rows.fill(0);
-    this.calls = 0;
-    this.failures = 0;
-    this.slow = 0;
-    this.totalUs = 0;
-  }
-
-  #forget(slot: number): void {
-    const rows = this.#rows;
-    const at = slot * COLUMNS;
-    this.calls -= rows[at]!;
-    this.failures -= rows[at + 1]!;
-    this.slow -= rows[at + 2]!;
-    this.totalUs -= rows[at + 3]!;
-    rows.fill(0, at, at + COLUMNS);
+    this.#sums.clear();
   }
 }
 
