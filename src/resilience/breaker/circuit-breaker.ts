@@ -179,6 +179,11 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     return this.#state;
   }
 
+  /** The time by which calls are let in. */
+  now(): number {
+    return this.#time.now();
+  }
+
   enter(): Ticket | Rejection {
     if (this.#state !== 'closed') return this.#enterUnlessClosed();
     return this.#settings.isTimed ? this.#admission(this.#time.now()) : this.#generation;
