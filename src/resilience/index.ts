@@ -11,6 +11,24 @@ export {
   exponentialBackoff,
 } from './backoff.ts';
 export {
+  type BreakerStats,
+  type CircuitBreaker,
+  circuitBreaker,
+  type Isolation,
+} from './breaker/circuit-breaker.ts';
+export type { BreakerHints } from './breaker/hints.ts';
+export type {
+  BreakerChange,
+  BreakerOptions,
+  BreakerReason,
+  BreakerRules,
+  BreakerState,
+  BreakerWindow,
+  OpenTime,
+  TrialOptions,
+} from './breaker/options.ts';
+export type { Permit } from './breaker/permit.ts';
+export {
   type Bulkhead,
   type BulkheadOptions,
   type BulkheadRules,
@@ -29,13 +47,22 @@ export {
   withDeadline,
 } from './deadline.ts';
 export {
-  type Hedge,
-  type HedgeOptions,
-  type HedgePercentile,
-  type HedgeRules,
-  type HedgeStats,
-  hedge,
-} from './hedge.ts';
+  type Degradation,
+  type DegradeMode,
+  type DegradeOptions,
+  type DegradeRules,
+  type DegradeStats,
+  degrade,
+} from './degrade.ts';
+export {
+  type Fallback,
+  type FallbackFunction,
+  type FallbackOn,
+  type FallbackOptions,
+  type FallbackRules,
+  type FallbackStats,
+  fallback,
+} from './fallback.ts';
 export {
   type Hedge,
   type HedgeOptions,
@@ -44,6 +71,7 @@ export {
   type HedgeStats,
   hedge,
 } from './hedge.ts';
+export { type LatencyOptions, LatencyWindow } from './latency.ts';
 export { type LimitOptions, limit } from './limit.ts';
 export type * from './limiter.ts';
 export {
