@@ -152,8 +152,8 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
     const { name } = this;
     const settings = settingsOf(rules, true);
     this.#breaker = new Breaker({ name, clock, random, onStateChange }, settings);
-    this.#figures = new Figures(window, this.#breaker);
-    this.#answer = counted(options.fallback, this.#figures);
+    this.#figures = new Figures(window);
+    this.#answer = counted(options.fallback, this.#breaker, this.#figures);
     this.#answers = new Answers(name, { answer: this.#answer, on: options.on });
     this.#window = window;
     this.#mode = 'auto';
@@ -186,7 +186,6 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
   }
 
   around(call: Call, inner: Section): Promise<unknown> {
-    this.#figures.count(REQUESTS);
     return this.#mode === 'off' ? inner.result(call) : this.#answers.around(call, inner);
   }
 
@@ -205,6 +204,7 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
 
   stats(): DegradeStats {
     const { mode, isDegraded } = this;
+    this.#figures.move(this.#breaker.now());
     return { mode, state: this.#breaker.state, isDegraded, ...this.#figures.stats() };
   }
 }
@@ -224,47 +224,61 @@ class Primary implements Gate {
   }
 
   enter(): Ticket | Rejection {
-    return this.isOff ? new Admission(NOT_COUNTED, this.#figures.now()) : this.#breaker.enter();
+    const ticket = this.isOff
+      ? new Admission(NOT_COUNTED, this.#breaker.now())
+      : this.#breaker.enter();
+    // There is a rule for the mean, so the breaker notes when each call was let in.
+    this.#figures.move(ticket instanceof Admission ? ticket.atMs : this.#breaker.now());
+    this.#figures.count(REQUESTS);
+    return ticket;
   }
 
   leave(ticket: Ticket, end: End, result: unknown): void {
+    const { generation, atMs } = ticket as Admission;
     const judged = this.#breaker.judge(end, result);
-    // There is a rule for the mean, so the breaker notes when each call was let in.
-    if (judged !== 'ignored') this.#figures.record(ticket as Admission, judged === 'failure');
-    if ((ticket as Admission).generation !== NOT_COUNTED) this.#breaker.settle(ticket, judged);
+    if (judged === 'ignored') {
+      if (generation !== NOT_COUNTED) this.#breaker.settle(ticket, judged);
+      return;
+    }
+    const nowMs = this.#breaker.now();
+    this.#figures.move(nowMs);
+    this.#figures.record(nowMs - atMs, judged === 'failure');
+    if (generation !== NOT_COUNTED) this.#breaker.settle(ticket, judged, nowMs);
   }
 }
 
-/** What is shown of the window. */
+/** What is shown of the window. Who has read the time moves it on, as to read it is most of what this costs. */
 class Figures {
-  /** The time of the breaker, which says when calls were let in. */
-  readonly #time: Pick<Clock, 'now'>;
   readonly #sums: SlidingSums;
   readonly #latency: LatencyWindow;
+  #nowMs: number;
 
-  constructor(window: Duration, time: Pick<Clock, 'now'>) {
-    this.#time = time;
-    this.#latency = new LatencyWindow({ window, slices: SLICES, clock: time });
+  constructor(window: Duration) {
+    this.#nowMs = 0;
+    this.#latency = new LatencyWindow({
+      window,
+      slices: SLICES,
+      clock: { now: () => this.#nowMs },
+    });
     this.#sums = new SlidingSums(COLUMNS, durationMs(window, 'window'), SLICES);
   }
 
-  now(): number {
-    return this.#time.now();
+  move(nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.#sums.advance(nowMs);
   }
 
   count(column: number): void {
-    this.#sums.advance(this.#time.now());
     this.#sums.add(column, 1);
   }
 
-  record({ atMs }: Admission, isFailure: boolean): void {
-    this.#latency.record(this.#time.now() - atMs);
+  record(tookMs: number, isFailure: boolean): void {
+    this.#latency.record(tookMs);
     this.count(PRIMARY_CALLS);
     if (isFailure) this.count(ERRORS);
   }
 
   stats(): Omit<DegradeStats, 'mode' | 'state' | 'isDegraded'> {
-    this.#sums.advance(this.#time.now());
     const { totals } = this.#sums;
     const primaryCalls = totals[PRIMARY_CALLS]!;
     const errors = totals[ERRORS]!;
@@ -297,12 +311,14 @@ function breakerRules(rules: DegradeRules, window: Duration): BreakerRules {
   };
 }
 
-function counted(answer: unknown, figures: Figures): FallbackFunction {
+function counted(answer: unknown, breaker: Breaker, figures: Figures): FallbackFunction {
   return async (failure, context) => {
+    figures.move(breaker.now());
     figures.count(FALLBACKS);
     try {
       return await (typeof answer === 'function' ? answer(failure, context) : answer);
     } catch (error) {
+      figures.move(breaker.now());
       figures.count(FALLBACK_ERRORS);
       throw error;
     }

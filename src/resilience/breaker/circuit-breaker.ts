@@ -208,7 +208,8 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     }
   }
 
-  settle(ticket: Ticket, end: End): void {
+  /** @param readMs - the time, where it was read already: that is most of what a breaker costs */
+  settle(ticket: Ticket, end: End, readMs?: number): void {
     if (this.#state !== 'closed') this.#pass();
     const isNumber = typeof ticket === 'number';
     if ((isNumber ? ticket : (ticket as Admission).generation) !== this.#generation) {
@@ -217,7 +218,7 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     }
     const admission = isNumber ? undefined : (ticket as Admission);
     if (this.#state === 'closed') {
-      if (end !== 'ignored') this.#record(admission, end === 'failure');
+      if (end !== 'ignored') this.#record(admission, end === 'failure', readMs);
     } else {
       this.#trialsRunning -= 1;
       if (end !== 'ignored') this.#trialEnded(end === 'failure' || this.#isSlowTrial(admission));
@@ -350,10 +351,10 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     return nowMs;
   }
 
-  #record(admission: Admission | undefined, isFailure: boolean): void {
+  #record(admission: Admission | undefined, isFailure: boolean, readMs?: number): void {
     const { slowMs, window } = this.#settings;
     const isTimed = admission !== undefined;
-    const nowMs = isTimed || window.calls === 0 ? this.#time.now() : 0;
+    const nowMs = readMs ?? (isTimed || window.calls === 0 ? this.#time.now() : 0);
     const tookMs = isTimed ? nowMs - admission.atMs : 0;
     this.#consecutive = isFailure ? this.#consecutive + 1 : 0;
     this.#window.record(nowMs, isFailure, tookMs > slowMs, tookMs);
