@@ -2,6 +2,13 @@
 import '../core/runtime.ts';
 
 export {
+  type Adaptive,
+  type AdaptiveOptions,
+  type AdaptiveRules,
+  type AdaptiveStats,
+  adaptive,
+} from './adaptive.ts';
+export {
   type Backoff,
   type ConstantBackoffOptions,
   constantBackoff,
