@@ -24,6 +24,7 @@ export {
   type Isolation,
 } from './breaker/circuit-breaker.ts';
 export type { BreakerHints } from './breaker/hints.ts';
+export { type KvHints, type KvHintsOptions, kvHints } from './breaker/kv-hints.ts';
 export type {
   BreakerChange,
   BreakerOptions,

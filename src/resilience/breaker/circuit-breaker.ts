@@ -426,8 +426,8 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     this.#state = to;
     this.#generation += 1;
     if (from === to && to === 'closed') return;
+    this.#tellOthers(to, reason);
     try {
-      this.#tellOthers(to, reason);
       this.#onStateChange?.({ name: this.name, from, to, reason, openMs });
     } catch {
       // Who looks on must not change how calls end.
@@ -440,6 +440,10 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     const isBroken = to === 'open' && reason !== 'hints' && reason !== 'manual';
     if (isBroken === this.#hasTold || (!isBroken && to !== 'closed')) return;
     this.#hasTold = isBroken;
-    this.#tell?.(isBroken);
+    try {
+      this.#tell?.(isBroken);
+    } catch {
+      // That others do not hear of it must not change how calls end either.
+    }
   }
 }
