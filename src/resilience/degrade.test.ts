@@ -292,6 +292,23 @@ describe('degradation', () => {
     assert.equal(primary.calls, 3);
   });
 
+  it('keeps its functions when it is given new rules without any, as a file holds them', async () => {
+    const { policy, primary, call } = open({
+      isFailure: () => false,
+      isBadValue: (value) => value === 'primary',
+      on: ({ reason }) => reason === 'open',
+    });
+    policy.reconfigure({ minCalls: 2, open: 1000 });
+    primary.isDown = true;
+    assert.deepEqual(await call(4), Array(4).fill('failed'));
+    assert.equal(policy.stats().errors, 0);
+    primary.isDown = false;
+    assert.deepEqual(await call(6), [...Array(5).fill('primary'), 'fallback']);
+    policy.reconfigure({ isBadValue: () => false, on: () => true, open: 1000 });
+    await call(1);
+    assert.equal(policy.stats().errors, 5);
+  });
+
   it('takes new rules at once, and keeps the old where they cannot be', async () => {
     const { policy, primary, call } = open({ errorRate: 0.9 });
     primary.isDown = true;

@@ -99,7 +99,11 @@ export interface Degradation extends Policy {
   /** From `on` back to `auto` it goes by trials; from `off` it begins to count anew. */
   switchTo(mode: DegradeMode): void;
   stats(): DegradeStats;
-  /** From now on by these rules. What is not given is the default. @throws `ERR_INVALID_ARGUMENT`; the old rules stay then */
+  /**
+   * From now on by these rules. What is not given is the default, but functions stay.
+   *
+   * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
+   */
   reconfigure(rules: DegradeRules): void;
 }
 
@@ -141,6 +145,7 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
   readonly #answer: FallbackFunction;
   readonly #figures: Figures;
   readonly #window: Duration;
+  #on: FallbackOn | undefined;
   #mode: DegradeMode;
   #isolation: Isolation | undefined;
 
@@ -156,6 +161,7 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
     this.#answer = counted(options.fallback, this.#breaker, this.#figures);
     this.#answers = new Answers(name, { answer: this.#answer, on: options.on });
     this.#window = window;
+    this.#on = options.on;
     this.#mode = 'auto';
     this.#isolation = undefined;
     this.inside = new Primary(this.#breaker, this.#figures);
@@ -194,9 +200,11 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
   }
 
   prepare(rules: DegradeRules): () => void {
-    const changeAnswers = this.#answers.prepare({ answer: this.#answer, on: rules.on });
+    const on = rules.on ?? this.#on;
+    const changeAnswers = this.#answers.prepare({ answer: this.#answer, on });
     const changeBreaker = this.#breaker.prepare(breakerRules(rules, this.#window));
     return () => {
+      this.#on = on;
       changeAnswers();
       changeBreaker();
     };

@@ -258,7 +258,12 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
 
   prepare(rules: BreakerRules): () => void {
     const { isFailure, isBadValue, isAbove } = this.#settings;
-    const settings = settingsOf({ isFailure, isBadValue, ...rules }, isAbove);
+    // Rules from a file or a store hold no functions.
+    const predicates = {
+      isFailure: rules.isFailure ?? isFailure,
+      isBadValue: rules.isBadValue ?? isBadValue,
+    };
+    const settings = settingsOf({ ...rules, ...predicates }, isAbove);
     return () => this.#apply(settings);
   }
 
