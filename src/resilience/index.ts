@@ -90,6 +90,7 @@ export {
   tokenBucket,
   type WindowOptions,
 } from './limiters.ts';
+export { type LoopDelay, type LoopDelayOptions, loopDelay } from './loop-delay.ts';
 export type { PipelineStats } from './meter.ts';
 export type { Outcome, Rejection, RejectionReason } from './outcome.ts';
 export {
@@ -118,4 +119,5 @@ export {
   type RetryBudgetStats,
   retryBudget,
 } from './retry-budget.ts';
+export { type Shed, type ShedOptions, type ShedRules, type ShedStats, shed } from './shed.ts';
 export { type Timeout, type TimeoutOptions, type TimeoutRules, timeout } from './timeout.ts';

@@ -13,6 +13,8 @@ export class WaitingCall {
   readonly resolve: (end: Ticket | Rejection) => void;
   before: WaitingCall | undefined;
   after: WaitingCall | undefined;
+  /** Called once, in whatever way it leaves. */
+  onGone: (() => void) | undefined;
 
   constructor(
     call: Call,
@@ -26,6 +28,7 @@ export class WaitingCall {
     this.resolve = resolve;
     this.before = undefined;
     this.after = undefined;
+    this.onGone = undefined;
   }
 }
 
@@ -47,13 +50,12 @@ export class WaitingCalls {
     return this.#length;
   }
 
-  /** Rejects where the call is aborted. @param onGone - it left, in whatever way */
+  /** Rejects where the call is aborted. @param onIn - it waits now */
   wait(
     call: Call,
     level: number,
     nowMs: number,
     onIn?: (waiting: WaitingCall) => void,
-    onGone?: () => void,
   ): Promise<Ticket | Rejection> {
     return new Promise((resolve, reject) => {
       const waiting = new WaitingCall(call, level, nowMs, resolve);
@@ -61,7 +63,6 @@ export class WaitingCalls {
       onIn?.(waiting);
       call.onAbort(() => {
         this.remove(waiting);
-        onGone?.();
         reject(call.abortReason);
       });
     });
@@ -99,6 +100,7 @@ export class WaitingCalls {
     if (after === undefined) this.#last[level] = before;
     else after.before = before;
     this.#length -= 1;
+    waiting.onGone?.();
   }
 
   #push(waiting: WaitingCall): void {
