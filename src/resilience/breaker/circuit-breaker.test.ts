@@ -103,6 +103,37 @@ describe('circuit breaker', () => {
     assert.ok(retryAfterMs! > 4000 && retryAfterMs! <= 5000);
   });
 
+  it('looks at the last 10 s where shares or the mean matter, else at the last 100 calls', () => {
+    const windows: [BreakerRules, number, number][] = [
+      [{ consecutive: 1000 }, 100, 100],
+      [{ consecutive: undefined, slow: { over: 50, rate: 1 } }, 150, 0],
+      [{ consecutive: undefined, mean: 50 }, 150, 0],
+      [{ consecutive: 1000, failureRate: 1 }, 150, 0],
+    ];
+    for (const [rules, atOnce, later] of windows) {
+      const { clock, breaker } = open(rules);
+      for (let i = 0; i < 150; i++) permitOf(breaker).success();
+      assert.equal(breaker.stats().calls, atOnce);
+      clock.stall(10_000);
+      assert.equal(breaker.stats().calls, later);
+    }
+  });
+
+  it('is open for at most a minute where nothing is said, or for the first time if that is longer', () => {
+    const longest = (first: number): number => {
+      const { clock, breaker, changes } = open({ open: { first, jitter: 0 } });
+      breaker.open();
+      for (let i = 0; i < 6; i++) {
+        clock.stall(breaker.stats().retryAfterMs!);
+        fail(breaker, 1);
+      }
+      return changes.at(-1)!.openMs!;
+    };
+    assert.equal(longest(5000), 60_000);
+    assert.equal(longest(120_000), 120_000);
+    assert.equal(longest(0.5), 32);
+  });
+
   it('breaks for calls that are slow, though they succeed, and a slow trial has failed', async () => {
     const { clock, breaker, changes } = open({
       consecutive: undefined,
