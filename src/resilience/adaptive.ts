@@ -52,7 +52,8 @@ export interface AdaptiveStats {
 export interface Adaptive extends Policy {
   stats(): AdaptiveStats;
   /**
-   * From now on by these rules. What is not given is the default; the limit stays where it is within them.
+   * From now on by these rules. What is not given is the default, but `isOverload` stays; so does the limit, within the
+   * new bounds.
    *
    * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
    */
@@ -125,7 +126,7 @@ class AdaptivePlaces extends Alone implements Gate, Adaptive, Changeable<Adaptiv
   }
 
   prepare(rules: AdaptiveRules): () => void {
-    const checked = rulesOf(rules);
+    const checked = rulesOf({ ...rules, isOverload: rules.isOverload ?? this.#rules.isOverload });
     return () => {
       this.#rules = checked;
       this.#limit.setBounds(checked.min, checked.max);

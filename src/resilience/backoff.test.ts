@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type Random, seededRandom } from '../core/random.ts';
 import {
   type Backoff,
+  backoffOf,
   constantBackoff,
   decorrelatedBackoff,
   exponentialBackoff,
@@ -87,6 +88,18 @@ describe('backoff', () => {
       assert.deepEqual(pauses(backoff, 20, seededRandom(7)), once);
       assert.notDeepEqual(pauses(backoff, 20, seededRandom(8)), once);
     }
+  });
+
+  it('is made of rules as a file holds them', () => {
+    const once = (backoff: Backoff) => pauses(backoff, 5, seededRandom(3));
+    for (const [rules, backoff] of [
+      [{ kind: 'constant', delay: '1s', jitter: 100 }, constantBackoff('1s', { jitter: 100 })],
+      [{ kind: 'exponential', base: 7, factor: 3 }, exponentialBackoff({ base: 7, factor: 3 })],
+      [{ kind: 'decorrelated', base: 7, max: 99 }, decorrelatedBackoff({ base: 7, max: 99 })],
+    ] as const)
+      assert.deepEqual(once(backoffOf(rules)), once(backoff));
+    for (const wrong of [{ kind: 'linear' }, {}, 5, 'constant', { kind: 'constant' }])
+      assert.throws(() => backoffOf(wrong as never), { code: 'ERR_INVALID_ARGUMENT' });
   });
 
   it('refuses what makes no sense', () => {

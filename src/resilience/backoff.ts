@@ -104,6 +104,29 @@ export function decorrelatedBackoff(options: DecorrelatedBackoffOptions = {}): B
   };
 }
 
+/** A backoff as it can be written in a file; what is not given is the default of the function of its kind. */
+export type BackoffRules =
+  | ({ readonly kind: 'constant'; readonly delay: Duration } & ConstantBackoffOptions)
+  | ({ readonly kind: 'exponential' } & ExponentialBackoffOptions)
+  | ({ readonly kind: 'decorrelated' } & DecorrelatedBackoffOptions);
+
+/** @throws ERR_INVALID_ARGUMENT for a kind that there is not, and as the function of its kind */
+export function backoffOf(given: Backoff | BackoffRules): Backoff {
+  if (typeof given === 'function') return given;
+  switch (given.kind) {
+    case 'constant':
+      return constantBackoff(given.delay, given);
+    case 'exponential':
+      return exponentialBackoff(given);
+    case 'decorrelated':
+      return decorrelatedBackoff(given);
+    default:
+      throw invalid(
+        'backoff: a function is needed, or a kind: constant, exponential or decorrelated',
+      );
+  }
+}
+
 function rangeOf(base: Duration, max: Duration): { baseMs: number; maxMs: number } {
   const baseMs = durationMs(base, 'base');
   const maxMs = durationMs(max, 'max');

@@ -284,6 +284,16 @@ describe('hedge', () => {
     );
   });
 
+  it('keeps its budget when it is given new rules without one', async () => {
+    const budget = { countCall: () => undefined, tryTake: () => false };
+    const { clock, calls } = open({ budget });
+    calls.reconfigure({ after: 10 });
+    const run = calls.run(taking(clock, 50).work);
+    await clock.advance(100);
+    await run;
+    assert.equal(calls.stats().overBudget, 1);
+  });
+
   it('refuses what makes no sense', () => {
     const initially = 10;
     for (const wrong of [

@@ -60,7 +60,7 @@ export interface HedgeStats {
 export interface Hedge extends Policy {
   stats(): HedgeStats;
   /**
-   * From now on by these rules, for calls that come. What is not given is the default.
+   * From now on by these rules, for calls that come. What is not given is the default, but the budget stays.
    *
    * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
    */
@@ -135,7 +135,7 @@ class Hedges extends Alone implements Wrap, Hedge, Changeable<HedgeRules> {
   }
 
   prepare(rules: HedgeRules): () => void {
-    const checked = rulesOf(rules);
+    const checked = rulesOf({ ...rules, budget: rules.budget ?? this.rules.budget });
     return () => {
       this.rules = checked;
       this.latency = this.#latencyFor(checked);

@@ -10,6 +10,7 @@ export {
 } from './adaptive.ts';
 export {
   type Backoff,
+  type BackoffRules,
   type ConstantBackoffOptions,
   constantBackoff,
   type DecorrelatedBackoffOptions,

@@ -307,6 +307,27 @@ describe('retry', () => {
     assert.equal(timesMs.length, 3);
   });
 
+  it('keeps its functions and budget when it is given new rules without any, as a file holds them', async () => {
+    let counted = 0;
+    const budget = { countCall: () => void (counted += 1), tryTake: () => true };
+    let asked = 0;
+    const retryOn = () => (asked += 1) > 0;
+    const { clock, calls } = open({ attempts: 2, budget, retryOn });
+    calls.reconfigure({ attempts: 3 });
+    const { work, timesMs } = ending(clock, fails());
+    const run = assert.rejects(calls.run(work), boom);
+    await clock.advance(1000);
+    await run;
+    assert.deepEqual(timesMs, [0, 100, 200]);
+    assert.deepEqual([counted, asked], [1, 3]);
+    calls.reconfigure({ backoff: { kind: 'constant', delay: 0 }, retryOn: ['open'] });
+    await assert.rejects(calls.run(fails()), boom);
+    assert.deepEqual([counted, asked], [2, 3]);
+    calls.reconfigure({});
+    await assert.rejects(calls.run(fails()), boom);
+    assert.equal(calls.stats().retries, 4, 'reasons are no function: back to the default');
+  });
+
   it('refuses what makes no sense', async () => {
     for (const wrong of [
       { attempts: 0 },

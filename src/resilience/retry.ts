@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
-import { type Backoff, exponentialBackoff } from './backoff.ts';
+import { type Backoff, type BackoffRules, backoffOf } from './backoff.ts';
 import type { Call } from './call.ts';
 import { wholeNumber } from './numbers.ts';
 import { type Outcome, Rejection } from './outcome.ts';
@@ -26,8 +26,8 @@ export type RetryOn =
 export interface RetryRules {
   /** How often it is tried in all: a whole number from 1, or `Infinity`. @defaultValue 3 */
   readonly attempts?: number | undefined;
-  /** The pause between two attempts. @defaultValue `exponentialBackoff()` */
-  readonly backoff?: Backoff | undefined;
+  /** The pause between two attempts; what can be written in a file, too. @defaultValue `exponentialBackoff()` */
+  readonly backoff?: Backoff | BackoffRules | undefined;
   /**
    * What is tried again. By reasons: of the errors of the work those that do not say `retryable: false` of themselves.
    * @defaultValue `['failed', 'timeout']`
@@ -67,7 +67,8 @@ export interface RetryStats {
 export interface Retry extends Policy {
   stats(): RetryStats;
   /**
-   * From now on by these rules, for calls that are under way, too. What is not given is the default.
+   * From now on by these rules, for calls that are under way, too. What is not given is the default, but functions and the
+   * budget stay.
    *
    * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
    */
@@ -138,7 +139,14 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
   }
 
   prepare(rules: RetryRules): () => void {
-    const checked = rulesOf(rules);
+    const { backoff, retryOn, budget } = this.#rules;
+    const checked = rulesOf({
+      ...rules,
+      // Rules from a file or a store hold no functions.
+      backoff: rules.backoff ?? backoff,
+      retryOn: rules.retryOn ?? (typeof retryOn === 'function' ? retryOn : undefined),
+      budget: rules.budget ?? budget,
+    });
     return () => {
       this.#rules = checked;
     };
@@ -273,11 +281,9 @@ function rulesOf(given: RetryRules): Rules {
         throw invalid(`retryOn: '${reason}' is no reason; there are ${REASONS.join(', ')}`);
     }
   }
-  const { backoff = exponentialBackoff() } = given;
-  if (typeof backoff !== 'function') throw invalid('backoff: a function is needed');
   return {
     attempts,
-    backoff,
+    backoff: backoffOf(given.backoff ?? { kind: 'exponential' }),
     retryOn: typeof retryOn === 'function' ? retryOn : [...retryOn],
     maxRetryAfterMs: durationMs(given.maxRetryAfter ?? 30_000, 'maxRetryAfter'),
     budget: given.budget,

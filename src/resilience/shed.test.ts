@@ -226,6 +226,15 @@ describe('load shedding by a probe', () => {
     assert.equal(await offer(), 0, 'what was long ago is no measure');
   });
 
+  it('keeps it when it is given new rules without one', async () => {
+    let asked = 0;
+    const clock = new VirtualClock();
+    const policy = shed({ probe: () => (asked += 1), clock });
+    policy.reconfigure({ target: 5, interval: 10 });
+    await policy.run(() => 1);
+    assert.equal(asked, 1);
+  });
+
   it('needs options that make sense', async () => {
     const code = { code: 'ERR_INVALID_ARGUMENT' };
     for (const wrong of [

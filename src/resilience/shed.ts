@@ -61,7 +61,8 @@ export interface ShedStats {
 export interface Shed extends Policy {
   stats(): ShedStats;
   /**
-   * From now on by these rules. What is not given is the default. Calls that run or wait already are left alone.
+   * From now on by these rules. What is not given is the default, but the `probe` stays. Calls that run or wait already are
+   * left alone.
    *
    * @throws `ERR_INVALID_ARGUMENT`; the old rules stay then.
    */
@@ -94,6 +95,7 @@ export function shed(options: ShedOptions): Shed {
 interface Rules {
   readonly max: number;
   readonly queue: number;
+  readonly probe: (() => number) | undefined;
   readonly targetMs: number;
   readonly intervalMs: number;
   readonly admission: ShareAdmission | undefined;
@@ -145,7 +147,8 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
   }
 
   prepare(rules: ShedRules): () => void {
-    const checked = rulesOf(rules, this.#levels, this.#clock);
+    const probe = rules.probe ?? this.#rules.probe;
+    const checked = rulesOf({ ...rules, probe }, this.#levels, this.#clock);
     return () => {
       this.#rules = checked;
       this.#refusal = new Rejection('shed', this.name, checked.intervalMs);
@@ -246,6 +249,7 @@ function rulesOf(given: ShedRules, levels: number, clock: Clock): Rules {
   return {
     max: max === undefined ? Number.POSITIVE_INFINITY : wholeNumber('max', max, 1),
     queue: wholeNumber('queue', queue, 0),
+    probe,
     targetMs,
     intervalMs,
     admission: probe && new ShareAdmission(probe, levels, targetMs, intervalMs),
