@@ -83,8 +83,9 @@ export const LAYERS: readonly Layer[] = [
     ],
   },
   { name: 'kv', paths: ['src/kv/'], imports: ['core', 'contracts', 'proto'], pure: true },
-  { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts'] },
-  { name: 'resilience', paths: ['src/resilience/'], imports: ['core', 'contracts'] },
+  { name: 'backoff', paths: ['src/resilience/backoff.ts'], imports: ['core'], pure: true },
+  { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts', 'backoff'] },
+  { name: 'resilience', paths: ['src/resilience/'], imports: ['core', 'contracts', 'backoff'] },
   { name: 'server', paths: ['src/server/'], imports: ['core', 'contracts', 'proto'] },
   {
     name: 'drivers',
