@@ -73,6 +73,31 @@ describe('latency window', () => {
     }
   });
 
+  it('forgets in whichever way it is asked', () => {
+    const asks = [
+      (latency: LatencyWindow) => latency.count || undefined,
+      (latency: LatencyWindow) => latency.meanMs,
+      (latency: LatencyWindow) => latency.percentileMs(50),
+    ];
+    for (const ask of asks) {
+      const clock = new VirtualClock();
+      const latency = new LatencyWindow({ window: 1000, clock });
+      latency.record(1);
+      clock.stall(999);
+      assert.equal(ask(latency), 1);
+      clock.stall(1);
+      assert.equal(ask(latency), undefined);
+    }
+  });
+
+  it('may be as short and as fine as anybody likes', () => {
+    for (const options of [{ window: 0.5 }, { slices: 2 }, { slices: 1000 }]) {
+      const latency = new LatencyWindow({ ...options, clock: new VirtualClock() });
+      latency.record(0.05);
+      assert.equal(latency.percentileMs(100), 0.05);
+    }
+  });
+
   it('takes times that are none for 0, and longer ones than 71 minutes for that in percentiles', () => {
     const latency = new LatencyWindow({ clock: new VirtualClock() });
     latency.record(Number.NaN);
