@@ -113,7 +113,7 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
   #rules: Rules;
   #refusal: Rejection;
   #running: number;
-  /** When nobody waited last. */
+  /** When somebody came last whom nobody waited before. */
   #emptyMs: number;
 
   constructor(options: ShedOptions) {
@@ -158,14 +158,15 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
 
   enter(call: Call): number | Rejection | Promise<Ticket | Rejection> {
     const level = levelOf(call, this.#levels);
-    const nowMs = this.#time.now();
     this.#offered[level]! += 1;
     const { admission, max, queue } = this.#rules;
-    if (admission !== undefined && !admission.admits(level, nowMs)) return this.#refuse(level);
+    if (admission !== undefined && !admission.admits(level, this.#time.now()))
+      return this.#refuse(level);
     if (this.#running < max) {
       this.#running += 1;
       return 0;
     }
+    const nowMs = this.#time.now();
     if (this.#waiting.length === 0) this.#emptyMs = nowMs;
     else this.#dropLate(nowMs);
     if (this.#waiting.length >= queue) {
@@ -178,7 +179,7 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
 
   leave(): void {
     this.#running -= 1;
-    this.#serve(this.#time.now());
+    if (this.#waiting.length > 0) this.#serve(this.#time.now());
   }
 
   #wait(call: Call, level: number, nowMs: number): Promise<Ticket | Rejection> {
@@ -190,10 +191,6 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
   }
 
   #serve(nowMs: number): void {
-    if (this.#waiting.length === 0) {
-      this.#emptyMs = nowMs;
-      return;
-    }
     this.#dropLate(nowMs);
     while (this.#running < this.#rules.max) {
       const next = this.#waiting.next(this.#isOverloaded(nowMs));
@@ -202,7 +199,6 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
       this.#running += 1;
       next.resolve(0);
     }
-    if (this.#waiting.length === 0) this.#emptyMs = nowMs;
   }
 
   /** Each is dropped once, so however many there are that costs each call next to nothing. */
