@@ -236,10 +236,12 @@ export class ProcessLimiter implements Limiter {
       return;
     }
     const delayMs = Math.max(0, first.dueMs - this.#time.now());
-    line.cancelAlarm = this.#clock.after(delayMs, () => {
+    const serve = (): void => {
       this.#waiting -= line.serve(this.#time.now());
       this.#arm(key, line);
-    });
+    };
+    // Somebody awaits it, and perhaps nothing else.
+    line.cancelAlarm = this.#clock.after(delayMs, serve, true);
   }
 
   #restore(key: string, before: Float64Array, after: Float64Array): boolean {
