@@ -82,6 +82,13 @@ describe('backoff', () => {
     assert.deepEqual(ends.map(Math.round), [30, 90, 270, 500]);
   });
 
+  it('may be a range of one', () => {
+    const even = exponentialBackoff({ base: 50, max: 50, factor: 1, jitter: 'none' });
+    assert.deepEqual(pauses(even, 3, drawing(0.5)), [50, 50, 50]);
+    const drawn = pauses(decorrelatedBackoff({ base: 50, max: 50 }), 3, drawing(0.5));
+    assert.deepEqual(drawn, [50, 50, 50]);
+  });
+
   it('is the same again with the same seed', () => {
     for (const backoff of [exponentialBackoff(), decorrelatedBackoff()]) {
       const once = pauses(backoff, 20, seededRandom(7));
@@ -100,6 +107,8 @@ describe('backoff', () => {
       assert.deepEqual(once(backoffOf(rules)), once(backoff));
     for (const wrong of [{ kind: 'linear' }, {}, 5, 'constant', { kind: 'constant' }])
       assert.throws(() => backoffOf(wrong as never), { code: 'ERR_INVALID_ARGUMENT' });
+    const own = (): number => 5;
+    assert.equal(backoffOf(own), own);
   });
 
   it('refuses what makes no sense', () => {
