@@ -74,6 +74,24 @@ describe('a retry budget', () => {
     assert.equal(takeAll(budget), 1);
   });
 
+  it('keeps what it has saved up under new rules, up to their burst', async () => {
+    const { clock, budget } = open({ share: 0, perSecond: 2, burst: 100 });
+    await clock.advance(5000);
+    budget.reconfigure({ share: 0, perSecond: 50, burst: 100 });
+    assert.equal(budget.stats().available, 12, 'of the seconds that were');
+    budget.reconfigure({ share: 0, perSecond: 1, burst: 1 });
+    assert.equal(takeAll(budget), 1);
+  });
+
+  it('has a fifth of the calls, three a second and a burst of a hundred, if nothing else is said', async () => {
+    const { clock, budget } = open();
+    assert.equal(takeAll(budget), 3);
+    for (let i = 0; i < 100; i++) budget.countCall();
+    assert.equal(takeAll(budget), 17);
+    await clock.advance(3_600_000);
+    assert.equal(takeAll(budget), 100);
+  });
+
   it('refuses what makes no sense', () => {
     for (const wrong of [
       { share: -0.1 },
