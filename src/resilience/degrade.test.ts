@@ -153,8 +153,39 @@ describe('degradation', () => {
     });
   });
 
+  it('counts a call in the window in which it came, and its end in that in which it ended', async () => {
+    const { clock, primary, policy, call } = open({ mean: '1h' });
+    await call(1);
+    await clock.advance(20_000);
+    await call(1);
+    assert.equal(policy.stats().requests, 1);
+    primary.tookMs = 15_000;
+    await call(1);
+    const { requests, primaryCalls, meanMs } = policy.stats();
+    assert.deepEqual([requests, primaryCalls, meanMs], [0, 1, 15_000]);
+  });
+
+  it('tries once more where the caller of a trial gave up', async () => {
+    const { clock, primary, policy, work, call } = open({ minCalls: 1 });
+    primary.isDown = true;
+    await call(1);
+    await clock.advance(1000);
+    primary.isDown = false;
+    primary.tookMs = 100;
+    const abort = new AbortController();
+    const trial = policy.attempt(work, { signal: abort.signal });
+    abort.abort();
+    assert.equal((await trial).ok, false);
+    // The work of this one does not look at its signal.
+    assert.deepEqual(await call(1), ['fallback']);
+    await settled();
+    assert.deepEqual(await call(1), ['primary']);
+    assert.equal(policy.isDegraded, false);
+  });
+
   it('is switched on by hand, and recovers by trials when it is left to the rules again', async () => {
     const { clock, primary, policy, call } = open();
+    policy.switchTo('on');
     policy.switchTo('on');
     assert.equal(policy.mode, 'on');
     assert.deepEqual(await call(2), ['fallback', 'fallback']);
@@ -293,7 +324,7 @@ describe('degradation', () => {
   });
 
   it('keeps its functions when it is given new rules without any, as a file holds them', async () => {
-    const { policy, primary, call } = open({
+    const { clock, policy, primary, call } = open({
       isFailure: () => false,
       isBadValue: (value) => value === 'primary',
       on: ({ reason }) => reason === 'open',
@@ -305,8 +336,12 @@ describe('degradation', () => {
     primary.isDown = false;
     assert.deepEqual(await call(6), [...Array(5).fill('primary'), 'fallback']);
     policy.reconfigure({ isBadValue: () => false, on: () => true, open: 1000 });
-    await call(1);
+    policy.reconfigure({ minCalls: 3, open: 1000 });
+    await clock.advance(1000);
+    assert.deepEqual(await call(1), ['primary']);
     assert.equal(policy.stats().errors, 5);
+    primary.isDown = true;
+    assert.deepEqual(await call(1), ['fallback']);
   });
 
   it('takes new rules at once, and keeps the old where they cannot be', async () => {

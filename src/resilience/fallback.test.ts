@@ -24,6 +24,7 @@ describe('fallback', () => {
       return attempt;
     });
     assert.deepEqual(await computed.attempt(down), { ok: true, value: 1 });
+    assert.equal(failures[0]!.ok, false);
     assert.equal(failures[0]!.reason, 'failed');
     assert.equal((failures[0]!.error as Error).message, 'down');
     assert.deepEqual(computed.stats(), { calls: 1, fallbacks: 1, failures: 0 });

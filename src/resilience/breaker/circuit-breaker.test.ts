@@ -248,6 +248,46 @@ describe('circuit breaker', () => {
     assert.equal(breaker.state, 'closed');
   });
 
+  it('takes the end of a trial call that is too late for late, though nobody looked meanwhile', () => {
+    for (const how of ['success', 'failure'] as const) {
+      const { clock, breaker } = open({ trial: { within: 3000 } });
+      breaker.open();
+      clock.stall(1000);
+      const trial = permitOf(breaker);
+      clock.stall(3500);
+      trial[how]();
+      const { state, late, retryAfterMs } = breaker.stats();
+      assert.deepEqual([state, late, retryAfterMs], ['open', 1, 500]);
+    }
+  });
+
+  it('shows what it counts', () => {
+    const { clock, breaker } = open({ consecutive: 3, slow: { over: 50, rate: 1 } });
+    const none = breaker.stats();
+    assert.deepEqual([none.failureRate, none.slowRate, none.meanMs], [0, 0, undefined]);
+    const slow = permitOf(breaker);
+    clock.stall(80);
+    slow.success();
+    assert.equal(breaker.stats().failureRate, 0);
+    assert.equal(breaker.stats().slowRate, 1);
+    for (let i = 0; i < 3; i++) permitOf(breaker).success();
+    fail(breaker, 1);
+    assert.deepEqual(breaker.stats(), {
+      state: 'closed',
+      calls: 5,
+      failures: 1,
+      slow: 1,
+      failureRate: 0.2,
+      slowRate: 0.2,
+      meanMs: 16,
+      consecutive: 1,
+      refused: 0,
+      late: 0,
+      opened: 0,
+      retryAfterMs: undefined,
+    });
+  });
+
   it('takes a call that its caller gave up for nothing, and works on its answer no more', async () => {
     const { breaker } = open({ consecutive: 1 });
     const abort = new AbortController();

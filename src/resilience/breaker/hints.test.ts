@@ -131,6 +131,7 @@ describe('hints between circuit breakers', () => {
     const b = breakerOf(clock, hints.of('b'), 1);
     end(a, 'failure');
     a[Symbol.dispose]();
+    a[Symbol.dispose]();
     b[Symbol.dispose]();
     b.close();
     assert.deepEqual(hints.told, ['a stock broken', 'a stock whole']);
