@@ -52,9 +52,9 @@ export interface DeadlinePolicy extends Policy {
  * Gives calls a deadline, and keeps the one that they have where that is earlier: of a `deadline` around this one, in the
  * same pipeline or any that is used within its work, or of `withDeadline`. Their work sees what is left as `remainingMs`.
  *
- * A call with no time left is refused at once with the reason `'deadline'` (`ERR_TIMEOUT` of `outcome: 'not-applied'`). One that is under
- * way then is ended likewise with `outcome: 'unknown'`, and its signal aborted. A call that had all of `after` counts as a failure of
- * its work; one that had less says nothing about that, so impatient callers open no breaker.
+ * A call with no time left is refused at once with the reason `'deadline'` (`ERR_TIMEOUT` of `outcome: 'not-applied'`).
+ * One that is under way then is ended likewise with `outcome: 'unknown'`, and its signal aborted. A call that had all of
+ * `after` counts as a failure of its work; one that had less says nothing about that, so impatient callers open no breaker.
  *
  * @throws `ERR_INVALID_ARGUMENT` for what is no duration, and an `after` of 0 or not above `least`.
  * @example
@@ -219,8 +219,8 @@ export function deadlineHeaders(context?: Pick<CallContext, 'remainingMs'>): {
 }
 
 /**
- * Milliseconds that the caller of a request gave it, read from its `grpc-timeout` header; `undefined` where there is none, or none
- * that can be read: a header that is wrong makes no request fail.
+ * Milliseconds that the caller of a request gave it, read from its `grpc-timeout` header; `undefined` where there is none, or
+ * none that can be read: a header that is wrong makes no request fail.
  *
  * @param headers - a `Headers` object, or a record with names in lower case as `node:http` has it
  * @example

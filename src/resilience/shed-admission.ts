@@ -3,8 +3,8 @@
  * longer than it should be; those that matter most first. Like WeChat's DAGOR (SoCC 2018) it counts the calls of each
  * level in an interval, which makes of a number of calls that may come in a share for each level.
  *
- * That number is what can be done in an interval: what was let in, less what of it made the delay longer. A little more or less than
- * that keeps the delay around its target, rather than at nothing, where time would be lost.
+ * That number is what can be done in an interval: what was let in, less what of it made the delay longer. A little more or
+ * less than that keeps the delay around its target, rather than at nothing, where time would be lost.
  */
 
 /** Where there is no delay to tell what can be done: so many times as many. */

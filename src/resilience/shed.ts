@@ -73,10 +73,11 @@ export interface Shed extends Policy {
  * Refuses calls with `ERR_OVERLOADED` while there is more to do than can be done, by the `priority` of the call: those
  * first that matter least.
  *
- * With `max` calls wait in a queue for a place. Those that matter most go first, and of these the one that came first; but while
- * the queue is overloaded (it has not been empty for an `interval`) the one that came last, because whoever waits for the others may be
- * gone already, and who has waited longer than `target` is refused: so what is done is done in time (controlled delay,
- * as in K. Nichols, V. Jacobson, "Controlling Queue Delay", and adaptive LIFO, as in B. Maurer, "Fail at Scale").
+ * With `max` calls wait in a queue for a place. Those that matter most go first, and of these the one that came first. But
+ * while the queue is overloaded (it has not been empty for an `interval`) the one that came last goes first, because whoever
+ * waits for the others may be gone already, and who has waited longer than `target` is refused: so what is done is done in
+ * time (controlled delay, as in K. Nichols, V. Jacobson, "Controlling Queue Delay", and adaptive LIFO, as in B. Maurer,
+ * "Fail at Scale").
  *
  * With a `probe` such a share of the calls comes in that its delay stays around the `target`.
  *
