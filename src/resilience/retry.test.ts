@@ -180,6 +180,21 @@ describe('retry', () => {
     });
   });
 
+  it('tries again for a bad value, and ends with it where there is no better one', async () => {
+    const isBadValue = (value: unknown) => typeof value === 'number' && value >= 500;
+    const { calls } = open({ attempts: 3, backoff: constantBackoff(0), isBadValue });
+    const answers = [503, 500, 200, 503, 501, 502];
+    assert.equal(await calls.run(() => answers.shift()), 200);
+    calls.reconfigure({ attempts: 3 });
+    assert.equal(await calls.run(() => answers.shift()), 502);
+    assert.equal(calls.stats().exhausted, 1);
+    const refused = new Rejection('open', 'of another pipeline');
+    const asked: unknown[] = [];
+    const note = (value: unknown) => asked.push(value) > 9;
+    assert.equal(await open({ isBadValue: note }).calls.run(() => refused), refused);
+    assert.equal(asked[0], refused, 'as the work returned it');
+  });
+
   describe('what says when to come back', () => {
     it('is not tried earlier, nor later where the pause is longer anyhow', async () => {
       const { clock, calls } = open();

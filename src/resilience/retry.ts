@@ -9,7 +9,7 @@ import { wholeNumber } from './numbers.ts';
 import { type Outcome, Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { RetryBudget } from './retry-budget.ts';
-import type { Section, Wrap } from './section.ts';
+import { type Section, Value, type Wrap } from './section.ts';
 
 /** An attempt that did not succeed: what its work threw, or the policy further in that ended it. */
 export type Failure = Exclude<
@@ -33,6 +33,11 @@ export interface RetryRules {
    * @defaultValue `['failed', 'timeout']`
    */
   readonly retryOn?: RetryOn | undefined;
+  /**
+   * Whether a value is worth another attempt, such as an answer with the status 503; where there is none the call ends
+   * with it. @defaultValue no value is
+   */
+  readonly isBadValue?: ((value: unknown) => boolean) | undefined;
   /**
    * A failure that asks to come back later than this (`retryAfterMs`) is not tried again.
    * @defaultValue `'30s'`
@@ -101,6 +106,7 @@ interface Rules {
   readonly attempts: number;
   readonly backoff: Backoff;
   readonly retryOn: RetryOn;
+  readonly isBadValue: ((value: unknown) => boolean) | undefined;
   readonly maxRetryAfterMs: number;
   readonly budget: RetryBudget | undefined;
 }
@@ -139,12 +145,13 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
   }
 
   prepare(rules: RetryRules): () => void {
-    const { backoff, retryOn, budget } = this.#rules;
+    const { backoff, retryOn, isBadValue, budget } = this.#rules;
     const checked = rulesOf({
       ...rules,
       // Rules from a file or a store hold no functions.
       backoff: rules.backoff ?? backoff,
       retryOn: rules.retryOn ?? (typeof retryOn === 'function' ? retryOn : undefined),
+      isBadValue: rules.isBadValue ?? isBadValue,
       budget: rules.budget ?? budget,
     });
     return () => {
@@ -164,11 +171,11 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
       let result: unknown;
       try {
         result = await inner.result(attempt);
-        if (!(result instanceof Rejection)) return result;
       } catch (error) {
         isThrown = true;
         result = error;
       }
+      if (!isThrown && this.#isGood(result)) return result;
       const nextMs = this.#pauseAfter(call, made, pauseMs, isThrown, result);
       if (nextMs === undefined) {
         if (isThrown) throw result;
@@ -180,6 +187,13 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
       if (pauseMs > 0) await pause(this.#clock, call, pauseMs);
       attempt = call.fork(made + 1);
     }
+  }
+
+  #isGood(result: unknown): boolean {
+    if (result instanceof Rejection) return false;
+    const { isBadValue } = this.#rules;
+    if (isBadValue === undefined) return true;
+    return !isBadValue(result instanceof Value ? result.value : result);
   }
 
   /** `undefined` where it is not tried again. */
@@ -221,6 +235,8 @@ function isWorthAnother(
   isThrown: boolean,
   result: unknown,
 ): boolean {
+  // A value was asked about already.
+  if (!isThrown && !(result instanceof Rejection)) return true;
   if (typeof retryOn === 'function') {
     const failure: Failure = isThrown
       ? { ok: false, reason: 'failed', error: result }
@@ -286,6 +302,7 @@ function rulesOf(given: RetryRules): Rules {
     backoff: backoffOf(given.backoff ?? { kind: 'exponential' }),
     retryOn: typeof retryOn === 'function' ? retryOn : [...retryOn],
     maxRetryAfterMs: durationMs(given.maxRetryAfter ?? 30_000, 'maxRetryAfter'),
+    isBadValue: given.isBadValue,
     budget: given.budget,
   };
 }
