@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Clock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import { seededRandom } from '../core/random.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { constantBackoff } from './backoff.ts';
 import { bulkhead } from './bulkhead.ts';
+import type { End } from './call.ts';
 import { Rejection, type RejectionReason } from './outcome.ts';
 import { Alone, type Part, type Policy } from './policy.ts';
 import { type Failure, type RetryOptions, retry } from './retry.ts';
@@ -102,6 +104,38 @@ describe('retry', () => {
     ]);
   });
 
+  it('is called retry, and has a name and pauses of its own if nothing else is said', async () => {
+    const clock = new VirtualClock();
+    const calls = retry({ clock });
+    assert.deepEqual([calls.name, retry({ name: 'reads' }).name], ['retry', 'reads']);
+    const { work, timesMs } = ending(clock, fails());
+    const run = assert.rejects(calls.run(work), boom);
+    await clock.advance(301);
+    await run;
+    assert.equal(timesMs.length, 3);
+    assert.ok(timesMs[1]! <= 100 && timesMs[2]! - timesMs[1]! <= 200, `${timesMs}`);
+    await assert.rejects(retry({ attempts: 1 }).run(fails()), boom);
+  });
+
+  it('keeps the process alive in a pause, when nothing else may', async () => {
+    const clock = new VirtualClock();
+    const kept: unknown[] = [];
+    const noting: Clock = {
+      now: () => clock.now(),
+      wallNow: () => clock.wallNow(),
+      after(delayMs, run, keepsAlive) {
+        kept.push(keepsAlive);
+        return clock.after(delayMs, run);
+      },
+      every: (intervalMs, run) => clock.every(intervalMs, run),
+    };
+    const run = retry({ clock: noting, backoff: constantBackoff(1) }).run(fails());
+    const failed = assert.rejects(run, boom);
+    await clock.advance(2);
+    await failed;
+    assert.deepEqual(kept, [true, true]);
+  });
+
   it('tries at once where the pause is nothing, and never more often than said', async () => {
     const { clock, calls } = open({ attempts: 5, backoff: constantBackoff(0) });
     const { work, timesMs } = ending(clock, fails());
@@ -162,6 +196,7 @@ describe('retry', () => {
     it('what a function says of the failure and the attempt', async () => {
       const seen: [Failure['reason'], unknown, number][] = [];
       const retryOn = (failure: Failure, attempt: number): boolean => {
+        assert.equal(failure.ok, false);
         seen.push([failure.reason, failure.error, attempt]);
         return attempt < 2;
       };
@@ -204,6 +239,12 @@ describe('retry', () => {
       await clock.advance(5000);
       await run;
       assert.deepEqual(timesMs, [0, 700, 800]);
+      const soon = ending(clock, asks(1), () => 'well');
+      const { calls: atOnce } = open({ backoff: constantBackoff(0), clock });
+      const early = atOnce.run(soon.work);
+      await clock.advance(1);
+      await early;
+      assert.equal(soon.timesMs[1]! - soon.timesMs[0]!, 1);
       for (const nonsense of [Number.NaN, -5, 'soon', undefined]) {
         const odd = ending(clock, asks(nonsense), () => 'well');
         const before = clock.now();
@@ -222,6 +263,14 @@ describe('retry', () => {
         await assert.rejects(calls.run(work), (error) => error === busy);
         assert.equal(timesMs.length, 1);
       }
+      const { work } = ending(
+        clock,
+        fails(Object.assign(new Error(), { retryAfterMs: 2000 })),
+        () => 'well',
+      );
+      const run = calls.run(work);
+      await clock.advance(2000);
+      assert.equal(await run, 'well', 'it may be just as long');
     });
 
     it('may be a policy further in', async () => {
@@ -250,6 +299,23 @@ describe('retry', () => {
       assert.equal(clock.pending, 0);
       await clock.advance(1000);
       assert.equal(timesMs.length, 1);
+    });
+
+    it('in a pause: what is around it is left', async () => {
+      const { clock, calls } = open();
+      const ends: End[] = [];
+      const around: Gate = {
+        name: 'around',
+        enter: () => 0,
+        leave: (_ticket, end) => void ends.push(end),
+      };
+      const controller = new AbortController();
+      const run = guarded(around, calls).attempt(fails(), { signal: controller.signal });
+      await clock.advance(50);
+      controller.abort();
+      await run;
+      await settled();
+      assert.deepEqual(ends, ['ignored']);
     });
 
     it('by a timeout around it: ends, and makes no other attempt', async () => {
