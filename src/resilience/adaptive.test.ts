@@ -220,3 +220,7 @@ describe('an adaptive limit', () => {
     assert.equal(adaptive({ min: 30 }).stats().limit, 30);
   });
 });
+
+it('adaptive is called that in errors and figures, or what it is given', () => {
+  assert.deepEqual([adaptive({}).name, adaptive({ name: 'own' }).name], ['adaptive', 'own']);
+});

@@ -262,3 +262,7 @@ describe('a deadline in a header', () => {
     }
   });
 });
+
+it('deadline is called that in errors and figures, or what it is given', () => {
+  assert.deepEqual([deadline().name, deadline({ name: 'own' }).name], ['deadline', 'own']);
+});

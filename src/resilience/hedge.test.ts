@@ -313,3 +313,10 @@ describe('hedge', () => {
       assert.throws(() => open(wrong), { code: 'ERR_INVALID_ARGUMENT' }, JSON.stringify(wrong));
   });
 });
+
+it('hedge is called that in errors and figures, or what it is given', () => {
+  assert.deepEqual(
+    [hedge({ after: 1 }).name, hedge({ after: 1, name: 'own' }).name],
+    ['hedge', 'own'],
+  );
+});

@@ -288,3 +288,7 @@ describe('the delay of the event loop', () => {
     assert.throws(() => loopDelay({ every: 0 }), { code: 'ERR_INVALID_ARGUMENT' });
   });
 });
+
+it('shed is called that in errors and figures, or what it is given', () => {
+  assert.deepEqual([shed({ max: 1 }).name, shed({ max: 1, name: 'own' }).name], ['shed', 'own']);
+});
