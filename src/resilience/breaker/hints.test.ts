@@ -137,6 +137,9 @@ describe('hints between circuit breakers', () => {
     assert.deepEqual(hints.told, ['a stock broken', 'a stock whole']);
     end(b, 'failure');
     assert.equal(hints.told.length, 2);
+    b.close();
+    end(breakerOf(clock, hints.of('c'), 1), 'failure');
+    assert.equal(b.state, 'closed');
   });
 
   it('need a quorum', () => {
@@ -234,6 +237,80 @@ describe('hints over a store', () => {
     await until(() => heard.length === 2);
     assert.deepEqual(heard, [1, 1], 'it was forgotten, and is news again');
     assert.equal(a.lost, 0);
+  });
+
+  it('are heard of others, once of each, and of each anew after it took them back', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    await using hints = kvHints(kv, { instance: 'me', clock });
+    const heard: number[] = [];
+    hints.listen('stock', (others) => heard.push(others));
+    hints.tell('stock', true);
+    await kv.put('breakers/stock/a', '');
+    await kv.put('breakers/stock/a', '');
+    await kv.put('breakers/other/b', '');
+    await kv.put('breakers/stock/b', '');
+    await until(() => heard.length === 2);
+    await kv.delete('breakers/stock/a');
+    await kv.put('breakers/stock/c', '');
+    await until(() => heard.length === 3);
+    assert.deepEqual(heard, [1, 2, 2]);
+  });
+
+  it('that were heard are no news after the watch broke; those that went meanwhile are gone', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    const watches: AbortController[] = [];
+    const breaking = new Proxy(kv, {
+      get(target, name: keyof Kv) {
+        if (name !== 'watch') return (target[name] as () => unknown).bind(target);
+        return (...[range, options]: Parameters<Kv['watch']>) => {
+          const ended = new AbortController();
+          watches.push(ended);
+          options?.signal?.addEventListener('abort', () => ended.abort(), { once: true });
+          return target.watch(range, { ...options, signal: ended.signal });
+        };
+      },
+    });
+    await using hints = kvHints(breaking, { instance: 'me', clock });
+    const heard: number[] = [];
+    hints.listen('stock', (others) => heard.push(others));
+    await until(() => watches.length === 1);
+    await kv.put('breakers/stock/a', '');
+    await kv.put('breakers/stock/b', '');
+    await until(() => heard.length === 2);
+    watches[0]!.abort();
+    await kv.delete('breakers/stock/a');
+    await settled();
+    await clock.advance(1000);
+    await until(() => watches.length === 2);
+    await kv.put('breakers/stock/c', '');
+    await until(() => heard.length === 3);
+    assert.deepEqual(heard, [1, 2, 2]);
+  });
+
+  it('count as lost only where something was to be taken back and could not', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    const failing = new Proxy(kv, {
+      get(target, name: keyof Kv) {
+        if (name !== 'revokeLease') return (target[name] as () => unknown).bind(target);
+        return () => Promise.reject(new Error('down'));
+      },
+    });
+    const hints = kvHints(failing, { instance: 'a', clock });
+    hints.tell('stock', false);
+    await settled();
+    assert.equal(hints.lost, 0);
+    hints.tell('stock', true);
+    await until(async () => (await kv.leases()).length === 1);
+    await settled();
+    hints.tell('stock', false);
+    await until(() => hints.lost === 1);
+    await hints.close();
+    hints.tell('stock', true);
+    await settled();
+    assert.equal((await kv.leases()).length, 1, 'closed, it tells nothing');
   });
 
   it('do without a store that is down, and come back with it', async () => {
