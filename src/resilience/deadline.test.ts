@@ -79,8 +79,18 @@ describe('a deadline', () => {
       }),
       (error) => error === boom,
     );
+    const inherited = withDeadline(
+      500,
+      () =>
+        calls.attempt(() => {
+          throw boom;
+        }),
+      { clock },
+    );
+    assert.equal((await inherited).ok, false);
     await clock.advance(5000);
     assert.equal(clock.pending, 0);
+    assert.equal(calls.stats().exceeded, 0);
   });
 
   it('is carried on to pipelines used within the work, and only the earlier one counts', async () => {
@@ -121,6 +131,19 @@ describe('a deadline', () => {
     assert.equal((await withDeadline(51, attempt, { clock })).ok, true);
     assert.deepEqual(calls.stats(), { calls: 3, refused: 2, exceeded: 0 });
     assert.equal(clock.pending, 0);
+  });
+
+  it('has nothing left when it is over, not less', () => {
+    const clock = new VirtualClock();
+    const left = withDeadline(
+      10,
+      () => {
+        clock.stall(20);
+        return remainingTimeMs();
+      },
+      { clock },
+    );
+    assert.equal(left, 0);
   });
 
   it('ends a nested call when the time of the outer one is over, though nobody gave it a signal', async () => {
@@ -199,6 +222,7 @@ describe('a deadline in a header', () => {
       [0, '0m'],
       [0.0005, '0u'],
       [0.5, '500u'],
+      [1, '1m'],
       [1.999, '1m'],
       [1500, '1500m'],
       [99_999_999.9, '99999999m'],

@@ -102,6 +102,17 @@ describe('load shedding with a queue', () => {
     assert.equal(clock.pending, 0);
   });
 
+  it('while it is overloaded: lets nobody go who has waited too long, though nobody else is there', async () => {
+    const { clock, log, call, end } = open();
+    const first = [call('a'), call('b')];
+    await clock.advance(40);
+    const late = [call('c'), call('d')];
+    await clock.advance(80);
+    await end('a');
+    assert.deepEqual(log, ['a']);
+    assert.deepEqual(await Promise.all([...first, ...late]), ['done', 'shed', 'shed', 'shed']);
+  });
+
   it('is left at once by who is aborted, and no timer stays', async () => {
     const { clock, policy, log, call, end } = open();
     const controller = new AbortController();
@@ -250,14 +261,14 @@ describe('load shedding by a probe', () => {
       { probe: 5 as never },
     ])
       assert.throws(() => shed(wrong), code, JSON.stringify(wrong));
-    const policy = shed({ max: 1 });
+    const policy = shed({ max: 1, levels: 100, target: 1 });
     for (const priority of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])
       await assert.rejects(
         policy.run(() => 1, { priority }),
         code,
       );
     assert.equal(policy.stats().running, 0);
-    assert.deepEqual(policy.stats().offered, [0, 0, 0, 0]);
+    assert.deepEqual(policy.stats().offered, Array(100).fill(0));
   });
 });
 
