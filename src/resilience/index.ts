@@ -103,6 +103,11 @@ export {
   pipelineRegistry,
 } from './pipeline.ts';
 export type { Policy } from './policy.ts';
+export type { DrainOptions, DrainReport } from './pools/drain.ts';
+export type { PoolStats, TaskTimes } from './pools/pool-meter.ts';
+export type { FullRule, PoolQueue, WorkerPoolOptions } from './pools/pool-options.ts';
+export type { Task, TaskOptions, TaskState } from './pools/task.ts';
+export { type WorkerPool, workerPool } from './pools/worker-pool.ts';
 export type { LimiterOptions } from './process-limiter.ts';
 export {
   type Failure,
