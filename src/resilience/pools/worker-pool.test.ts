@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { isQuorateError } from '../../core/errors.ts';
 import { settled, VirtualClock } from '../../testing/virtual-clock.ts';
 import { constantBackoff } from '../backoff.ts';
@@ -32,6 +32,20 @@ function open(options: Partial<WorkerPoolOptions> = {}) {
     await settled();
   };
   return { clock, errors, pool, log, workOf, submit, end };
+}
+
+/** Rejections that nobody handles, from now on to the end of a test. */
+function unhandledIn(t: TestContext): unknown[] {
+  const unhandled: unknown[] = [];
+  const listeners = process.listeners('unhandledRejection');
+  const listener = (error: unknown) => unhandled.push(error);
+  process.removeAllListeners('unhandledRejection');
+  process.on('unhandledRejection', listener);
+  t.after(() => {
+    process.off('unhandledRejection', listener);
+    for (const one of listeners) process.on('unhandledRejection', one);
+  });
+  return unhandled;
 }
 
 const codeIs = (code: string) => (error: unknown) =>
@@ -89,6 +103,42 @@ describe('a pool of workers', () => {
     assert.deepEqual(await Promise.all(seen), ['a', 'b', 'c']);
   });
 
+  it('does so, too, where it had to wait for room', async () => {
+    const { pool, submit, end } = open({ queue: { max: 1 } });
+    const where = new AsyncLocalStorage<string>();
+    for (const name of ['a', 'b']) submit(name);
+    const task = where.run('here', () => pool.submit(() => where.getStore()));
+    for (const name of ['a', 'b']) await where.run('elsewhere', () => end(name));
+    assert.equal(await task, 'here');
+  });
+
+  it('has what a task submits as it begins wait behind those that were there', async () => {
+    const { pool, log, workOf, submit, end } = open({ queue: { max: 2 } });
+    const submitting = (name: string, other: string) => () => {
+      submit(other);
+      return workOf(name)();
+    };
+    submit('a');
+    pool.submit(submitting('b', 'y'));
+    submit('c');
+    submit('d');
+    await end('a');
+    pool.resize(4);
+    assert.deepEqual(log, ['a', 'b', 'c', 'd', 'y'], 'a worker was free, and so was a place');
+  });
+
+  it('lets a task that is over at once submit others, and drain the pool', async () => {
+    const { pool, log, submit, end } = open();
+    pool.submit(() => void submit('a'));
+    assert.deepEqual(log, ['a']);
+    await end('a');
+    let report: Promise<unknown> | undefined;
+    pool.submit(() => {
+      report = pool.drain();
+    });
+    assert.deepEqual(await report, { finished: 1, cancelled: [], abandoned: [] });
+  });
+
   it('contains what a task throws, at once or later', async () => {
     const { pool } = open();
     const early = pool.submit(() => {
@@ -116,13 +166,7 @@ describe('a pool of workers', () => {
   });
 
   it('makes an unhandled rejection of what onError throws', async (t) => {
-    const unhandled: unknown[] = [];
-    const listeners = process.listeners('unhandledRejection');
-    process.removeAllListeners('unhandledRejection');
-    process.once('unhandledRejection', (error) => unhandled.push(error));
-    t.after(() => {
-      for (const listener of listeners) process.on('unhandledRejection', listener);
-    });
+    const unhandled = unhandledIn(t);
     const { pool } = open({
       onError: () => {
         throw new Error('its own');
@@ -213,6 +257,7 @@ describe('a full queue', () => {
       ['running', 'queued', 'blocked', 'blocked'],
     );
     const accepted: string[] = [];
+    const again = tasks[2]!.accepted;
     for (const name of ['c', 'd'] as const) {
       void tasks['abcd'.indexOf(name)]!.accepted.then((is) => accepted.push(`${name} ${is}`));
     }
@@ -224,6 +269,7 @@ describe('a full queue', () => {
     );
     await end('a');
     assert.deepEqual(accepted, ['c true']);
+    assert.equal(await again, true);
     tasks[3]!.cancel();
     await settled();
     assert.deepEqual(accepted, ['c true', 'd false']);
@@ -290,7 +336,9 @@ describe('a full queue', () => {
     submit('a');
     const second = submit('b');
     assert.equal(second.state, 'blocked');
+    const { accepted } = second;
     await end('a');
+    assert.equal(await accepted, true);
     assert.equal(second.state, 'running');
     await end('b');
     assert.deepEqual(log, ['a', 'b']);
@@ -420,6 +468,15 @@ describe('cancelling', () => {
     assert.equal(isAborted, true);
   });
 
+  it('makes no unhandled rejection of what its owner cancelled', async (t) => {
+    const unhandled = unhandledIn(t);
+    const { pool, end, submit } = open();
+    submit('a');
+    pool.submit(() => 1).cancel();
+    await end('a');
+    assert.deepEqual(unhandled, []);
+  });
+
   it('is done by a signal, too, and no listener stays', async () => {
     const { pool, submit, end } = open();
     const controller = new AbortController();
@@ -466,6 +523,28 @@ describe('a timeout', () => {
     await end('b', new Error('of no interest any more'));
     assert.deepEqual([pool.stats().failed, pool.stats().overdue, pool.stats().running], [0, 0, 0]);
     assert.equal(clock.pending, 0);
+  });
+
+  it('aborts the signal of the work', async () => {
+    const { clock, pool } = open({ timeout: 100 });
+    let reason: unknown;
+    const task = pool.submit(
+      ({ signal }) =>
+        new Promise<void>((resolve) => {
+          signal.addEventListener('abort', () => {
+            reason = signal.reason;
+            resolve();
+          });
+        }),
+    );
+    const isLate = assert.rejects(
+      task,
+      (error) => error === reason && codeIs('ERR_TIMEOUT')(error),
+    );
+    await clock.advance(100);
+    await isLate;
+    await settled();
+    assert.equal(pool.stats().running, 0);
   });
 
   it('tells the work how much time it has', async () => {
@@ -520,6 +599,7 @@ describe('draining', () => {
     for (const name of ['a', 'b', 'c']) submit(name);
     pool.pause();
     const report = pool.drain({ deadline: '1s' });
+    pool.pause();
     await assert.rejects(submit('d'), codeIs('ERR_CLOSED'));
     assert.equal(
       pool.trySubmit(() => 1),
@@ -531,13 +611,31 @@ describe('draining', () => {
     );
     for (const name of ['a', 'b', 'c']) await end(name);
     assert.deepEqual(await report, { finished: 3, cancelled: [], abandoned: [] });
+    assert.equal(pool.drain({ deadline: '1s' }), report);
     assert.equal(clock.pending, 0);
-    assert.equal(pool.drain(), report);
   });
 
   it('is over at once where there is nothing', async () => {
     const { pool } = open();
     assert.equal((await pool.drain()).finished, 0);
+  });
+
+  it('aborts the signals of what it abandons', async () => {
+    const { clock, pool } = open();
+    let signal!: AbortSignal;
+    const task = pool.submit((context) => {
+      signal = context.signal;
+      return new Promise(() => undefined);
+    });
+    const isClosed = assert.rejects(
+      task,
+      (error) => error === signal.reason && codeIs('ERR_CLOSED')(error),
+    );
+    const report = pool.drain({ deadline: 100 });
+    await clock.advance(100);
+    assert.deepEqual((await report).abandoned, [task]);
+    assert.equal(signal.aborted, true);
+    await isClosed;
   });
 
   it('says what was cancelled and what was abandoned when the time is over', async () => {

@@ -196,7 +196,6 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
       this.#takeOut(task);
       this.#settle(task, 'cancelled', reason);
       this.#pump();
-      this.#lookWhetherDrained();
     }
     return true;
   }
@@ -243,13 +242,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
       task.extras!.onAbort = onAbort;
       signal.addEventListener('abort', onAbort, { once: true });
     }
-    if (this.#canBegin(task)) {
-      this.#queue.pass(task);
-      this.#begin(task);
-      this.#pump();
-      this.#lookWhetherDrained();
-      return true;
-    }
+    if (this.#canBegin(task)) return this.#beginNow(task);
     if (this.#hasPlace()) {
       this.#enqueue(task);
       return true;
@@ -268,16 +261,11 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
       this.#queue.remove(oldest, this.#meter.nowMs);
       this.#enqueue(task);
       this.#settle(oldest, 'refused', new Rejection('shed', this.name).error);
-      this.#pump();
       return true;
     }
     if (rule === 'run-in-caller' && !this.#isPaused && this.#queue.isFree(task.key)) {
       task.isCounted = false;
-      this.#queue.pass(task);
-      this.#begin(task);
-      this.#pump();
-      this.#lookWhetherDrained();
-      return true;
+      return this.#beginNow(task);
     }
     this.#settle(task, 'refused', new Rejection('full', this.name).error);
     return false;
@@ -311,6 +299,15 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
   #takeOut(task: AnyTask): void {
     if (task.state === 'blocked') this.#outside.remove(task);
     else this.#queue.remove(task, this.#meter.nowMs);
+  }
+
+  #beginNow(task: AnyTask): true {
+    this.#queue.pass(task);
+    this.#begin(task);
+    // It may have ended already, and have submitted others.
+    this.#pump();
+    this.#lookWhetherDrained();
+    return true;
   }
 
   /** Begins what may be, and lets in who waits for room. */
@@ -348,7 +345,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     this.#meter.begun(nowMs - task.sinceMs);
     task.sinceMs = nowMs;
     if (extras?.timeoutMs !== undefined) this.#limitTime(task, extras.timeoutMs);
-    if (wasBlocked && task.isCounted) task.tellAccepted();
+    if (wasBlocked) task.tellAccepted();
     task.scope = undefined;
     let result: unknown;
     try {
@@ -443,7 +440,6 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
 
   #cutShort(): void {
     const drain = this.#drain!;
-    if (drain.hasEnded) return;
     this.#readClock();
     const cancelled = [...this.#queue.all(), ...this.#outside.all()];
     for (const task of cancelled) this.#takeOut(task);
