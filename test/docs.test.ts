@@ -23,7 +23,8 @@ function outputOf(program: string): string[] {
 }
 
 /** All TypeScript of the page is one program; `console.log(…); // text` says what is printed. */
-for (const page of ['docs/kv.md', 'docs/locks.md', 'docs/fencing.md', 'docs/testing.md']) {
+const PAGES = ['kv', 'locks', 'fencing', 'resilience', 'testing'].map((name) => `docs/${name}.md`);
+for (const page of PAGES) {
   test(`the examples of ${page} print what they say`, () => {
     const text = readFileSync(join(root, page), 'utf8');
     const program = [...text.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code).join('\n');

@@ -35,4 +35,17 @@ describe('the clock of the process', () => {
       mock.timers.reset();
     }
   });
+
+  it('keeps the process alive for what says so, and for nothing else', () => {
+    const alive = (): number =>
+      process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = alive();
+    const cancel = systemClock.after(60_000, () => undefined);
+    assert.equal(alive(), before);
+    const cancelKept = systemClock.after(60_000, () => undefined, true);
+    assert.equal(alive(), before + 1);
+    cancel();
+    cancelKept();
+    assert.equal(alive(), before);
+  });
 });

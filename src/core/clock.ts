@@ -12,8 +12,11 @@ export interface Clock {
   now(): number;
   /** Milliseconds since the Unix epoch. For display and log lines, never for decisions. */
   wallNow(): number;
-  /** Calls `run` once after `delayMs`. Does not keep the process alive. */
-  after(delayMs: number, run: () => void): Cancel;
+  /**
+   * Calls `run` once after `delayMs`. Does not keep the process alive, except where `keepsAlive` is given: for those who
+   * have nothing else under way while they wait.
+   */
+  after(delayMs: number, run: () => void, keepsAlive?: boolean): Cancel;
   /** Calls `run` every `intervalMs`. Does not keep the process alive. */
   every(intervalMs: number, run: () => void): Cancel;
 }
@@ -25,10 +28,10 @@ const MAX_DELAY_MS = 2 ** 31 - 1;
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallNow: () => Date.now(),
-  after(delayMs, run) {
-    if (delayMs > MAX_DELAY_MS) return afterLong(delayMs, run);
+  after(delayMs, run, keepsAlive = false) {
+    if (delayMs > MAX_DELAY_MS) return afterLong(delayMs, run, keepsAlive);
     const timer = setTimeout(run, delayMs);
-    timer.unref();
+    if (!keepsAlive) timer.unref();
     return () => clearTimeout(timer);
   },
   every(intervalMs, run) {
@@ -38,9 +41,10 @@ export const systemClock: Clock = {
   },
 };
 
-function afterLong(delayMs: number, run: () => void): Cancel {
-  let cancel = systemClock.after(MAX_DELAY_MS, () => {
-    cancel = systemClock.after(delayMs - MAX_DELAY_MS, run);
-  });
+function afterLong(delayMs: number, run: () => void, keepsAlive: boolean): Cancel {
+  const runTheRest = (): void => {
+    cancel = systemClock.after(delayMs - MAX_DELAY_MS, run, keepsAlive);
+  };
+  let cancel = systemClock.after(MAX_DELAY_MS, runTheRest, keepsAlive);
   return () => cancel();
 }

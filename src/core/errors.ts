@@ -48,6 +48,10 @@ export type ErrorCode =
   | 'ERR_LOCK_LOST'
   | 'ERR_LOCK_BUSY'
   | 'ERR_NOT_ELECTED'
+  // Limits and breakers.
+  | 'ERR_RATE_LIMITED'
+  | 'ERR_CIRCUIT_OPEN'
+  | 'ERR_OVERLOADED'
   // The ground under a node.
   | 'ERR_CORRUPT'
   | 'ERR_DISK_FAILED'
@@ -81,6 +85,8 @@ export interface QuorateErrorOptions {
   readonly compactRevision?: number;
   /** For `ERR_LOCK_LOST` and `ERR_NOT_ELECTED`. */
   readonly loss?: LockLoss;
+  /** For `ERR_RATE_LIMITED`, `ERR_CIRCUIT_OPEN` and `ERR_OVERLOADED`. */
+  readonly retryAfterMs?: number;
 }
 
 const BRAND: unique symbol = Symbol.for('quorate.error') as never;
@@ -108,6 +114,8 @@ export class QuorateError extends Error {
   readonly compactRevision: number | undefined;
   /** For `ERR_LOCK_LOST` and `ERR_NOT_ELECTED`: how it was lost, where it was. */
   readonly loss: LockLoss | undefined;
+  /** For what was refused: milliseconds after which it may be worth to try again, where that is known. */
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: QuorateErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -117,6 +125,7 @@ export class QuorateError extends Error {
     this.retryable = options.retryable ?? false;
     this.compactRevision = options.compactRevision;
     this.loss = options.loss;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

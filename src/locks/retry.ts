@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
+import { constantBackoff } from '../resilience/backoff.ts';
 import type { AcquireOptions, Fencing, Lock, Locks } from './locks.ts';
 import { Gate } from './signals.ts';
 
@@ -52,7 +53,7 @@ export async function lockWithRetry<F extends Fencing>(
   options: RetryOptions = {},
 ): Promise<Lock<F>> {
   const { clock = systemClock, random = systemRandom, signal, wait } = options;
-  const { attempts, delayMs, jitterMs, timeoutMs } = checked(options);
+  const { attempts, backoff, timeoutMs } = checked(options);
   const waitMs = wait === undefined ? undefined : durationMs(wait, 'wait');
   throwIfAborted(signal);
   const { permits, shared, reentrant } = options;
@@ -80,8 +81,7 @@ export async function lockWithRetry<F extends Fencing>(
         failure = error;
       }
       if (made >= attempts) throw isBusy(failure) ? busy(name, made, failure) : failure;
-      const pauseMs = delayMs + (random.below(2 ** 32) / 2 ** 31 - 1) * jitterMs;
-      await sleep(clock, Math.max(0, pauseMs), whole.signal);
+      await sleep(clock, backoff(made, 0, random), whole.signal);
     }
   } finally {
     whole.close();
@@ -98,8 +98,7 @@ function checked({ attempts = 10, delay = 200, jitter, timeout }: RetryOptions) 
   const delayMs = durationMs(delay, 'delay');
   return {
     attempts,
-    delayMs,
-    jitterMs: jitter === undefined ? delayMs / 2 : durationMs(jitter, 'jitter'),
+    backoff: constantBackoff(delayMs, { jitter: jitter ?? delayMs / 2 }),
     timeoutMs: timeout === undefined ? undefined : durationMs(timeout, 'timeout'),
   };
 }

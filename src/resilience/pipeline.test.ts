@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { settled, VirtualClock } from '../testing/virtual-clock.ts';
+import { bulkhead } from './bulkhead.ts';
+import { limit } from './limit.ts';
+import { tokenBucket } from './limiters.ts';
+import { pipeline, pipelineRegistry } from './pipeline.ts';
+import { timeout } from './timeout.ts';
+
+const INVALID = { code: 'ERR_INVALID_ARGUMENT' };
+
+describe('a pipeline', () => {
+  it('tells what became of its calls, and how long they took', async () => {
+    const clock = new VirtualClock();
+    const limiter = tokenBucket({ rate: '5/s', clock });
+    const guard = pipeline('stock', [timeout(100, { clock }), limit(limiter)], { clock });
+    const takes = (ms: number) => () =>
+      new Promise<void>((resolve) => void clock.after(ms, resolve));
+    const calls = [
+      guard.attempt(takes(50)),
+      guard.attempt(takes(20)),
+      guard.attempt(takes(500)),
+      guard.attempt(() => Promise.reject(new Error('bad'))),
+    ];
+    const stop = new AbortController();
+    calls.push(guard.attempt(takes(60), { signal: stop.signal }));
+    await settled();
+    assert.equal(guard.stats().running, 4);
+    const refused = await guard.attempt(takes(1));
+    assert.equal(!refused.ok && refused.reason, 'limited');
+    stop.abort(new Error('enough'));
+    await clock.advance(1000);
+    await Promise.all(calls);
+    const { latency, rejections, ...counters } = guard.stats();
+    assert.deepEqual(counters, { calls: 6, successes: 3, failures: 1, aborted: 0, running: 0 });
+    assert.deepEqual(rejections, {
+      limited: 1,
+      open: 0,
+      full: 0,
+      shed: 0,
+      timeout: 1,
+      deadline: 0,
+    });
+    assert.equal(latency.count, 6);
+    assert.equal(latency.meanMs, (50 + 20 + 100 + 60) / 6);
+    assert.ok(Math.abs(latency.p99Ms! - 100) < 1.6);
+  });
+
+  it('changes all policies that are named, or none', async () => {
+    const clock = new VirtualClock();
+    const places = bulkhead({ max: 1, queue: 1 });
+    const guard = pipeline('stock', [timeout('1s', { clock }), places], { clock });
+    const never = () => new Promise(() => undefined);
+    const changes = { timeout: { after: 10 }, bulkhead: { max: 0 } };
+    for (const bad of [
+      changes,
+      { ...changes, bulkhead: null as never },
+      { timeout: { after: 10 }, limit: {} },
+    ]) {
+      assert.throws(() => guard.reconfigure(bad), INVALID);
+    }
+    const old = guard.attempt(never);
+    const queued = guard.attempt(never);
+    await clock.advance(500);
+    assert.deepEqual([places.running, places.queued], [1, 1], 'nothing was changed');
+    guard.reconfigure({ timeout: { after: 10 }, bulkhead: { max: 3 } });
+    assert.deepEqual([places.running, places.queued], [2, 0], 'who waits is let in');
+    const quick = guard.attempt(never);
+    await clock.advance(10);
+    assert.equal((await quick).ok, false);
+    assert.equal(guard.stats().running, 2, 'those that had begun keep their time');
+    await clock.advance(490);
+    await Promise.all([old, queued]);
+    assert.equal(guard.stats().rejections.timeout, 3);
+  });
+
+  it('lets a bulkhead run empty to fewer places', async () => {
+    const places = bulkhead({ max: 3, queue: 5 });
+    const ends: (() => void)[] = [];
+    const calls = [1, 2, 3, 4].map(() =>
+      places.run(() => new Promise<void>((end) => void ends.push(end))),
+    );
+    places.reconfigure({ max: 1, queue: 0 });
+    assert.throws(() => places.reconfigure({ max: 1, queue: -1 }), INVALID);
+    await settled();
+    for (const running of [2, 1]) {
+      ends.shift()!();
+      await settled();
+      assert.deepEqual([places.running, places.queued], [running, 1]);
+    }
+    ends.shift()!();
+    await settled();
+    assert.deepEqual([places.running, places.queued], [1, 0]);
+    ends.shift()!();
+    await Promise.all(calls);
+    assert.equal(places.running, 0);
+  });
+
+  it('refuses what is no pipeline', () => {
+    const one = timeout('1s');
+    const made = pipeline('inner', [one]);
+    for (const bad of [[], [one, timeout('2s')], [null], [{}], [made], undefined]) {
+      assert.throws(() => pipeline('p', bad as never), INVALID);
+    }
+    assert.throws(() => pipeline('', [one]), INVALID);
+    const named = pipeline('p', [one, timeout('2s', { name: 'each' })]);
+    assert.deepEqual(
+      named.policies.map(({ name }) => name),
+      ['timeout', 'each'],
+    );
+  });
+});
+
+describe('a registry of pipelines', () => {
+  it('finds and changes them by name, all or none', async () => {
+    const clock = new VirtualClock();
+    const guards = pipelineRegistry({ clock });
+    const stock = guards.pipeline('stock', [timeout('1s', { clock })]);
+    guards.pipeline('price', [timeout('1s', { clock })]);
+    assert.equal(guards.get('stock'), stock);
+    assert.throws(() => guards.get('other'), /there are stock, price/);
+    assert.throws(() => guards.pipeline('stock', [timeout('1s')]), INVALID);
+    const bad = { stock: { timeout: { after: 5 } }, other: { timeout: { after: 5 } } };
+    assert.throws(() => guards.reconfigure(bad), INVALID);
+    const run = stock.attempt(() => new Promise(() => undefined));
+    await clock.advance(999);
+    assert.equal(guards.stats()['stock']!.running, 1, 'the old rules stay');
+    await clock.advance(1);
+    await run;
+    guards.reconfigure({ stock: { timeout: { after: 5 } } });
+    const quick = stock.attempt(() => new Promise(() => undefined));
+    await clock.advance(5);
+    await quick;
+    assert.equal(guards.stats()['stock']!.rejections.timeout, 2);
+    assert.equal(guards.stats()['price']!.calls, 0);
+  });
+});

@@ -1,0 +1,196 @@
+/** Several policies as one, with a name, figures, and rules that can be changed while it is used. */
+import { type Clock, systemClock } from '../core/clock.ts';
+import { QuorateError } from '../core/errors.ts';
+import type { CallOptions, Work } from './call.ts';
+import { Meter, type PipelineStats } from './meter.ts';
+import type { Outcome } from './outcome.ts';
+import type { Part, Policy } from './policy.ts';
+import { type Section, sectionOf } from './section.ts';
+import { SteadyClock } from './steady-clock.ts';
+
+/** What a pipeline takes besides its policies. */
+export interface PipelineOptions {
+  /** @defaultValue the system's */
+  readonly clock?: Clock | undefined;
+}
+
+/** New rules by the names of policies; each as its policy's own `reconfigure` takes them. */
+export type PipelineChanges = Readonly<Record<string, object>>;
+
+/** Several policies around the same work. */
+export interface Pipeline extends Policy {
+  /** The outermost first. */
+  readonly policies: readonly Policy[];
+  /** What became of its calls. */
+  stats(): PipelineStats;
+  /**
+   * Changes policies while they are used: all of them, or none.
+   *
+   * @throws `ERR_INVALID_ARGUMENT` for the name of a policy that is not in it or cannot be changed, and for rules that the
+   * policy refuses; everything is as before then.
+   */
+  reconfigure(changes: PipelineChanges): void;
+}
+
+/**
+ * Policies around the same work, the first outermost. A call goes through them in this order, and its end comes back
+ * through them in reverse.
+ *
+ * A proven order: a deadline or timeout for the whole call, limits, a retry, a breaker, a bulkhead, a timeout for
+ * each attempt. What is inside a retry is passed by every attempt, what is outside once.
+ *
+ * @param name - in errors of the policies' own and in figures; several policies of a kind need names of their own, too
+ * @throws `ERR_INVALID_ARGUMENT` for no policies, for something else than policies, and for two of one name.
+ * @example
+ * ```ts
+ * const stock = pipeline('stock', [
+ *   timeout('2s'),
+ *   limit(tokenBucket({ rate: '100/s' })),
+ *   retry({ attempts: 3 }),
+ *   circuitBreaker(),
+ *   bulkhead({ max: 50 }),
+ * ]);
+ * const answer = await stock.run(({ signal }) => fetch(url, { signal }));
+ * ```
+ */
+export function pipeline(
+  name: string,
+  policies: readonly Policy[],
+  options: PipelineOptions = {},
+): Pipeline {
+  return new Composed(name, policies, options);
+}
+
+class Composed implements Pipeline {
+  readonly name: string;
+  readonly policies: readonly Policy[];
+  readonly #section: Section;
+  readonly #meter: Meter;
+  readonly #byName: ReadonlyMap<string, Part>;
+
+  constructor(name: string, policies: readonly Policy[], { clock = systemClock }: PipelineOptions) {
+    if (typeof name !== 'string' || name === '') throw invalid('name: a text is needed');
+    if (!Array.isArray(policies) || policies.length === 0) {
+      throw invalid(`pipeline '${name}': a list of policies is needed`);
+    }
+    const parts = policies.map((policy: unknown) => partOf(name, policy));
+    this.name = name;
+    this.policies = Object.freeze([...policies]);
+    this.#byName = new Map(parts.map((part) => [part.name, part]));
+    if (this.#byName.size < parts.length) {
+      const names = parts.map((part) => part.name).join(', ');
+      throw invalid(`pipeline '${name}': each policy needs a name of its own, these are ${names}`);
+    }
+    this.#meter = new Meter(new SteadyClock(clock));
+    this.#section = sectionOf([this.#meter, ...parts]);
+  }
+
+  run<T>(work: Work<T>, options?: CallOptions): Promise<T> {
+    return this.#section.run(work, options);
+  }
+
+  attempt<T>(work: Work<T>, options?: CallOptions): Promise<Outcome<T>> {
+    return this.#section.attempt(work, options);
+  }
+
+  stats(): PipelineStats {
+    return this.#meter.stats();
+  }
+
+  reconfigure(changes: PipelineChanges): void {
+    for (const change of this.prepare(changes)) change();
+  }
+
+  /** Checks changes; what is returned makes them. */
+  prepare(changes: PipelineChanges): (() => void)[] {
+    return Object.entries(changes).map(([name, rules]) => {
+      const part = this.#byName.get(name);
+      if (part === undefined) {
+        const names = [...this.#byName.keys()].join(', ');
+        throw invalid(`pipeline '${this.name}' has no policy '${name}'; it has ${names}`);
+      }
+      if (part.prepare === undefined) {
+        throw invalid(`pipeline '${this.name}': the policy '${name}' cannot be changed`);
+      }
+      if (typeof rules !== 'object' || rules === null) {
+        throw invalid(`pipeline '${this.name}': the rules of '${name}' are no object`);
+      }
+      return part.prepare(rules as never);
+    });
+  }
+}
+
+/** Pipelines by name, for those who change them from outside: an operator, or live configuration. */
+export interface PipelineRegistry {
+  /** Makes a pipeline, as `pipeline` does. @throws `ERR_INVALID_ARGUMENT` for a name that is there already */
+  pipeline(name: string, policies: readonly Policy[]): Pipeline;
+  /** @throws `ERR_INVALID_ARGUMENT` where there is none of the name */
+  get(name: string): Pipeline;
+  /** Of all pipelines, by name. */
+  stats(): Readonly<Record<string, PipelineStats>>;
+  /**
+   * Changes policies by the names of pipelines and policies: all of them, or none.
+   *
+   * @throws `ERR_INVALID_ARGUMENT` as `Pipeline.reconfigure` does, and for the name of a pipeline that is not there.
+   */
+  reconfigure(changes: Readonly<Record<string, PipelineChanges>>): void;
+}
+
+/**
+ * A registry of pipelines.
+ *
+ * @example
+ * ```ts
+ * const guards = pipelineRegistry();
+ * guards.pipeline('stock', [timeout('2s'), circuitBreaker()]);
+ * guards.reconfigure({ stock: { timeout: { after: '1s' } } });
+ * ```
+ */
+export function pipelineRegistry(options: PipelineOptions = {}): PipelineRegistry {
+  return new Registry(options);
+}
+
+class Registry implements PipelineRegistry {
+  readonly #options: PipelineOptions;
+  readonly #pipelines: Map<string, Composed>;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.#pipelines = new Map();
+  }
+
+  pipeline(name: string, policies: readonly Policy[]): Pipeline {
+    if (this.#pipelines.has(name)) throw invalid(`there is a pipeline '${name}' already`);
+    const made = new Composed(name, policies, this.#options);
+    this.#pipelines.set(name, made);
+    return made;
+  }
+
+  get(name: string): Composed {
+    const found = this.#pipelines.get(name);
+    if (found !== undefined) return found;
+    const names = [...this.#pipelines.keys()].join(', ');
+    throw invalid(`there is no pipeline '${name}'; there are ${names === '' ? 'none' : names}`);
+  }
+
+  stats(): Readonly<Record<string, PipelineStats>> {
+    return Object.fromEntries([...this.#pipelines].map(([name, one]) => [name, one.stats()]));
+  }
+
+  reconfigure(changes: Readonly<Record<string, PipelineChanges>>): void {
+    const all = Object.entries(changes).flatMap(([name, rules]) => this.get(name).prepare(rules));
+    for (const change of all) change();
+  }
+}
+
+function partOf(pipelineName: string, policy: unknown): Part {
+  const part = policy as Partial<Record<'enter' | 'around' | 'run', unknown>> | null | undefined;
+  const isPart = typeof part?.enter === 'function' || typeof part?.around === 'function';
+  if (isPart) return part as unknown as Part;
+  const what = typeof part?.run === 'function' ? 'a pipeline; use its policies' : 'no policy';
+  throw invalid(`pipeline '${pipelineName}': ${what}`);
+}
+
+function invalid(message: string): QuorateError {
+  return new QuorateError('ERR_INVALID_ARGUMENT', message);
+}

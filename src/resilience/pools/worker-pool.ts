@@ -1,0 +1,478 @@
+/** A pool of workers: so many asynchronous tasks at the same time, and a queue for the others. */
+import type { Clock } from '../../core/clock.ts';
+import { durationMs } from '../../core/duration.ts';
+import { QuorateError } from '../../core/errors.ts';
+import type { Work } from '../call.ts';
+import { Rejection } from '../outcome.ts';
+import { SteadyClock } from '../steady-clock.ts';
+import { Drain, type DrainOptions, type DrainReport } from './drain.ts';
+import { PoolMeter, type PoolStats } from './pool-meter.ts';
+import {
+  checkKey,
+  extrasFrom,
+  type FullRule,
+  levelOf,
+  type PoolRules,
+  poolRules,
+  sizeOf,
+  type WorkerPoolOptions,
+} from './pool-options.ts';
+import { isThenable, plainPromise, Runner, type RunnerOwner } from './runner.ts';
+import { PoolTask, type Task, TaskContext, type TaskOptions, type TaskOwner } from './task.ts';
+import { TaskList } from './task-lists.ts';
+import { TaskQueue } from './task-queue.ts';
+
+/** A pool of workers. */
+export interface WorkerPool {
+  readonly name: string;
+  /**
+   * Runs a task as soon as there is a worker: at once, before this returns, where there is one now. What is kept in
+   * `AsyncLocalStorage` here is there for the task.
+   *
+   * A worker takes, of the tasks that wait, the one that came first; one that matters more goes first if it did not come too
+   * much later (`ageing`). Of a key only the first counts, from when the one before it has ended.
+   *
+   * @throws `ERR_INVALID_ARGUMENT` for options that are wrong; all else rejects the task.
+   */
+  submit<T>(work: Work<T>, options?: TaskOptions): Task<T>;
+  /**
+   * The same where there is a worker for it or room in the queue; else it does nothing, whatever the rule for a full queue.
+   *
+   * @throws `ERR_INVALID_ARGUMENT`
+   */
+  trySubmit<T>(work: Work<T>, options?: TaskOptions): Task<T> | undefined;
+  /**
+   * For what nobody waits for: where it fails `onError` is told.
+   *
+   * @returns whether it was taken: not where the pool is closed or the queue is full, also where the rule for that is to wait.
+   * @throws `ERR_INVALID_ARGUMENT`
+   */
+  go(work: Work<unknown>, options?: TaskOptions): boolean;
+  /** From now on so many at the same time. Those that run are left alone. @throws `ERR_INVALID_ARGUMENT` */
+  resize(size: number): void;
+  /** No task is begun until `resume`. Those that run go on. */
+  pause(): void;
+  /** Ends a pause. */
+  resume(): void;
+  /**
+   * Closes the pool: takes no more tasks, ends a pause, and waits until those that it has have ended, or the time is over. Then
+   * those that were not begun are cancelled, and the others too, with their signals aborted.
+   *
+   * Asked for again it is the same one, of which the earliest deadline counts.
+   *
+   * @throws `ERR_INVALID_ARGUMENT`
+   */
+  drain(options?: DrainOptions): Promise<DrainReport>;
+  /** How it stands. */
+  stats(): PoolStats;
+  /** Drains it without a deadline. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Makes a pool of workers. Every task ends exactly once; what a task throws is its own and touches neither the pool nor other tasks.
+ *
+ * To submit, to cancel and to end a task takes the same time however many wait.
+ *
+ * @throws `ERR_INVALID_ARGUMENT`
+ * @example
+ * ```ts
+ * const pool = workerPool({ size: 8, queue: { max: 1000 }, onError: (error) => console.error(error) });
+ * const sent = pool.submit(({ signal }) => fetch(url, { signal }), { key: order.id, timeout: '5s' });
+ * pool.go(() => cache.refresh(), { priority: 3 });
+ * await sent;
+ * const { finished, cancelled, abandoned } = await pool.drain({ deadline: '20s' });
+ * ```
+ */
+export function workerPool(options: WorkerPoolOptions): WorkerPool {
+  return new Pool(poolRules(options));
+}
+
+type AnyTask = PoolTask<unknown>;
+
+class Pool implements WorkerPool, TaskOwner, RunnerOwner {
+  readonly name: string;
+  readonly #rules: PoolRules;
+  readonly #clock: Clock;
+  readonly #time: SteadyClock;
+  readonly #meter: PoolMeter;
+  readonly #queue: TaskQueue;
+  /** Those who wait for room in the queue. */
+  readonly #outside: TaskList<AnyTask>;
+  /** All that there are. */
+  readonly #runners: Runner[];
+  readonly #idleRunners: Runner[];
+  #size: number;
+  #running: number;
+  #inCaller: number;
+  #overdue: number;
+  #isPaused: boolean;
+  #drain: Drain | undefined;
+
+  constructor(rules: PoolRules) {
+    this.name = rules.name;
+    this.#rules = rules;
+    this.#clock = rules.clock;
+    this.#time = new SteadyClock(rules.clock);
+    this.#meter = new PoolMeter(this.#time.now());
+    this.#queue = new TaskQueue(rules.levels, rules.ageingMs, rules.full === 'drop-oldest');
+    this.#outside = new TaskList();
+    this.#runners = [];
+    this.#idleRunners = [];
+    this.#size = rules.size;
+    this.#running = 0;
+    this.#inCaller = 0;
+    this.#overdue = 0;
+    this.#isPaused = false;
+    this.#drain = undefined;
+  }
+
+  submit<T>(work: Work<T>, options?: TaskOptions): Task<T> {
+    const task = this.#make(work, options, false);
+    this.#admit(task as AnyTask, this.#rules.full);
+    return task;
+  }
+
+  trySubmit<T>(work: Work<T>, options?: TaskOptions): Task<T> | undefined {
+    const task = this.#make(work, options, false);
+    return this.#admit(task as AnyTask, undefined) ? task : undefined;
+  }
+
+  go(work: Work<unknown>, options?: TaskOptions): boolean {
+    const { full } = this.#rules;
+    const rule = full === 'wait' || full === 'reject' ? undefined : full;
+    return this.#admit(this.#make(work, options, true), rule);
+  }
+
+  resize(size: number): void {
+    this.#size = sizeOf(size);
+    this.#pump();
+  }
+
+  pause(): void {
+    this.#isPaused = this.#drain === undefined;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#pump();
+  }
+
+  drain({ deadline }: DrainOptions = {}): Promise<DrainReport> {
+    const deadlineMs = deadline === undefined ? undefined : durationMs(deadline, 'deadline');
+    const waiting = this.#queue.length + this.#outside.length;
+    this.#drain ??= new Drain(this.#clock, waiting + this.#running + this.#inCaller);
+    const drain = this.#drain;
+    if (deadlineMs !== undefined) drain.endAfter(deadlineMs, () => this.#cutShort());
+    this.resume();
+    this.#lookWhetherDrained();
+    return drain.report;
+  }
+
+  stats(): PoolStats {
+    this.#readClock();
+    return {
+      size: this.#size,
+      running: this.#running,
+      queued: this.#queue.length,
+      blocked: this.#outside.length,
+      inCaller: this.#inCaller,
+      overdue: this.#overdue,
+      ...this.#meter.stats(),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain();
+  }
+
+  cancel(task: AnyTask, reason: unknown): boolean {
+    this.#readClock();
+    if (task.state === 'running') {
+      this.#overdue += 1;
+      this.#settle(task, 'cancelled', reason);
+      task.abort(reason);
+    } else {
+      this.#takeOut(task);
+      this.#settle(task, 'cancelled', reason);
+      this.#pump();
+    }
+    return true;
+  }
+
+  remainingMs({ extras, state }: AnyTask): number | undefined {
+    if (extras?.timeoutMs === undefined) return undefined;
+    if (state === 'queued' || state === 'blocked') return extras.timeoutMs;
+    return Math.max(0, extras.dueMs - this.#time.now());
+  }
+
+  workEnded(runner: Runner, hasFailed: boolean, result: unknown): void {
+    const task = runner.task!;
+    runner.task = undefined;
+    this.#idleRunners.push(runner);
+    this.#ended(task, hasFailed, result);
+    this.#pump();
+    this.#lookWhetherDrained();
+  }
+
+  #make<T>(work: Work<T>, options: TaskOptions | undefined, isQuiet: boolean): PoolTask<T> {
+    const { levels, timeoutMs } = this.#rules;
+    if (options?.key !== undefined) checkKey(options.key);
+    const level = levelOf(options?.priority ?? 1, levels);
+    const extras = extrasFrom(options, timeoutMs);
+    this.#readClock();
+    return new PoolTask(this, work, level, isQuiet, options?.key, extras, this.#meter.nowMs);
+  }
+
+  /** Whether it was taken. @param rule - for a full queue; without one the task is forgotten then */
+  #admit(task: AnyTask, rule: FullRule | undefined): boolean {
+    const signal = task.extras?.options.signal;
+    if (rule === undefined && !this.#hasRoom(task)) return false;
+    this.#meter.submitted += 1;
+    if (signal?.aborted === true) {
+      this.#settle(task, 'cancelled', signal.reason);
+      return true;
+    }
+    if (this.#drain !== undefined) {
+      this.#settle(task, 'refused', this.#closedError());
+      return false;
+    }
+    if (signal !== undefined) {
+      const onAbort = (): void => void this.cancel(task, signal.reason);
+      task.extras!.onAbort = onAbort;
+      signal.addEventListener('abort', onAbort, { once: true });
+    }
+    if (this.#canBegin(task)) return this.#beginNow(task);
+    if (this.#hasPlace()) {
+      this.#enqueue(task);
+      return true;
+    }
+    return this.#admitToFull(task, rule!);
+  }
+
+  #admitToFull(task: AnyTask, rule: FullRule): boolean {
+    if (rule === 'wait') {
+      task.keepScope();
+      this.#outside.push(task);
+      return true;
+    }
+    if (rule === 'drop-oldest' && this.#queue.oldest !== undefined) {
+      const { oldest } = this.#queue;
+      this.#queue.remove(oldest, this.#meter.nowMs);
+      this.#enqueue(task);
+      this.#settle(oldest, 'refused', new Rejection('shed', this.name).error);
+      return true;
+    }
+    if (rule === 'run-in-caller' && !this.#isPaused && this.#queue.isFree(task.key)) {
+      task.isCounted = false;
+      return this.#beginNow(task);
+    }
+    this.#settle(task, 'refused', new Rejection('full', this.name).error);
+    return false;
+  }
+
+  /** Whether it may be taken without anybody being put off. */
+  #hasRoom(task: AnyTask): boolean {
+    return this.#drain === undefined && (this.#canBegin(task) || this.#hasPlace());
+  }
+
+  #hasPlace(): boolean {
+    return this.#queue.length < this.#rules.maxQueued && this.#outside.length === 0;
+  }
+
+  #hasWorker(): boolean {
+    return this.#running < this.#size && !this.#isPaused;
+  }
+
+  #canBegin(task: AnyTask): boolean {
+    return this.#hasWorker() && this.#outside.length === 0 && this.#queue.isNext(task);
+  }
+
+  #enqueue(task: AnyTask): void {
+    task.state = 'queued';
+    task.wasTaken = true;
+    if (task.scope === undefined) task.keepScope();
+    this.#queue.add(task, this.#meter.nowMs);
+    task.tellAccepted();
+  }
+
+  #takeOut(task: AnyTask): void {
+    if (task.state === 'blocked') this.#outside.remove(task);
+    else this.#queue.remove(task, this.#meter.nowMs);
+  }
+
+  #beginNow(task: AnyTask): true {
+    this.#queue.pass(task);
+    this.#begin(task);
+    // It may have ended already, and have submitted others.
+    this.#pump();
+    this.#lookWhetherDrained();
+    return true;
+  }
+
+  /** Begins what may be, and lets in who waits for room. */
+  #pump(): void {
+    for (;;) {
+      while (this.#outside.length > 0 && this.#queue.length < this.#rules.maxQueued) {
+        const task = this.#outside.first!;
+        this.#outside.remove(task);
+        this.#enqueue(task);
+      }
+      if (!this.#hasWorker()) return;
+      const task = this.#queue.take() ?? this.#fromOutside();
+      if (task === undefined) return;
+      this.#begin(task);
+    }
+  }
+
+  /** The queue is full of those whose turn it is not, or has no places; who is first outside needs none. */
+  #fromOutside(): AnyTask | undefined {
+    const task = this.#outside.first;
+    if (task === undefined || !this.#queue.isFree(task.key)) return undefined;
+    this.#outside.remove(task);
+    this.#queue.pass(task);
+    return task;
+  }
+
+  #begin(task: AnyTask): void {
+    const { nowMs } = this.#meter;
+    const { extras, scope } = task;
+    const wasBlocked = task.state === 'blocked';
+    task.state = 'running';
+    task.wasTaken = true;
+    if (task.isCounted) this.#running += 1;
+    else this.#inCaller += 1;
+    this.#meter.begun(nowMs - task.sinceMs);
+    task.sinceMs = nowMs;
+    if (extras?.timeoutMs !== undefined) this.#limitTime(task, extras.timeoutMs);
+    if (wasBlocked) task.tellAccepted();
+    task.scope = undefined;
+    let result: unknown;
+    try {
+      result =
+        scope === undefined ? this.#call(task) : scope.runInAsyncScope(this.#call, this, task);
+      if (result instanceof Promise) {
+        this.#runner().wait(task, result);
+        return;
+      }
+    } catch (error) {
+      this.#ended(task, true, error);
+      return;
+    }
+    this.#ended(task, false, result);
+  }
+
+  #call(task: AnyTask): unknown {
+    const { work, key, level: priority } = task;
+    task.work = forgotten;
+    const { policy } = this.#rules;
+    if (policy !== undefined) return policy.run(work, { signal: task.signal, key, priority });
+    const result = work(new TaskContext(task));
+    return isThenable(result) ? plainPromise(result) : result;
+  }
+
+  #runner(): Runner {
+    const idle = this.#idleRunners.pop();
+    if (idle !== undefined) return idle;
+    const runner = new Runner(this);
+    this.#runners.push(runner);
+    return runner;
+  }
+
+  #limitTime(task: AnyTask, timeoutMs: number): void {
+    const extras = task.extras!;
+    extras.dueMs = this.#time.now() + timeoutMs;
+    extras.cancelTimeout = this.#clock.after(timeoutMs, () => {
+      const { error } = new Rejection('timeout', this.name, undefined, true);
+      this.#overdue += 1;
+      this.#settle(task, 'timedOut', error);
+      task.abort(error);
+    });
+  }
+
+  /** Its work has. */
+  #ended(task: AnyTask, hasFailed: boolean, result: unknown): void {
+    this.#readClock();
+    const { nowMs } = this.#meter;
+    if (task.isCounted) this.#running -= 1;
+    else this.#inCaller -= 1;
+    this.#meter.ranFor(nowMs - task.sinceMs);
+    this.#queue.passOn(task, nowMs);
+    if (task.state === 'running') this.#settle(task, hasFailed ? 'failed' : 'done', result);
+    else this.#overdue -= 1;
+  }
+
+  /** The only place where a task ends. */
+  #settle(
+    task: AnyTask,
+    end: 'done' | 'failed' | 'timedOut' | 'cancelled' | 'refused',
+    result: unknown,
+  ): void {
+    task.state = end === 'timedOut' ? 'failed' : end;
+    task.scope = undefined;
+    this.#meter.ended(end);
+    if (task.extras !== undefined) this.#release(task);
+    if (end === 'done') task.resolve(result);
+    else if (!task.isQuiet) task.reject(result);
+    else if (end !== 'cancelled' && task.wasTaken) this.#tell(result, task);
+  }
+
+  #release(task: AnyTask): void {
+    const { extras } = task;
+    extras!.cancelTimeout?.();
+    const { onAbort, options } = extras!;
+    if (onAbort !== undefined) options.signal!.removeEventListener('abort', onAbort);
+    task.tellAccepted();
+  }
+
+  #tell(error: unknown, task: AnyTask): void {
+    const { onError } = this.#rules;
+    if (onError === undefined) {
+      task.reject(error);
+      return;
+    }
+    try {
+      onError(error, task);
+    } catch (itsOwn) {
+      task.reject(itsOwn);
+    }
+  }
+
+  #cutShort(): void {
+    const drain = this.#drain!;
+    this.#readClock();
+    const cancelled = [...this.#queue.all(), ...this.#outside.all()];
+    for (const task of cancelled) this.#takeOut(task);
+    const running = this.#runners.flatMap(({ task }) => task ?? []);
+    drain.end(cancelled, running);
+    for (const task of cancelled) this.#settle(task, 'cancelled', this.#closedError());
+    for (const task of running) {
+      if (task.state !== 'running') continue;
+      const error = this.#closedError('unknown');
+      this.#overdue += 1;
+      this.#settle(task, 'cancelled', error);
+      task.abort(error);
+    }
+  }
+
+  #lookWhetherDrained(): void {
+    if (this.#drain === undefined || this.#running > 0 || this.#inCaller > 0) return;
+    if (this.#queue.length === 0 && this.#outside.length === 0) this.#drain.end([], []);
+  }
+
+  #closedError(outcome: 'not-applied' | 'unknown' = 'not-applied'): QuorateError {
+    const text =
+      outcome === 'unknown'
+        ? 'closed before the task had ended; it may have done its work, or may yet'
+        : 'closed; the task was not begun';
+    return new QuorateError('ERR_CLOSED', `${this.name}: ${text}`, { outcome });
+  }
+
+  #readClock(): void {
+    this.#meter.nowMs = this.#time.now();
+  }
+}
+
+function forgotten(): void {
+  // In the place of the work of a task that has begun.
+}

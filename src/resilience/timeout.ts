@@ -1,0 +1,103 @@
+/** A limit for how long a call may take. */
+import { type Clock, systemClock } from '../core/clock.ts';
+import { type Duration, durationMs } from '../core/duration.ts';
+import { QuorateError } from '../core/errors.ts';
+import type { Call } from './call.ts';
+import { Deadlines } from './deadlines.ts';
+import { Rejection } from './outcome.ts';
+import { Alone, type Changeable, type Policy } from './policy.ts';
+import type { Section, Wrap } from './section.ts';
+
+/** What a timeout takes, besides how long. */
+export interface TimeoutOptions {
+  /** @defaultValue `'timeout'` */
+  readonly name?: string | undefined;
+  /**
+   * Whether the caller waits for work that does not end although its signal was aborted. @defaultValue `false`: the call
+   * ends in time, and what the work still does is on its own
+   */
+  readonly cooperative?: boolean | undefined;
+  /** @defaultValue the system's */
+  readonly clock?: Clock | undefined;
+}
+
+/** What can be changed of a timeout while it is used. */
+export interface TimeoutRules {
+  /** How long a call may take. */
+  readonly after: Duration;
+}
+
+/** A timeout. */
+export interface Timeout extends Policy {
+  /** From now on by this time, for calls that begin. @throws `ERR_INVALID_ARGUMENT`; the old time stays then */
+  reconfigure(rules: TimeoutRules): void;
+}
+
+/**
+ * Ends calls that take longer with `ERR_TIMEOUT` of `outcome: 'unknown'`, and aborts the signal of their work. What is
+ * inside it is told that the work failed; a bulkhead inside keeps the place until the work has ended.
+ *
+ * @throws `ERR_INVALID_ARGUMENT` for a time that is none, or 0.
+ * @example
+ * ```ts
+ * const body = await timeout('2s').run(({ signal }) => fetch(url, { signal }));
+ * ```
+ */
+export function timeout(after: Duration, options: TimeoutOptions = {}): Timeout {
+  return new TimeoutWrap(after, options);
+}
+
+class TimeoutWrap extends Alone implements Wrap, Timeout, Changeable<TimeoutRules> {
+  readonly #clock: Clock;
+  #deadlines: Deadlines;
+  readonly #isCooperative: boolean;
+
+  constructor(after: Duration, options: TimeoutOptions) {
+    super(options.name ?? 'timeout');
+    this.#clock = options.clock ?? systemClock;
+    this.#deadlines = new Deadlines(this.#clock, afterMsOf({ after }));
+    this.#isCooperative = options.cooperative === true;
+  }
+
+  reconfigure(rules: TimeoutRules): void {
+    this.prepare(rules)();
+  }
+
+  prepare(rules: TimeoutRules): () => void {
+    const deadlines = new Deadlines(this.#clock, afterMsOf(rules));
+    return () => {
+      this.#deadlines = deadlines;
+    };
+  }
+
+  around(call: Call, inner: Section): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      let late: Rejection | undefined;
+      const attempt = call.fork(call.attempt);
+      const deadlines = this.#deadlines;
+      const deadline = deadlines.begin(() => {
+        late = new Rejection('timeout', this.name, undefined, true);
+        attempt.abort(late.error, 'failure');
+        if (!this.#isCooperative) resolve(late);
+      });
+      inner.result(attempt).then(
+        (result) => {
+          deadlines.end(deadline);
+          resolve(result);
+        },
+        (error: unknown) => {
+          deadlines.end(deadline);
+          // That the work failed is what it was asked for then.
+          if (late === undefined) reject(error);
+          else resolve(late);
+        },
+      );
+    });
+  }
+}
+
+function afterMsOf({ after }: TimeoutRules): number {
+  const afterMs = durationMs(after, 'after');
+  if (afterMs > 0) return afterMs;
+  throw new QuorateError('ERR_INVALID_ARGUMENT', 'after: 0, so that every call would be too late');
+}
