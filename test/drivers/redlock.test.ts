@@ -15,8 +15,8 @@ import {
   RedisServer,
 } from '../support/redis.ts';
 
-const TTL_MS = 900;
-const NODE_TIMEOUT_MS = 200;
+const TTL_MS = 1800;
+const NODE_TIMEOUT_MS = 600;
 /** The machine may be busy. */
 const SLACK_MS = 400;
 
