@@ -127,6 +127,19 @@ describe('a pool of workers', () => {
     assert.deepEqual(log, ['a', 'b', 'c', 'd', 'y'], 'a worker was free, and so was a place');
   });
 
+  it('does so where several workers are free, too', () => {
+    const { pool, log, workOf } = open();
+    pool.pause();
+    pool.submit(() => {
+      pool.submit(workOf('last'));
+      return workOf('first')();
+    });
+    pool.submit(workOf('second'));
+    pool.resize(3);
+    pool.resume();
+    assert.deepEqual(log, ['first', 'second', 'last']);
+  });
+
   it('lets a task that is over at once submit others, and drain the pool', async () => {
     const { pool, log, submit, end } = open();
     pool.submit(() => void submit('a'));
@@ -611,7 +624,7 @@ describe('draining', () => {
     );
     for (const name of ['a', 'b', 'c']) await end(name);
     assert.deepEqual(await report, { finished: 3, cancelled: [], abandoned: [] });
-    assert.equal(pool.drain({ deadline: '1s' }), report);
+    assert.equal(pool.drain({ deadline: '1ms' }), report);
     assert.equal(clock.pending, 0);
   });
 
