@@ -201,9 +201,8 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     return true;
   }
 
-  remainingMs({ extras, state }: AnyTask): number | undefined {
+  remainingMs({ extras }: AnyTask): number | undefined {
     if (extras?.timeoutMs === undefined) return undefined;
-    if (state === 'queued' || state === 'blocked') return extras.timeoutMs;
     return Math.max(0, extras.dueMs - this.#time.now());
   }
 
