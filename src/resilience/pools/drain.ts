@@ -38,13 +38,9 @@ export class Drain {
     this.#dueMs = Number.POSITIVE_INFINITY;
   }
 
-  get hasEnded(): boolean {
-    return this.#resolve === undefined;
-  }
-
   endAfter(delayMs: number, onDue: () => void): void {
     const dueMs = this.#clock.now() + delayMs;
-    if (this.hasEnded || dueMs >= this.#dueMs) return;
+    if (dueMs >= this.#dueMs) return;
     this.#cancel?.();
     this.#dueMs = dueMs;
     // Who waits for a pool to end may have nothing else that keeps the process alive.

@@ -40,14 +40,9 @@ export class TaskQueue {
     return [...this.#levels, ...this.#lanes.values()].flatMap((list) => list.all());
   }
 
-  /** How many keys there is something known of. */
-  get keys(): number {
-    return this.#lanes.size;
-  }
-
-  /** Whether it is the turn of this one, which is not in the queue. */
-  isNext(task: AnyTask): boolean {
-    return this.#ready === 0 && this.isFree(task.key);
+  /** Whether it would be the turn of one that is not in the queue. */
+  isNext(key: string | undefined): boolean {
+    return this.#ready === 0 && this.isFree(key);
   }
 
   /** Whether no task of the key is here or runs. */

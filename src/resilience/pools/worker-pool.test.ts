@@ -629,8 +629,17 @@ describe('draining', () => {
   });
 
   it('is over at once where there is nothing', async () => {
-    const { pool } = open();
+    const { pool, errors } = open();
     assert.equal((await pool.drain()).finished, 0);
+    assert.equal(
+      pool.trySubmit(() => 1),
+      undefined,
+    );
+    assert.equal(
+      pool.go(() => 1),
+      false,
+    );
+    assert.deepEqual([pool.stats().refused, errors.length], [0, 0]);
   });
 
   it('aborts the signals of what it abandons', async () => {

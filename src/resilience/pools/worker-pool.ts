@@ -128,20 +128,21 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
   }
 
   submit<T>(work: Work<T>, options?: TaskOptions): Task<T> {
-    const task = this.#make(work, options, false);
-    this.#admit(task as AnyTask, this.#rules.full);
+    const task = this.#make(work, options, false, true)!;
+    this.#admit(task as AnyTask);
     return task;
   }
 
   trySubmit<T>(work: Work<T>, options?: TaskOptions): Task<T> | undefined {
-    const task = this.#make(work, options, false);
-    return this.#admit(task as AnyTask, undefined) ? task : undefined;
+    const task = this.#make(work, options, false, false);
+    if (task !== undefined) this.#admit(task as AnyTask);
+    return task;
   }
 
   go(work: Work<unknown>, options?: TaskOptions): boolean {
     const { full } = this.#rules;
-    const rule = full === 'wait' || full === 'reject' ? undefined : full;
-    return this.#admit(this.#make(work, options, true), rule);
+    const task = this.#make(work, options, true, full !== 'wait' && full !== 'reject');
+    return task !== undefined && this.#admit(task);
   }
 
   resize(size: number): void {
@@ -200,9 +201,8 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     return true;
   }
 
-  remainingMs({ extras, state }: AnyTask): number | undefined {
+  remainingMs({ extras }: AnyTask): number | undefined {
     if (extras?.timeoutMs === undefined) return undefined;
-    if (state === 'queued' || state === 'blocked') return extras.timeoutMs;
     return Math.max(0, extras.dueMs - this.#time.now());
   }
 
@@ -215,19 +215,26 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     this.#lookWhetherDrained();
   }
 
-  #make<T>(work: Work<T>, options: TaskOptions | undefined, isQuiet: boolean): PoolTask<T> {
+  /** @param mayBeFull - make it also where there is no room for it */
+  #make<T>(
+    work: Work<T>,
+    options: TaskOptions | undefined,
+    isQuiet: boolean,
+    mayBeFull: boolean,
+  ): PoolTask<T> | undefined {
     const { levels, timeoutMs } = this.#rules;
-    if (options?.key !== undefined) checkKey(options.key);
+    const key = options?.key;
+    if (key !== undefined) checkKey(key);
     const level = levelOf(options?.priority ?? 1, levels);
     const extras = extrasFrom(options, timeoutMs);
+    if (!mayBeFull && !this.#hasRoom(key)) return undefined;
     this.#readClock();
-    return new PoolTask(this, work, level, isQuiet, options?.key, extras, this.#meter.nowMs);
+    return new PoolTask(this, work, level, isQuiet, key, extras, this.#meter.nowMs);
   }
 
-  /** Whether it was taken. @param rule - for a full queue; without one the task is forgotten then */
-  #admit(task: AnyTask, rule: FullRule | undefined): boolean {
+  /** Whether it was taken. */
+  #admit(task: AnyTask): boolean {
     const signal = task.extras?.options.signal;
-    if (rule === undefined && !this.#hasRoom(task)) return false;
     this.#meter.submitted += 1;
     if (signal?.aborted === true) {
       this.#settle(task, 'cancelled', signal.reason);
@@ -242,12 +249,12 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
       task.extras!.onAbort = onAbort;
       signal.addEventListener('abort', onAbort, { once: true });
     }
-    if (this.#canBegin(task)) return this.#beginNow(task);
+    if (this.#canBegin(task.key)) return this.#beginNow(task);
     if (this.#hasPlace()) {
       this.#enqueue(task);
       return true;
     }
-    return this.#admitToFull(task, rule!);
+    return this.#admitToFull(task, this.#rules.full);
   }
 
   #admitToFull(task: AnyTask, rule: FullRule): boolean {
@@ -272,8 +279,8 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
   }
 
   /** Whether it may be taken without anybody being put off. */
-  #hasRoom(task: AnyTask): boolean {
-    return this.#drain === undefined && (this.#canBegin(task) || this.#hasPlace());
+  #hasRoom(key: string | undefined): boolean {
+    return this.#drain === undefined && (this.#canBegin(key) || this.#hasPlace());
   }
 
   #hasPlace(): boolean {
@@ -284,8 +291,8 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     return this.#running < this.#size && !this.#isPaused;
   }
 
-  #canBegin(task: AnyTask): boolean {
-    return this.#hasWorker() && this.#outside.length === 0 && this.#queue.isNext(task);
+  #canBegin(key: string | undefined): boolean {
+    return this.#hasWorker() && this.#outside.length === 0 && this.#queue.isNext(key);
   }
 
   #enqueue(task: AnyTask): void {
