@@ -57,7 +57,7 @@ export class ConsulApi {
       NodeChecks: [],
       Checks: [],
     };
-    const doing = `a session of ${ttlMs} ms`;
+    const doing = `a session with a ttl of ${ttlMs} ms`;
     const path = '/v1/session/create';
     const { text } = await this.#client.request({
       method: 'PUT',
