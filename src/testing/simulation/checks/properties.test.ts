@@ -260,6 +260,11 @@ test('an acknowledgement that waited for the disk together with a newer term is 
   scene.expect();
   scene.properties.sent('b', message('appendReply', { from: 'b', to: 'a', term: 2, index: 3 }));
   scene.expect('durable-before-promise');
+  // Written at once with the newer term, whose leader has it as well.
+  const c = scene.start('c', 2);
+  scene.write(c, 3, '', [entry(1, 2)]);
+  scene.properties.sent('c', message('appendReply', { from: 'c', to: 'a', term: 2, index: 1 }));
+  scene.expect('durable-before-promise');
   scene.properties.sent('b', message('appendReply', { from: 'b', to: 'c', term: 3, index: 2 }));
   scene.expect('durable-before-promise', 'durable-before-promise');
 });

@@ -153,10 +153,11 @@ export class Properties implements SharedChecks {
   }
 
   #checkAcknowledgement(seat: SeatLog, { index, term, to }: PeerMessage): void {
-    // What waited for the disk together with a newer term may have been replaced in the same write: that it was durable
-    // in its own term is what counts.
+    // What waited for the disk together with a newer term may have been replaced there, or was written with that term at
+    // once: that it was durable in its own term or is now is what counts.
     const isOld = term < (seat.hardState?.term ?? 0);
-    const end = isOld ? seat.endIn(term) : seat.durable.length - 1;
+    const last = seat.durable.length - 1;
+    const end = isOld ? Math.max(seat.endIn(term), last) : last;
     if (index > end) {
       this.violate(
         'durable-before-promise',
