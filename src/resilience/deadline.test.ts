@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { VirtualClock } from '../testing/virtual-clock.ts';
 import { constantBackoff } from './backoff.ts';
-import type { End } from './call.ts';
 import {
   type DeadlineOptions,
   deadline,
@@ -15,6 +14,7 @@ import type { Rejection } from './outcome.ts';
 import type { Part, Policy } from './policy.ts';
 import { retry } from './retry.ts';
 import { type Gate, sectionOf } from './section.ts';
+import { Ends } from './test-ends.ts';
 
 /** The outermost first. */
 const guarded = (...policies: (Policy | Gate)[]) => sectionOf(policies as Part[]);
@@ -23,20 +23,6 @@ const never = (): Promise<never> => new Promise(() => undefined);
 
 function open(options: DeadlineOptions = {}, clock = new VirtualClock()) {
   return { clock, calls: deadline({ after: '1s', clock, ...options }) };
-}
-
-/** Notes how calls end. */
-class Ends implements Gate {
-  readonly name = 'ends';
-  readonly ends: End[] = [];
-
-  enter(): number {
-    return 0;
-  }
-
-  leave(_ticket: unknown, end: End): void {
-    this.ends.push(end);
-  }
 }
 
 describe('a deadline', () => {

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom } from '../core/random.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
-import type { CallContext, End } from './call.ts';
+import type { CallContext } from './call.ts';
 import { type HedgeOptions, hedge } from './hedge.ts';
 import { Rejection } from './outcome.ts';
 import type { Part, Policy } from './policy.ts';
 import { retryBudget } from './retry-budget.ts';
 import { type Gate, sectionOf } from './section.ts';
+import { Ends } from './test-ends.ts';
 import { timeout } from './timeout.ts';
 
 /** The outermost first. */
@@ -39,19 +40,6 @@ function taking(clock: VirtualClock, ...delaysMs: number[]) {
     });
   };
   return { work, seen };
-}
-
-class Ends implements Gate {
-  readonly name = 'ends';
-  readonly ends: End[] = [];
-
-  enter(): number {
-    return 0;
-  }
-
-  leave(_ticket: unknown, end: End): void {
-    this.ends.push(end);
-  }
 }
 
 describe('hedge', () => {

@@ -1,10 +1,9 @@
 /** What a user may say about the way to Consul, checked and completed. */
-import { X509Certificate } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationWithin } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
+import { requireCertificates } from '../../core/tls.ts';
 
 /** Certificates in PEM, as text or bytes (not file names). */
 export interface ConsulTls {
@@ -77,7 +76,7 @@ export function resolveConnection(options: ConsulConnection): ResolvedConnection
   if (!Number.isSafeInteger(maxWaits) || maxWaits < 1 || maxWaits > 10_000) {
     throw invalid(`maxWaits: ${maxWaits}; a whole number of 1 to 10,000 is needed`);
   }
-  checkTls(tls);
+  requireCertificates(tls);
   const timeoutMs = durationWithin(options.timeout ?? '5s', 'timeout', 1, 600_000);
   return {
     targets: targetsOf(address, options.tls !== undefined),
@@ -88,24 +87,6 @@ export function resolveConnection(options: ConsulConnection): ResolvedConnection
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
   };
-}
-
-/** What cannot be a certificate is said at once: later it would look like an agent out of reach. */
-function checkTls({ ca, cert, key }: ConsulTls): void {
-  if ((cert === undefined) !== (key === undefined)) {
-    throw invalid('tls: cert and key belong together; one of them is missing');
-  }
-  try {
-    if (ca !== undefined) new X509Certificate(ca);
-  } catch (cause) {
-    throw invalid('tls.ca: is no certificate in PEM (give its content, not a file name)', cause);
-  }
-  try {
-    createSecureContext({ ...(cert === undefined ? {} : { cert }), ...(key && { key }) });
-  } catch (cause) {
-    const why = (cause as Error).message;
-    throw invalid(`tls.cert and tls.key: are no certificate in PEM with its key: ${why}`, cause);
-  }
 }
 
 function targetsOf(address: string | readonly string[], hasTls: boolean): readonly Target[] {

@@ -1,10 +1,9 @@
 /** What a user may say about the connection to an etcd-compatible cluster, checked and completed. */
-import { X509Certificate } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
+import { requireCertificates } from '../../core/tls.ts';
 
 /** Certificates in PEM, as text or bytes (not file names). */
 export interface EtcdTls {
@@ -88,7 +87,7 @@ export function resolveOptions(options: EtcdOptions): ResolvedOptions {
   if (!Number.isSafeInteger(maxMessageBytes) || maxMessageBytes < 1024) {
     throw invalid(`maxMessageBytes: ${maxMessageBytes} is no whole number from 1024`);
   }
-  if (options.tls !== undefined) checkTls(options.tls);
+  if (options.tls !== undefined) requireCertificates(options.tls);
   return {
     targets: parseEndpoints(options.endpoints, options.tls),
     tls: options.tls,
@@ -101,24 +100,6 @@ export function resolveOptions(options: EtcdOptions): ResolvedOptions {
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
   };
-}
-
-/** What cannot be a certificate is said at once: later it would look like a server out of reach. */
-function checkTls({ ca, cert, key }: EtcdTls): void {
-  if ((cert === undefined) !== (key === undefined)) {
-    throw invalid('tls: cert and key belong together; one of them is missing');
-  }
-  try {
-    if (ca !== undefined) new X509Certificate(ca);
-  } catch (cause) {
-    throw invalid('tls.ca: is no certificate in PEM (give its content, not a file name)', cause);
-  }
-  try {
-    createSecureContext({ ...(cert === undefined ? {} : { cert }), ...(key && { key }) });
-  } catch (cause) {
-    const why = (cause as Error).message;
-    throw invalid(`tls.cert and tls.key: are no certificate in PEM with its key: ${why}`, cause);
-  }
 }
 
 function parseEndpoints(
