@@ -86,6 +86,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'backoff', paths: ['src/resilience/backoff.ts'], imports: ['core'], pure: true },
   { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts', 'backoff'] },
   { name: 'resilience', paths: ['src/resilience/'], imports: ['core', 'contracts', 'backoff'] },
+  { name: 'http', paths: ['src/http/'], imports: ['core', 'contracts', 'resilience'] },
   { name: 'server', paths: ['src/server/'], imports: ['core', 'contracts', 'proto'] },
   {
     name: 'drivers',
@@ -131,6 +132,7 @@ export const LAYERS: readonly Layer[] = [
       'locks',
       'replica',
       'embedded',
+      'http',
       'server',
       'drivers',
     ],
