@@ -1,2 +1,28 @@
 /** What a service that is reached over HTTP needs around its routes: `quorate/http`. */
 import '../core/runtime.ts';
+
+export type {
+  Check,
+  CheckContext,
+  CheckOptions,
+  CheckReport,
+  CheckResult,
+  HealthChange,
+  HealthScope,
+} from './check.ts';
+export type { HealthAnswer } from './health-answer.ts';
+export {
+  type HealthChecks,
+  type HealthOptions,
+  type HealthReport,
+  type HealthRequest,
+  type HealthResponse,
+  healthChecks,
+} from './health-checks.ts';
+export {
+  breakerCheck,
+  loopDelayCheck,
+  type PoolCheckOptions,
+  poolCheck,
+  quorumCheck,
+} from './ready-made-checks.ts';
