@@ -26,3 +26,8 @@ export {
   poolCheck,
   quorumCheck,
 } from './ready-made-checks.ts';
+export {
+  type ResponseFailureOptions,
+  type ResponseLike,
+  requireAnswer,
+} from './response-failure.ts';
