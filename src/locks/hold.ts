@@ -1,5 +1,13 @@
 /** What every engine's claim is when its turn has come: held, and then lost or released. */
 import { type ErrorCode, type LockLoss, QuorateError } from '../core/errors.ts';
+import {
+  electionElected,
+  electionLost,
+  electionResigned,
+  lockAcquired,
+  lockLost,
+  lockReleased,
+} from '../telemetry/channels.ts';
 import type { Life } from './life.ts';
 import type { Held } from './locks.ts';
 import { checkedSignal } from './signals.ts';
@@ -32,6 +40,8 @@ export class Hold implements Held {
     this.#controller = undefined;
     this.#released = undefined;
     this.#leave = life.join((reason) => this.lose(reason.message, reason.loss ?? 'session'));
+    const begun = subject.what === 'leadership' ? electionElected : lockAcquired;
+    if (begun.hasSubscribers) begun.publish({ what: subject.what, name: subject.name });
   }
 
   get lost(): AbortSignal {
@@ -71,6 +81,8 @@ export class Hold implements Held {
     this.#leave();
     this.#reason = new QuorateError(lostCode, `the ${what} '${name}' was lost: ${why}`, { loss });
     this.#controller?.abort(this.#reason);
+    const end = what === 'leadership' ? electionLost : lockLost;
+    if (end.hasSubscribers) end.publish({ what, name, loss });
   }
 
   /** Somebody took it by force, and said so. */
@@ -92,6 +104,9 @@ export class Hold implements Held {
     if (!this.isHeld()) return;
     this.#state = 'released';
     this.ended();
+    const { what, name } = this.#subject;
+    const end = what === 'leadership' ? electionResigned : lockReleased;
+    if (end.hasSubscribers) end.publish({ what, name });
     try {
       await this.#giveBack();
     } finally {

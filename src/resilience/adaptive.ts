@@ -50,6 +50,7 @@ export interface AdaptiveStats {
 
 /** An adaptive limit. */
 export interface Adaptive extends Policy {
+  readonly kind: 'adaptive';
   stats(): AdaptiveStats;
   /**
    * From now on by these rules. What is not given is the default, but `isOverload` stays; so does the limit, within the
@@ -87,6 +88,7 @@ interface Rules {
 }
 
 class AdaptivePlaces extends Alone implements Gate, Adaptive, Changeable<AdaptiveRules> {
+  override readonly kind = 'adaptive';
   readonly #time: SteadyClock;
   readonly #limit: AdaptiveLimit;
   readonly #waiting: WaitingCalls;

@@ -19,12 +19,24 @@ export interface BulkheadOptions extends BulkheadRules {
   readonly name?: string | undefined;
 }
 
+/** How a bulkhead stands. */
+export interface BulkheadStats {
+  /** So many may run at the same time. */
+  readonly max: number;
+  readonly running: number;
+  readonly queued: number;
+  /** Calls refused, ever. */
+  readonly refused: number;
+}
+
 /** A bulkhead: a limit for calls at the same time. */
 export interface Bulkhead extends Policy {
+  readonly kind: 'bulkhead';
   /** So many run. */
   readonly running: number;
   /** So many wait. */
   readonly queued: number;
+  stats(): BulkheadStats;
   /**
    * From now on by these rules. Calls that run or wait already are left alone, also where they are more than may.
    *
@@ -56,11 +68,13 @@ interface Waiting {
 }
 
 class Places extends Alone implements Gate, Bulkhead, Changeable<BulkheadRules> {
+  override readonly kind = 'bulkhead';
   #max: number;
   #maxQueued: number;
   readonly #full: Rejection;
   #running: number;
   #queued: number;
+  #refused: number;
   #first: Waiting | undefined;
   #last: Waiting | undefined;
 
@@ -72,6 +86,7 @@ class Places extends Alone implements Gate, Bulkhead, Changeable<BulkheadRules> 
     this.#full = new Rejection('full', name);
     this.#running = 0;
     this.#queued = 0;
+    this.#refused = 0;
     this.#first = undefined;
     this.#last = undefined;
   }
@@ -82,6 +97,11 @@ class Places extends Alone implements Gate, Bulkhead, Changeable<BulkheadRules> 
 
   get queued(): number {
     return this.#queued;
+  }
+
+  stats(): BulkheadStats {
+    const { running, queued } = this;
+    return { max: this.#max, running, queued, refused: this.#refused };
   }
 
   reconfigure(rules: BulkheadRules): void {
@@ -105,7 +125,9 @@ class Places extends Alone implements Gate, Bulkhead, Changeable<BulkheadRules> 
       this.#running += 1;
       return 0;
     }
-    return this.#queued < this.#maxQueued ? this.#wait(call) : this.#full;
+    if (this.#queued < this.#maxQueued) return this.#wait(call);
+    this.#refused += 1;
+    return this.#full;
   }
 
   leave(): void {

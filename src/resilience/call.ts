@@ -47,6 +47,12 @@ export interface LeavesEarly {
   leaveEarly(call: Call): void;
 }
 
+/** Looks on at a call, and at its attempts. */
+export interface CallWatcher {
+  retries(policy: string, attempt: number, pauseMs: number, reason: string, error: unknown): void;
+  hedges(policy: string, attempt: number): void;
+}
+
 const NO_OPTIONS: CallOptions = {};
 
 export class Call implements CallContext {
@@ -61,6 +67,8 @@ export class Call implements CallContext {
   countedBy: object | undefined;
   /** The outermost section that this call is in and that has, or has inside it, gates to be left early. */
   outermost: LeavesEarly | undefined;
+  /** Attempts of the call have it too. */
+  watcher: CallWatcher | undefined;
   /** Attempts of this call, the latest first. */
   #attempts: Call | undefined;
   #nextAttempt: Call | undefined;
@@ -79,6 +87,7 @@ export class Call implements CallContext {
     this.deadline = undefined;
     this.countedBy = undefined;
     this.outermost = undefined;
+    this.watcher = undefined;
     this.#attempts = undefined;
     this.#nextAttempt = undefined;
     this.#controller = undefined;
@@ -135,6 +144,7 @@ export class Call implements CallContext {
     const fork = new Call(this.work, this.options, attempt);
     fork.deadline = this.deadline;
     fork.countedBy = this.countedBy;
+    fork.watcher = this.watcher;
     if (this.#isAborted) fork.abort(this.#reason, this.#abortedAs);
     fork.#nextAttempt = this.#attempts;
     this.#attempts = fork;

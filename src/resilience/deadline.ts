@@ -8,7 +8,7 @@ import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Call, CallContext, CallDeadline } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
-import { Rejection } from './outcome.ts';
+import { Rejection, tellRejected } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Section, Wrap } from './section.ts';
 
@@ -39,6 +39,7 @@ export interface DeadlineStats {
 
 /** A deadline policy. */
 export interface DeadlinePolicy extends Policy {
+  readonly kind: 'deadline';
   stats(): DeadlineStats;
   /**
    * From now on by these rules, for calls that come. What is not given is the default.
@@ -78,6 +79,7 @@ interface Rules {
 }
 
 class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy, Changeable<DeadlineRules> {
+  override readonly kind = 'deadline';
   readonly #clock: Clock;
   readonly #refusal: Rejection;
   #rules: Rules;
@@ -118,6 +120,7 @@ class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy, Changeable<Dea
     const nowMs = this.#clock.now();
     if (outerMs <= leastMs) {
       this.#refused += 1;
+      tellRejected(this.#refusal);
       return Promise.resolve(this.#refusal);
     }
     if (outer !== undefined && outerMs <= afterMs)
@@ -141,6 +144,7 @@ class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy, Changeable<Dea
       const stop = begin(() => {
         this.#exceeded += 1;
         late = new Rejection('deadline', this.name, undefined, true, end);
+        tellRejected(late);
         attempt.abort(late.error, end);
         resolve(late);
       });

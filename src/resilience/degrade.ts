@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
+import { degradeSwitch } from '../telemetry/channels.ts';
 import { Admission, Breaker, type Isolation } from './breaker/circuit-breaker.ts';
 import {
   type BreakerChange,
@@ -93,6 +94,7 @@ export interface DegradeStats {
 
 /** A degradation. */
 export interface Degradation extends Policy {
+  readonly kind: 'degrade';
   readonly mode: DegradeMode;
   /** Whether the primary is not called now, or on trial alone. */
   readonly isDegraded: boolean;
@@ -139,6 +141,7 @@ const NOT_COUNTED = -1;
 const MODES: readonly DegradeMode[] = ['auto', 'on', 'off'];
 
 class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRules> {
+  override readonly kind = 'degrade';
   readonly inside: Primary;
   readonly #breaker: Breaker;
   readonly #answers: Answers;
@@ -178,8 +181,10 @@ class Degrading extends Alone implements Wrap, Degradation, Changeable<DegradeRu
 
   switchTo(mode: DegradeMode): void {
     if (!MODES.includes(mode)) throw invalid(`mode: ${String(mode)}; auto, on or off is needed`);
-    if (mode === this.#mode) return;
+    const from = this.#mode;
+    if (mode === from) return;
     this.#mode = mode;
+    if (degradeSwitch.hasSubscribers) degradeSwitch.publish({ name: this.name, from, to: mode });
     this.inside.isOff = mode === 'off';
     if (mode === 'on') {
       this.#isolation = this.#breaker.isolate();

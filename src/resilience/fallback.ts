@@ -38,6 +38,7 @@ export interface FallbackStats {
 
 /** A fallback. */
 export interface Fallback extends Policy {
+  readonly kind: 'fallback';
   stats(): FallbackStats;
   /** From now on by these rules, for calls that are under way, too. @throws `ERR_INVALID_ARGUMENT`; the old stay then */
   reconfigure(rules: FallbackRules): void;
@@ -64,6 +65,7 @@ export function fallback(answer: unknown, options: FallbackOptions = {}): Fallba
 
 /** What a fallback is asked before each call. */
 export class Answers extends Alone implements Wrap, Fallback, Changeable<FallbackRules> {
+  override readonly kind = 'fallback';
   #rules: FallbackRules;
   #calls: number;
   #fallbacks: number;

@@ -5,6 +5,7 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
+import { hedgeAttempt } from '../telemetry/channels.ts';
 import type { Call } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
 import { LatencyWindow } from './latency.ts';
@@ -58,6 +59,7 @@ export interface HedgeStats {
 
 /** A hedge. */
 export interface Hedge extends Policy {
+  readonly kind: 'hedge';
   stats(): HedgeStats;
   /**
    * From now on by these rules, for calls that come. What is not given is the default, but the budget stays.
@@ -98,6 +100,7 @@ const ENOUGH_CALLS = 20;
 const LOOK_EVERY_MS = 100;
 
 class Hedges extends Alone implements Wrap, Hedge, Changeable<HedgeRules> {
+  override readonly kind = 'hedge';
   readonly clock: Clock;
   rules: Rules;
   /** Of the percentile. */
@@ -254,6 +257,10 @@ class Race {
       return;
     }
     this.#hedges.hedges += 1;
+    const { name: policy } = this.#hedges;
+    const number = this.#call.attempt + this.#attempts.length;
+    this.#call.watcher?.hedges(policy, number);
+    if (hedgeAttempt.hasSubscribers) hedgeAttempt.publish({ policy, attempt: number });
     this.#start();
     this.#awaitNext();
   }

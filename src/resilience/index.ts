@@ -41,6 +41,7 @@ export {
   type Bulkhead,
   type BulkheadOptions,
   type BulkheadRules,
+  type BulkheadStats,
   bulkhead,
 } from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
@@ -80,8 +81,9 @@ export {
   type HedgeStats,
   hedge,
 } from './hedge.ts';
+export type { DurationHistogram } from './histogram.ts';
 export { type LatencyOptions, LatencyWindow } from './latency.ts';
-export { type LimitOptions, limit } from './limit.ts';
+export { type Limit, type LimitOptions, type LimitStats, limit } from './limit.ts';
 export type * from './limiter.ts';
 export {
   fixedWindow,
@@ -102,7 +104,7 @@ export {
   pipeline,
   pipelineRegistry,
 } from './pipeline.ts';
-export type { Policy } from './policy.ts';
+export type { Policy, PolicyKind } from './policy.ts';
 export type { DrainOptions, DrainReport } from './pools/drain.ts';
 export type { PoolStats, TaskTimes } from './pools/pool-meter.ts';
 export type { FullRule, PoolQueue, WorkerPoolOptions } from './pools/pool-options.ts';
@@ -126,4 +128,10 @@ export {
   retryBudget,
 } from './retry-budget.ts';
 export { type Shed, type ShedOptions, type ShedRules, type ShedStats, shed } from './shed.ts';
-export { type Timeout, type TimeoutOptions, type TimeoutRules, timeout } from './timeout.ts';
+export {
+  type Timeout,
+  type TimeoutOptions,
+  type TimeoutRules,
+  type TimeoutStats,
+  timeout,
+} from './timeout.ts';

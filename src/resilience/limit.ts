@@ -2,7 +2,7 @@
 import { type Duration, durationMs } from '../core/duration.ts';
 import { isQuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
-import type { Limiter, LimitRules } from './limiter.ts';
+import type { ClusterLimiter, Limiter, LimitRules, LimitWaitOptions } from './limiter.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate } from './section.ts';
@@ -15,9 +15,27 @@ export interface LimitOptions {
   readonly name?: string | undefined;
 }
 
+/** What calls got of a limiter. */
+export interface LimitStats {
+  /** Calls that ran, ever. */
+  readonly allowed: number;
+  /** Calls refused, ever. */
+  readonly refused: number;
+  /** Calls that wait now. */
+  readonly waiting: number;
+}
+
+/** A limiter in the way of calls. */
+export interface Limit extends Policy {
+  readonly kind: 'limit';
+  stats(): LimitStats;
+}
+
 /**
  * Takes each call's `cost` of its `key` from a limiter before it runs. A call that may not run now, or not within `maxWait`,
- * is refused with `ERR_RATE_LIMITED`. What was taken is not given back where a policy further in refuses the call.
+ * is refused with `ERR_RATE_LIMITED`. What was taken is not given back where a policy further in refuses the call. The limiter
+ * may be one of this process or of many; with one of many a call is refused with `ERR_UNAVAILABLE` where its store is down and
+ * `whenDown` says so.
  *
  * @example
  * ```ts
@@ -25,11 +43,33 @@ export interface LimitOptions {
  * await perTenant.run(() => serve(request), { key: request.tenant });
  * ```
  */
-export function limit(limiter: Limiter, options: LimitOptions = {}): Policy {
-  return new Limit(limiter, options);
+export function limit(limiter: Limiter | ClusterLimiter, options: LimitOptions = {}): Limit {
+  return limiter.scope === 'cluster'
+    ? new ClusterLimit(limiter, options)
+    : new ProcessLimit(limiter, options);
 }
 
-class Limit extends Alone implements Gate, Changeable<LimitRules> {
+/** Counts what became of calls. */
+abstract class Counting extends Alone implements Limit {
+  override readonly kind = 'limit';
+  protected allowed: number;
+  protected refused: number;
+  protected waiting: number;
+
+  constructor(name: string) {
+    super(name);
+    this.allowed = 0;
+    this.refused = 0;
+    this.waiting = 0;
+  }
+
+  stats(): LimitStats {
+    const { allowed, refused, waiting } = this;
+    return { allowed, refused, waiting };
+  }
+}
+
+class ProcessLimit extends Counting implements Gate, Changeable<LimitRules> {
   readonly #limiter: Limiter;
   readonly #maxWaitMs: number;
 
@@ -46,9 +86,13 @@ class Limit extends Alone implements Gate, Changeable<LimitRules> {
   enter(call: Call): number | Rejection | Promise<number | Rejection> {
     const { key, cost } = call.options;
     const { ok, retryAfterMs } = this.#limiter.allow(key, cost);
-    if (ok) return 0;
-    if (retryAfterMs > this.#maxWaitMs) return new Rejection('limited', this.name, retryAfterMs);
-    return this.#wait(call);
+    if (ok) {
+      this.allowed += 1;
+      return 0;
+    }
+    if (retryAfterMs <= this.#maxWaitMs) return this.#wait(call);
+    this.refused += 1;
+    return new Rejection('limited', this.name, retryAfterMs);
   }
 
   leave(): void {
@@ -56,12 +100,63 @@ class Limit extends Alone implements Gate, Changeable<LimitRules> {
   }
 
   async #wait({ options: { key, cost }, signal }: Call): Promise<number | Rejection> {
+    this.waiting += 1;
     try {
       await this.#limiter.wait(key, { cost, signal, maxWait: this.#maxWaitMs });
+      this.allowed += 1;
       return 0;
     } catch (error) {
       if (!isQuorateError(error, 'ERR_RATE_LIMITED')) throw error;
+      this.refused += 1;
       return new Rejection('limited', this.name, error.retryAfterMs);
+    } finally {
+      this.waiting -= 1;
+    }
+  }
+}
+
+class ClusterLimit extends Counting implements Gate, Changeable<LimitRules> {
+  readonly #limiter: ClusterLimiter;
+  readonly #maxWaitMs: number;
+
+  constructor(limiter: ClusterLimiter, { maxWait = 0, name = 'limit' }: LimitOptions) {
+    super(name);
+    this.#limiter = limiter;
+    this.#maxWaitMs = durationMs(maxWait, 'maxWait');
+  }
+
+  prepare(rules: LimitRules): () => void {
+    return this.#limiter.prepare(rules);
+  }
+
+  async enter({ options: { key, cost }, signal }: Call): Promise<number | Rejection> {
+    if (this.#maxWaitMs > 0) return this.#wait(key, { cost, signal, maxWait: this.#maxWaitMs });
+    const { ok, retryAfterMs, down } = await this.#limiter.allow(key, cost, { signal });
+    if (ok) {
+      this.allowed += 1;
+      return 0;
+    }
+    this.refused += 1;
+    return new Rejection(down === undefined ? 'limited' : 'unavailable', this.name, retryAfterMs);
+  }
+
+  leave(): void {
+    // What was taken was used.
+  }
+
+  async #wait(key: string | undefined, options: LimitWaitOptions): Promise<number | Rejection> {
+    this.waiting += 1;
+    try {
+      await this.#limiter.wait(key, options);
+      this.allowed += 1;
+      return 0;
+    } catch (error) {
+      const isDown = isQuorateError(error, 'ERR_UNAVAILABLE');
+      if (!isDown && !isQuorateError(error, 'ERR_RATE_LIMITED')) throw error;
+      this.refused += 1;
+      return new Rejection(isDown ? 'unavailable' : 'limited', this.name, error.retryAfterMs);
+    } finally {
+      this.waiting -= 1;
     }
   }
 }

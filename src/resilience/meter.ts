@@ -1,5 +1,7 @@
 /** What became of the calls of a pipeline: counters, and how long they took. */
+import { callEnd } from '../telemetry/channels.ts';
 import type { End } from './call.ts';
+import { type DurationHistogram, Histogram } from './histogram.ts';
 import { LatencyWindow } from './latency.ts';
 import { Rejection, type RejectionReason } from './outcome.ts';
 import type { Gate } from './section.ts';
@@ -27,23 +29,37 @@ export interface PipelineStats {
     readonly p95Ms: number | undefined;
     readonly p99Ms: number | undefined;
   };
+  /** How long the calls took that have ended, ever. */
+  readonly durations: DurationHistogram;
 }
 
 /** The outermost gate of a pipeline: lets everybody in, and writes down how it ended. */
 export class Meter implements Gate {
   readonly name = 'meter';
+  readonly #pipeline: string;
   readonly #time: SteadyClock;
   readonly #latency: LatencyWindow;
+  readonly #durations: Histogram;
   readonly #rejections: Record<RejectionReason, number>;
   #running: number;
   #successes: number;
   #failures: number;
   #aborted: number;
 
-  constructor(time: SteadyClock) {
+  constructor(pipeline: string, time: SteadyClock) {
+    this.#pipeline = pipeline;
     this.#time = time;
     this.#latency = new LatencyWindow({ clock: time });
-    this.#rejections = { limited: 0, open: 0, full: 0, shed: 0, timeout: 0, deadline: 0 };
+    this.#durations = new Histogram();
+    this.#rejections = {
+      limited: 0,
+      open: 0,
+      full: 0,
+      shed: 0,
+      timeout: 0,
+      deadline: 0,
+      unavailable: 0,
+    };
     this.#running = 0;
     this.#successes = 0;
     this.#failures = 0;
@@ -61,7 +77,11 @@ export class Meter implements Gate {
     else if (result instanceof Rejection) this.#rejections[result.reason] += 1;
     else if (end === 'failure') this.#failures += 1;
     else this.#aborted += 1;
-    this.#latency.record(this.#time.now() - begunMs);
+    const durationMs = this.#time.now() - begunMs;
+    this.#latency.record(durationMs);
+    this.#durations.record(durationMs);
+    if (callEnd.hasSubscribers)
+      callEnd.publish({ pipeline: this.#pipeline, outcome: outcomeOf(end, result), durationMs });
   }
 
   stats(): PipelineStats {
@@ -83,6 +103,13 @@ export class Meter implements Gate {
         p95Ms: latency.percentileMs(95),
         p99Ms: latency.percentileMs(99),
       },
+      durations: this.#durations.read(),
     };
   }
+}
+
+function outcomeOf(end: End, result: unknown): string {
+  if (end === 'success') return 'success';
+  if (result instanceof Rejection) return result.reason;
+  return end === 'failure' ? 'failed' : 'aborted';
 }

@@ -1,11 +1,20 @@
 /** How a guarded call ends: with a value, with a failure of the work, or refused by a policy. */
 import { type ErrorCode, QuorateError } from '../core/errors.ts';
+import { callRejected } from '../telemetry/channels.ts';
 
 /**
  * Why a policy ended a call. `limited`: a rate limit is used up. `open`: the circuit breaker is open. `full`: a bulkhead
  * and its queue are. `shed`: overload, and other calls matter more. `timeout`: it took too long. `deadline`: no time is left.
+ * `unavailable`: the store of a limiter of many processes does not answer.
  */
-export type RejectionReason = 'limited' | 'open' | 'full' | 'shed' | 'timeout' | 'deadline';
+export type RejectionReason =
+  | 'limited'
+  | 'open'
+  | 'full'
+  | 'shed'
+  | 'timeout'
+  | 'deadline'
+  | 'unavailable';
 
 interface Told {
   readonly code: ErrorCode;
@@ -19,6 +28,7 @@ const TOLD: Readonly<Record<RejectionReason, Told>> = {
   shed: { code: 'ERR_OVERLOADED', text: 'overloaded, and other calls matter more' },
   timeout: { code: 'ERR_TIMEOUT', text: 'it took too long' },
   deadline: { code: 'ERR_TIMEOUT', text: 'no time is left for it' },
+  unavailable: { code: 'ERR_UNAVAILABLE', text: 'the store of the limit does not answer' },
 };
 
 /** A call that a policy ended. */
@@ -66,6 +76,11 @@ export class Rejection {
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     });
   }
+}
+
+/** For who listens: whoever makes an end of a call by a rejection says so once. */
+export function tellRejected({ policy, reason, retryAfterMs, hadBegun }: Rejection): void {
+  if (callRejected.hasSubscribers) callRejected.publish({ policy, reason, retryAfterMs, hadBegun });
 }
 
 /** How a guarded call ended, for those who would rather not catch. */

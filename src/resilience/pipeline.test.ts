@@ -31,7 +31,7 @@ describe('a pipeline', () => {
     stop.abort(new Error('enough'));
     await clock.advance(1000);
     await Promise.all(calls);
-    const { latency, rejections, ...counters } = guard.stats();
+    const { latency, rejections, durations, ...counters } = guard.stats();
     assert.deepEqual(counters, { calls: 6, successes: 3, failures: 1, aborted: 0, running: 0 });
     assert.deepEqual(rejections, {
       limited: 1,
@@ -40,8 +40,12 @@ describe('a pipeline', () => {
       shed: 0,
       timeout: 1,
       deadline: 0,
+      unavailable: 0,
     });
     assert.equal(latency.count, 6);
+    // Of 0, 0, 20, 50, 60 and 100 ms, in buckets up to 1, 5, 10, 25, 50, 75 and 100 ms.
+    assert.deepEqual(durations.counts.slice(0, 8), [2, 0, 0, 1, 1, 1, 1, 0]);
+    assert.equal(durations.sumMs, 230);
     assert.equal(latency.meanMs, (50 + 20 + 100 + 60) / 6);
     assert.ok(Math.abs(latency.p99Ms! - 100) < 1.6);
   });

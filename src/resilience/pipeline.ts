@@ -19,6 +19,7 @@ export type PipelineChanges = Readonly<Record<string, object>>;
 
 /** Several policies around the same work. */
 export interface Pipeline extends Policy {
+  readonly kind: 'pipeline';
   /** The outermost first. */
   readonly policies: readonly Policy[];
   /** What became of its calls. */
@@ -62,6 +63,7 @@ export function pipeline(
 }
 
 class Composed implements Pipeline {
+  readonly kind = 'pipeline';
   readonly name: string;
   readonly policies: readonly Policy[];
   readonly #section: Section;
@@ -81,7 +83,7 @@ class Composed implements Pipeline {
       const names = parts.map((part) => part.name).join(', ');
       throw invalid(`pipeline '${name}': each policy needs a name of its own, these are ${names}`);
     }
-    this.#meter = new Meter(new SteadyClock(clock));
+    this.#meter = new Meter(name, new SteadyClock(clock));
     this.#section = sectionOf([this.#meter, ...parts]);
   }
 
@@ -126,6 +128,8 @@ export interface PipelineRegistry {
   pipeline(name: string, policies: readonly Policy[]): Pipeline;
   /** @throws `ERR_INVALID_ARGUMENT` where there is none of the name */
   get(name: string): Pipeline;
+  /** All of them, in the order in which they were made. */
+  pipelines(): readonly Pipeline[];
   /** Of all pipelines, by name. */
   stats(): Readonly<Record<string, PipelineStats>>;
   /**
@@ -171,6 +175,10 @@ class Registry implements PipelineRegistry {
     if (found !== undefined) return found;
     const names = [...this.#pipelines.keys()].join(', ');
     throw invalid(`there is no pipeline '${name}'; there are ${names === '' ? 'none' : names}`);
+  }
+
+  pipelines(): readonly Pipeline[] {
+    return [...this.#pipelines.values()];
   }
 
   stats(): Readonly<Record<string, PipelineStats>> {

@@ -3,12 +3,29 @@ import type { CallOptions, Work } from './call.ts';
 import type { Outcome } from './outcome.ts';
 import { type Gate, type Section, sectionOf, type Wrap } from './section.ts';
 
+/** What kinds of policies there are. */
+export type PolicyKind =
+  | 'adaptive'
+  | 'breaker'
+  | 'bulkhead'
+  | 'deadline'
+  | 'degrade'
+  | 'fallback'
+  | 'hedge'
+  | 'limit'
+  | 'pipeline'
+  | 'retry'
+  | 'shed'
+  | 'timeout'
+  | 'other';
+
 /**
  * Guards calls.
  *
  * A policy has state of its own and is made once, for all calls to what it guards.
  */
 export interface Policy {
+  readonly kind: PolicyKind;
   /** What it is called in errors and figures. */
   readonly name: string;
   /**
@@ -36,6 +53,7 @@ export interface Changeable<Rules = never> {
 
 /** The way to guard calls with a part alone. */
 export abstract class Alone implements Policy {
+  readonly kind: PolicyKind = 'other';
   readonly name: string;
   #section: Section | undefined;
 

@@ -37,6 +37,7 @@ const NO_ROOM_MS = 1000;
 const ALLOWED: Decision = Object.freeze({ ok: true, retryAfterMs: 0 });
 
 export class ProcessLimiter implements Limiter {
+  readonly scope = 'process';
   readonly #algorithmOf: (rules: LimitRules) => LimitAlgorithm;
   #algorithm: LimitAlgorithm;
   readonly #clock: Clock;

@@ -3,6 +3,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
+import { retryAttempt } from '../telemetry/channels.ts';
 import { type Backoff, type BackoffRules, backoffOf } from './backoff.ts';
 import type { Call } from './call.ts';
 import { wholeNumber } from './numbers.ts';
@@ -70,6 +71,7 @@ export interface RetryStats {
 
 /** A retry. */
 export interface Retry extends Policy {
+  readonly kind: 'retry';
   stats(): RetryStats;
   /**
    * From now on by these rules, for calls that are under way, too. What is not given is the default, but functions and the
@@ -87,8 +89,8 @@ export interface Retry extends Policy {
  * 'unknown'`, or any timeout), and it is tried again all the same. Use it for what is idempotent, carries a request id, or
  * with a `retryOn` that looks at the outcome.
  *
- * Refusals by policies further in (`'open'`, `'limited'`, `'full'`, `'shed'`, `'deadline'`) end the call unless
- * `retryOn` names them: more attempts are what they defend against. Where a failure says `retryAfterMs` the pause is no
+ * Refusals by policies further in (`'open'`, `'limited'`, `'full'`, `'shed'`, `'deadline'`, `'unavailable'`) end the call
+ * unless `retryOn` names them: more attempts are what they defend against. Where a failure says `retryAfterMs` the pause is no
  * shorter. A pause that would outlast the call's deadline is not begun; one that is under way ends when the call is aborted.
  *
  * @throws `ERR_INVALID_ARGUMENT` for numbers that are none, and reasons that do not exist.
@@ -112,6 +114,7 @@ interface Rules {
 }
 
 class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
+  override readonly kind = 'retry';
   readonly #clock: Clock;
   readonly #random: Random;
   #rules: Rules;
@@ -183,6 +186,7 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
       }
       this.#retries += 1;
       pauseMs = nextMs;
+      this.#tell(call, made + 1, pauseMs, isThrown, result);
       call.forgetAttempts();
       if (pauseMs > 0) await pause(this.#clock, call, pauseMs);
       attempt = call.fork(made + 1);
@@ -194,6 +198,17 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
     const { isBadValue } = this.#rules;
     if (isBadValue === undefined) return true;
     return !isBadValue(result instanceof Value ? result.value : result);
+  }
+
+  /** Those who look on hear of it before the pause. */
+  #tell(call: Call, attempt: number, pauseMs: number, isThrown: boolean, result: unknown): void {
+    const { watcher } = call;
+    if (watcher === undefined && !retryAttempt.hasSubscribers) return;
+    const refusal = result instanceof Rejection ? result.reason : 'bad-value';
+    const reason = isThrown ? 'failed' : refusal;
+    const error = isThrown ? result : undefined;
+    watcher?.retries(this.name, attempt, pauseMs, reason, error);
+    retryAttempt.publish({ policy: this.name, attempt, pauseMs, reason, error });
   }
 
   /** `undefined` where it is not tried again. */
@@ -286,6 +301,7 @@ const REASONS: readonly Failure['reason'][] = [
   'full',
   'shed',
   'deadline',
+  'unavailable',
 ];
 
 function rulesOf(given: RetryRules): Rules {

@@ -3,7 +3,7 @@
  * around what is inside it. Gates that follow each other are one section: one asynchronous function, however many they are.
  */
 import { Call, type CallOptions, type End, type Work } from './call.ts';
-import { type Outcome, Rejection } from './outcome.ts';
+import { type Outcome, Rejection, tellRejected } from './outcome.ts';
 
 /** What a gate gives to a call that it lets in: comes back when that leaves. */
 export type Ticket = number | object;
@@ -114,6 +114,7 @@ export class Section {
       return { ok: false, reason: 'failed', error };
     }
     if (refusal !== undefined) {
+      tellRejected(refusal);
       this.#leave(call, entered, 'ignored', refusal);
       return ended(refusal, wanted);
     }

@@ -59,6 +59,7 @@ export interface ShedStats {
 
 /** Load shedding. */
 export interface Shed extends Policy {
+  readonly kind: 'shed';
   stats(): ShedStats;
   /**
    * From now on by these rules. What is not given is the default, but the `probe` stays. Calls that run or wait already are
@@ -105,6 +106,7 @@ interface Rules {
 }
 
 class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
+  override readonly kind = 'shed';
   readonly #clock: Clock;
   readonly #time: SteadyClock;
   readonly #levels: number;

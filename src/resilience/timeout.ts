@@ -4,7 +4,7 @@ import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
 import { Deadlines } from './deadlines.ts';
-import { Rejection } from './outcome.ts';
+import { Rejection, tellRejected } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Section, Wrap } from './section.ts';
 
@@ -27,8 +27,18 @@ export interface TimeoutRules {
   readonly after: Duration;
 }
 
+/** What a timeout has done. */
+export interface TimeoutStats {
+  /** How long a call may take. */
+  readonly afterMs: number;
+  /** Calls that took longer. */
+  readonly exceeded: number;
+}
+
 /** A timeout. */
 export interface Timeout extends Policy {
+  readonly kind: 'timeout';
+  stats(): TimeoutStats;
   /** From now on by this time, for calls that begin. @throws `ERR_INVALID_ARGUMENT`; the old time stays then */
   reconfigure(rules: TimeoutRules): void;
 }
@@ -48,15 +58,24 @@ export function timeout(after: Duration, options: TimeoutOptions = {}): Timeout 
 }
 
 class TimeoutWrap extends Alone implements Wrap, Timeout, Changeable<TimeoutRules> {
+  override readonly kind = 'timeout';
   readonly #clock: Clock;
+  #afterMs: number;
   #deadlines: Deadlines;
   readonly #isCooperative: boolean;
+  #exceeded: number;
 
   constructor(after: Duration, options: TimeoutOptions) {
     super(options.name ?? 'timeout');
     this.#clock = options.clock ?? systemClock;
-    this.#deadlines = new Deadlines(this.#clock, afterMsOf({ after }));
+    this.#afterMs = afterMsOf({ after });
+    this.#deadlines = new Deadlines(this.#clock, this.#afterMs);
     this.#isCooperative = options.cooperative === true;
+    this.#exceeded = 0;
+  }
+
+  stats(): TimeoutStats {
+    return { afterMs: this.#afterMs, exceeded: this.#exceeded };
   }
 
   reconfigure(rules: TimeoutRules): void {
@@ -64,8 +83,10 @@ class TimeoutWrap extends Alone implements Wrap, Timeout, Changeable<TimeoutRule
   }
 
   prepare(rules: TimeoutRules): () => void {
-    const deadlines = new Deadlines(this.#clock, afterMsOf(rules));
+    const afterMs = afterMsOf(rules);
+    const deadlines = new Deadlines(this.#clock, afterMs);
     return () => {
+      this.#afterMs = afterMs;
       this.#deadlines = deadlines;
     };
   }
@@ -77,6 +98,8 @@ class TimeoutWrap extends Alone implements Wrap, Timeout, Changeable<TimeoutRule
       const deadlines = this.#deadlines;
       const deadline = deadlines.begin(() => {
         late = new Rejection('timeout', this.name, undefined, true);
+        this.#exceeded += 1;
+        tellRejected(late);
         attempt.abort(late.error, 'failure');
         if (!this.#isCooperative) resolve(late);
       });

@@ -84,9 +84,19 @@ export const LAYERS: readonly Layer[] = [
   },
   { name: 'kv', paths: ['src/kv/'], imports: ['core', 'contracts', 'proto'], pure: true },
   { name: 'backoff', paths: ['src/resilience/backoff.ts'], imports: ['core'], pure: true },
-  { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts', 'backoff'] },
-  { name: 'resilience', paths: ['src/resilience/'], imports: ['core', 'contracts', 'backoff'] },
-  { name: 'http', paths: ['src/http/'], imports: ['core', 'contracts', 'resilience'] },
+  {
+    name: 'telemetry',
+    paths: ['src/telemetry/figures/', 'src/prometheus/', 'src/opentelemetry/'],
+    imports: ['core', 'contracts', 'backoff', 'events', 'resilience', 'http'],
+  },
+  { name: 'events', paths: ['src/telemetry/'], imports: ['core'] },
+  { name: 'locks', paths: ['src/locks/'], imports: ['core', 'contracts', 'backoff', 'events'] },
+  {
+    name: 'resilience',
+    paths: ['src/resilience/'],
+    imports: ['core', 'contracts', 'backoff', 'events'],
+  },
+  { name: 'http', paths: ['src/http/'], imports: ['core', 'contracts', 'events', 'resilience'] },
   { name: 'server', paths: ['src/server/'], imports: ['core', 'contracts', 'proto'] },
   {
     name: 'drivers',

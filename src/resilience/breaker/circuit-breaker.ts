@@ -6,6 +6,7 @@
  */
 import { type Cancel, systemClock } from '../../core/clock.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
+import { breakerChange } from '../../telemetry/channels.ts';
 import type { End } from '../call.ts';
 import { wholeNumber } from '../numbers.ts';
 import { Rejection } from '../outcome.ts';
@@ -58,6 +59,7 @@ export interface Isolation extends Disposable {
 
 /** A circuit breaker. */
 export interface CircuitBreaker extends Policy, Disposable {
+  readonly kind: 'breaker';
   /** What it is now. */
   readonly state: BreakerState;
   /** For work that is no function: lets it in, to be told how it ended, or refuses it. */
@@ -112,6 +114,7 @@ export class Admission {
 const NO_TIME = new Rejection('open', '');
 
 export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<BreakerRules> {
+  override readonly kind = 'breaker';
   readonly leavesEarly = true;
   readonly #time: SteadyClock;
   readonly #random: Random;
@@ -432,6 +435,8 @@ export class Breaker extends Alone implements Gate, CircuitBreaker, Changeable<B
     this.#generation += 1;
     if (from === to && to === 'closed') return;
     this.#tellOthers(to, reason);
+    if (breakerChange.hasSubscribers)
+      breakerChange.publish({ name: this.name, from, to, reason, openMs });
     try {
       this.#onStateChange?.({ name: this.name, from, to, reason, openMs });
     } catch {

@@ -2,6 +2,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { durationMs } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
+import { poolDropped } from '../../telemetry/channels.ts';
 import type { Work } from '../call.ts';
 import { Rejection } from '../outcome.ts';
 import { SteadyClock } from '../steady-clock.ts';
@@ -418,6 +419,10 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     task.state = end === 'timedOut' ? 'failed' : end;
     task.scope = undefined;
     this.#meter.ended(end);
+    if (end === 'refused' && poolDropped.hasSubscribers) {
+      const { label, key } = task;
+      poolDropped.publish({ pool: this.name, label, key, error: result });
+    }
     if (task.extras !== undefined) this.#release(task);
     if (end === 'done') task.resolve(result);
     else if (!task.isQuiet) task.reject(result);

@@ -1,0 +1,41 @@
+/** How long calls took, ever: a cumulative histogram, which can be added up over instances, as percentiles cannot. */
+
+/** A histogram of durations. Counters only grow. */
+export interface DurationHistogram {
+  /** Upper bounds of the buckets in milliseconds, growing. */
+  readonly boundsMs: readonly number[];
+  /** How many were in each bucket, not above its bound; the last one has no bound. */
+  readonly counts: readonly number[];
+  readonly sumMs: number;
+}
+
+/** OpenTelemetry's for durations in seconds (`http.server.request.duration`), and 1 ms for what stays in the house. */
+const BOUNDS_MS: readonly number[] = Object.freeze([
+  1, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000,
+]);
+const BUCKETS = BOUNDS_MS.length + 1;
+
+export class Histogram {
+  readonly #counts: Float64Array;
+  #sumMs: number;
+
+  constructor() {
+    this.#counts = new Float64Array(BUCKETS);
+    this.#sumMs = 0;
+  }
+
+  /** Adds a duration. What is no positive number counts as 0. */
+  record(tookMs: number): void {
+    let bucket = 0;
+    if (tookMs > 0) {
+      // Most are short; and there are few buckets.
+      while (tookMs > BOUNDS_MS[bucket]!) bucket += 1;
+      this.#sumMs += tookMs;
+    }
+    this.#counts[bucket]! += 1;
+  }
+
+  read(): DurationHistogram {
+    return { boundsMs: BOUNDS_MS, counts: [...this.#counts], sumMs: this.#sumMs };
+  }
+}

@@ -1,0 +1,17 @@
+/** What happens inside, as events: `quorate/telemetry`. */
+import '../core/runtime.ts';
+
+export type {
+  BreakerChangeEvent,
+  CallEndEvent,
+  CallRejectedEvent,
+  DegradeSwitchEvent,
+  HedgeAttemptEvent,
+  HeldEvent,
+  LimiterStoreEvent,
+  LostEvent,
+  PoolDroppedEvent,
+  QuorateEvents,
+  RetryAttemptEvent,
+} from './channels.ts';
+export { onEvent } from './on-event.ts';
