@@ -106,6 +106,8 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
   /** Where it was submitted from: what is kept for the caller in `AsyncLocalStorage` is there for the work. */
   scope: AsyncResource | undefined;
   controller: AbortController | undefined;
+  /** Told when it is aborted, before its signal: for work of our own that needs no signal. */
+  onAbort: ((reason: unknown) => void) | undefined;
   /** Submitted, then begun. */
   sinceMs: number;
   /** Who has a smaller one goes first. */
@@ -139,6 +141,7 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
     this.extras = extras;
     this.scope = undefined;
     this.controller = undefined;
+    this.onAbort = undefined;
     this.sinceMs = nowMs;
     this.turnMs = nowMs;
     this.lane = undefined;
@@ -195,6 +198,7 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
 
   /** Also for work that has not looked at its signal yet. */
   abort(reason: unknown): void {
+    this.onAbort?.(reason);
     this.controller ??= new AbortController();
     this.controller.abort(reason);
   }
@@ -221,6 +225,11 @@ export class TaskContext implements CallContext {
 
   constructor(task: PoolTask<unknown>) {
     this.#task = task;
+  }
+
+  /** Cheaper than the signal, which then need not be made; one listener. */
+  onAbort(listener: (reason: unknown) => void): void {
+    this.#task.onAbort = listener;
   }
 
   get attempt(): 1 {

@@ -405,6 +405,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     if (task.isCounted) this.#running -= 1;
     else this.#inCaller -= 1;
     this.#meter.ranFor(nowMs - task.sinceMs);
+    task.onAbort = undefined;
     this.#queue.passOn(task, nowMs);
     if (task.state === 'running') this.#settle(task, hasFailed ? 'failed' : 'done', result);
     else this.#overdue -= 1;
