@@ -45,6 +45,13 @@ export {
   bulkhead,
 } from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
+export { type KvLimiterOptions, kvLimiter } from './cluster/kv-limiter.ts';
+export type {
+  ClusterAlgorithm,
+  ClusterLimiterOptions,
+  LimitLease,
+  WhenDown,
+} from './cluster/options.ts';
 export {
   type DeadlineOptions,
   type DeadlinePolicy,

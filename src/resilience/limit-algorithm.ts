@@ -19,8 +19,16 @@ export interface LimitAlgorithm {
   remaining(rows: Float64Array, at: number, nowMs: number): number;
   /** From this moment on it is as if it was never used. */
   idleAt(rows: Float64Array, at: number): number;
+  /** Time begins so much later: a whole number of periods. Where a row is kept for years its numbers stay small, and so exact. */
+  shift(rows: Float64Array, at: number, byMs: number): void;
   /** Fills a row of zeros with what a row of the same way to count, with other rules and more or fewer columns, tells. */
-  carry?(old: LimitAlgorithm, from: Float64Array, at: number, to: Float64Array, toAt: number): void;
+  carry?(
+    old: Pick<LimitAlgorithm, 'limit'>,
+    from: Float64Array,
+    at: number,
+    to: Float64Array,
+    toAt: number,
+  ): void;
 }
 
 /**
@@ -66,6 +74,10 @@ export class BucketAlgorithm implements LimitAlgorithm {
   idleAt(rows: Float64Array, at: number): number {
     return rows[at]!;
   }
+
+  shift(rows: Float64Array, at: number, byMs: number): void {
+    rows[at] = Math.max(0, rows[at]! - byMs);
+  }
 }
 
 /**
@@ -110,7 +122,13 @@ export class SlidingWindowAlgorithm implements LimitAlgorithm {
     return low;
   }
 
-  carry(old: LimitAlgorithm, from: Float64Array, at: number, to: Float64Array, toAt: number): void {
+  carry(
+    old: Pick<LimitAlgorithm, 'limit'>,
+    from: Float64Array,
+    at: number,
+    to: Float64Array,
+    toAt: number,
+  ): void {
     // The newest that there is room for, the oldest of them first.
     const count = Math.min(old.limit, this.limit);
     for (let i = 0; i < count; i++) {
@@ -122,6 +140,10 @@ export class SlidingWindowAlgorithm implements LimitAlgorithm {
   idleAt(rows: Float64Array, at: number): number {
     const newest = rows[at] === 0 ? this.limit : rows[at]!;
     return rows[at + newest]!;
+  }
+
+  shift(rows: Float64Array, at: number, byMs: number): void {
+    for (let i = 1; i < this.columns; i++) rows[at + i] = Math.max(0, rows[at + i]! - byMs);
   }
 }
 
@@ -161,6 +183,10 @@ export class FixedWindowAlgorithm implements LimitAlgorithm {
   idleAt(rows: Float64Array, at: number): number {
     if (rows[at + 1] === 0) return 0;
     return (rows[at]! + Math.ceil(rows[at + 1]! / this.limit)) * this.#periodMs;
+  }
+
+  shift(rows: Float64Array, at: number, byMs: number): void {
+    rows[at]! -= Math.round(byMs / this.#periodMs);
   }
 
   /** What is taken in a window, and after it. */
@@ -231,5 +257,9 @@ export class SlidingCounterAlgorithm implements LimitAlgorithm {
 
   idleAt(rows: Float64Array, at: number): number {
     return rows[at + 1] === 0 && rows[at + 2] === 0 ? 0 : (rows[at]! + 2) * this.#periodMs;
+  }
+
+  shift(rows: Float64Array, at: number, byMs: number): void {
+    rows[at]! -= Math.round(byMs / this.#periodMs);
   }
 }

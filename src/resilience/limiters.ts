@@ -79,14 +79,16 @@ export function fixedWindow(options: WindowOptions): Limiter {
   return new ProcessLimiter(fixedWindowOf, options);
 }
 
-function bucketOf({ rate, burst }: LimitRules): BucketAlgorithm {
+/** @throws ERR_INVALID_ARGUMENT */
+export function bucketOf({ rate, burst }: LimitRules): BucketAlgorithm {
   const { limit, periodMs } = rateOf(rate);
   const atOnce = burst ?? limit;
   if (Number.isFinite(atOnce) && atOnce >= 1) return new BucketAlgorithm(limit / periodMs, atOnce);
   throw invalid(`burst: ${atOnce}; a number of at least 1 is needed, or nothing could be taken`);
 }
 
-function slidingWindowOf(rules: LimitRules): SlidingWindowAlgorithm {
+/** @throws ERR_INVALID_ARGUMENT */
+export function slidingWindowOf(rules: LimitRules): SlidingWindowAlgorithm {
   const { limit, periodMs } = windowOf(rules);
   if (Number.isInteger(limit) && limit <= MAX_SLIDING) {
     return new SlidingWindowAlgorithm(limit, periodMs);
@@ -96,12 +98,14 @@ function slidingWindowOf(rules: LimitRules): SlidingWindowAlgorithm {
   );
 }
 
-function slidingCounterOf(rules: LimitRules): SlidingCounterAlgorithm {
+/** @throws ERR_INVALID_ARGUMENT */
+export function slidingCounterOf(rules: LimitRules): SlidingCounterAlgorithm {
   const { limit, periodMs } = windowOf(rules);
   return new SlidingCounterAlgorithm(limit, periodMs);
 }
 
-function fixedWindowOf(rules: LimitRules): FixedWindowAlgorithm {
+/** @throws ERR_INVALID_ARGUMENT */
+export function fixedWindowOf(rules: LimitRules): FixedWindowAlgorithm {
   const { limit, periodMs } = windowOf(rules);
   return new FixedWindowAlgorithm(limit, periodMs);
 }

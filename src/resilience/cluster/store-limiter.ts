@@ -1,0 +1,384 @@
+/** Limiters of many processes: waiting, leases, and what is done while the store is down, over any store. */
+import { orAborted, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
+import type { Cancel, Clock } from '../../core/clock.ts';
+import { QuorateError } from '../../core/errors.ts';
+import type {
+  ClusterDecision,
+  ClusterLimiter,
+  ClusterReservation,
+  LimitRules,
+  LimitWaitOptions,
+  Usage,
+} from '../limiter.ts';
+import type { Ask, LimitStore, StoreRules, Taken } from './limit-store.ts';
+import { maxWaitOf, type Settings, storeRulesOf } from './options.ts';
+import { StoreDown, StoreGuard } from './store-guard.ts';
+import { type HeldTokens, TokenLeases } from './token-leases.ts';
+
+const MAX_KEY_LENGTH = 1024;
+const ALLOWED: ClusterDecision = Object.freeze({ ok: true, retryAfterMs: 0 });
+
+/** One who waits for the time that was taken for it. */
+interface Sleeper {
+  readonly key: string;
+  readonly taken: Taken;
+  readonly rules: StoreRules;
+  readonly dueMs: number;
+  readonly reject: (reason: unknown) => void;
+  end: () => void;
+}
+
+interface Asked {
+  readonly key: string;
+  readonly rules: StoreRules;
+  readonly ask: Ask;
+  readonly signal: AbortSignal;
+}
+
+/** @param check - what the store wants of rules besides; throws `ERR_INVALID_ARGUMENT` */
+export function limiterOver(
+  store: LimitStore,
+  settings: Settings,
+  check: (rules: StoreRules) => void = () => undefined,
+): ClusterLimiter {
+  check(settings.rules);
+  return new StoreLimiter(store, settings, check);
+}
+
+class StoreLimiter implements ClusterLimiter {
+  readonly scope = 'cluster';
+  readonly #store: LimitStore;
+  readonly #settings: Settings;
+  readonly #check: (rules: StoreRules) => void;
+  #rules: StoreRules;
+  readonly #clock: Clock;
+  readonly #guard: StoreGuard;
+  readonly #leases: TokenLeases | undefined;
+  readonly #sleepers: Set<Sleeper>;
+  /** How many of them wait for a key. */
+  readonly #asleep: Map<string, number>;
+  /** Waits under way, those that ask the store included. */
+  #waiting: number;
+  /** Gave up in this turn. */
+  #leaving: Sleeper[];
+  #closed: Promise<void> | undefined;
+
+  constructor(store: LimitStore, settings: Settings, check: (rules: StoreRules) => void) {
+    const { rules, clock, random, timeoutMs, lease } = settings;
+    this.#store = store;
+    this.#settings = settings;
+    this.#check = check;
+    this.#rules = rules;
+    this.#clock = clock;
+    this.#guard = new StoreGuard(clock, random, timeoutMs);
+    this.#leases = lease === undefined ? undefined : new TokenLeases(lease.tokens, lease.forMs);
+    this.#sleepers = new Set();
+    this.#asleep = new Map();
+    this.#waiting = 0;
+    this.#leaving = [];
+    this.#closed = undefined;
+  }
+
+  async allow(key = '', cost = 1, { signal }: WaitOptions = {}): Promise<ClusterDecision> {
+    this.#require(key, cost);
+    throwIfAborted(signal);
+    try {
+      const leases = this.#leases;
+      if (leases !== undefined && cost <= leases.most && !this.#asleep.has(key)) {
+        return await this.#allowHeld(leases, key, cost, signal);
+      }
+      const taken = await this.#take(key, cost, 0, signal);
+      if (taken.amount > 0) return ALLOWED;
+      return { ok: false, retryAfterMs: taken.delayMs };
+    } catch (error) {
+      if (!(error instanceof StoreDown)) throw error;
+      const { whenDown } = this.#settings;
+      const down = error.error;
+      if (whenDown === 'admit') return { ok: true, retryAfterMs: 0, down };
+      if (whenDown === 'refuse') return { ok: false, retryAfterMs: down.retryAfterMs!, down };
+      return { ...whenDown.local.allow(key, cost), down };
+    }
+  }
+
+  async wait(key = '', options: LimitWaitOptions = {}): Promise<void> {
+    const { cost = 1, signal } = options;
+    this.#require(key, cost);
+    const maxWaitMs = maxWaitOf(options.maxWait);
+    throwIfAborted(signal);
+    const { maxWaiting, whenDown } = this.#settings;
+    if (this.#waiting >= maxWaiting) throw usedUp(key, `${maxWaiting} wait already`, 0);
+    this.#waiting += 1;
+    try {
+      if (await this.#takeHeld(key, cost, signal)) return;
+      const rules = this.#rules;
+      const taken = await this.#take(key, cost, maxWaitMs, signal);
+      const { amount, delayMs } = taken;
+      if (amount <= 0) {
+        const soon = `it is free in ${Math.ceil(delayMs)} ms, later than the longest wait`;
+        throw usedUp(key, soon, delayMs);
+      }
+      if (delayMs > 0) await this.#sleep(key, rules, taken, signal);
+    } catch (error) {
+      if (!(error instanceof StoreDown)) throw error;
+      if (whenDown === 'refuse') throw error.error;
+      if (whenDown !== 'admit') await whenDown.local.wait(key, options);
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  async reserve(key = '', options: LimitWaitOptions = {}): Promise<ClusterReservation | undefined> {
+    const { cost = 1, signal } = options;
+    this.#require(key, cost);
+    const maxWaitMs = maxWaitOf(options.maxWait);
+    throwIfAborted(signal);
+    const rules = this.#rules;
+    try {
+      const taken = await this.#take(key, cost, maxWaitMs, signal);
+      if (taken.amount <= 0) return undefined;
+      const { delayMs } = taken;
+      return { delayMs, cancel: () => this.#giveBack(key, rules, taken) };
+    } catch (error) {
+      if (!(error instanceof StoreDown)) throw error;
+      const { whenDown } = this.#settings;
+      if (whenDown === 'refuse') throw error.error;
+      if (whenDown === 'admit') return { delayMs: 0, cancel: () => Promise.resolve(false) };
+      const local = whenDown.local.reserve(key, { cost, maxWait: options.maxWait });
+      if (local === undefined) return undefined;
+      return { delayMs: local.delayMs, cancel: async () => local.cancel() };
+    }
+  }
+
+  async usage(key = '', { signal }: WaitOptions = {}): Promise<Usage> {
+    this.#require(key, 1, false);
+    throwIfAborted(signal);
+    const rules = this.#rules;
+    const usage = await this.#ask(() => this.#store.usage(rules, key), signal);
+    const held = this.#leases?.tokensOf(key, this.#clock.now()) ?? 0;
+    const remaining = Math.min(rules.limit, usage.remaining + held);
+    return held > 0 ? { ...usage, remaining } : usage;
+  }
+
+  async reset(key = '', { signal }: WaitOptions = {}): Promise<void> {
+    this.#require(key, 1, false);
+    throwIfAborted(signal);
+    const rules = this.#rules;
+    this.#leases?.forget(key);
+    await this.#ask(() => this.#store.forget(rules, key), signal);
+  }
+
+  reconfigure(rules: LimitRules): void {
+    this.prepare(rules)();
+  }
+
+  prepare(rules: LimitRules): () => void {
+    const checked = storeRulesOf(this.#rules.kind, rules);
+    this.#check(checked);
+    return () => {
+      this.#rules = checked;
+      // They were taken by the old rate.
+      this.#leases?.clear();
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#end();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #end(): Promise<void> {
+    this.#leases?.clear();
+    const sleepers = [...this.#sleepers];
+    for (const sleeper of sleepers) {
+      sleeper.end();
+      sleeper.reject(closed());
+    }
+    await Promise.all(this.#giveBackAll(sleepers));
+  }
+
+  #require(key: string, cost: number, isTaken = true): void {
+    if (this.#closed !== undefined) throw closed();
+    if (typeof key !== 'string' || key.length > MAX_KEY_LENGTH) {
+      const given =
+        typeof key === 'string' ? `${key.length} characters` : `no text but ${typeof key}`;
+      throw invalid(
+        `key: ${given}; up to ${MAX_KEY_LENGTH} characters are possible, take a hash of it`,
+      );
+    }
+    const { limit, whole } = this.#rules.algorithm;
+    const isCost = typeof cost === 'number' && cost > 0 && cost <= limit;
+    if (!isTaken || (isCost && (!whole || Number.isInteger(cost)))) return;
+    const what = whole ? 'a whole number' : 'a number';
+    throw invalid(
+      `cost: ${cost}; ${what} above 0 and up to ${limit} is needed, more is never free at once`,
+    );
+  }
+
+  /** Whether it could be taken of what this process holds, or may hold. */
+  async #takeHeld(key: string, cost: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const leases = this.#leases;
+    if (leases === undefined || cost > leases.most || this.#asleep.has(key)) return false;
+    return (await this.#allowHeld(leases, key, cost, signal)).ok;
+  }
+
+  async #allowHeld(
+    leases: TokenLeases,
+    key: string,
+    cost: number,
+    signal: AbortSignal | undefined,
+  ): Promise<ClusterDecision> {
+    for (;;) {
+      const nowMs = this.#clock.now();
+      const held = leases.of(key, nowMs);
+      if (held.tokens >= cost) {
+        held.tokens -= cost;
+        held.spent += cost;
+        return ALLOWED;
+      }
+      if (nowMs < held.refusedUntilMs && cost - held.tokens >= held.refusedCost) {
+        return { ok: false, retryAfterMs: held.refusedUntilMs - nowMs };
+      }
+      held.demand += cost;
+      held.filling ??= this.#fill(leases, key, held, cost);
+      try {
+        await orAborted(held.filling, signal);
+      } finally {
+        held.demand -= cost;
+      }
+      if (this.#closed !== undefined) throw closed();
+    }
+  }
+
+  async #fill(leases: TokenLeases, key: string, held: HeldTokens, cost: number): Promise<void> {
+    try {
+      // Those who ask in the same turn ask together.
+      await undefined;
+      const sentMs = this.#clock.now();
+      const least = cost - held.tokens;
+      const most = Math.max(least, leases.wanted(held, cost) - held.tokens);
+      const ask = { cost: least, most, maxWaitMs: 0, isGone: false };
+      const { amount, delayMs } = await this.#askFor(key, ask, undefined);
+      if (amount > 0) leases.fill(key, held, amount, sentMs);
+      else leases.refuse(held, least, delayMs, this.#clock.now());
+    } finally {
+      held.filling = undefined;
+    }
+  }
+
+  #take(
+    key: string,
+    cost: number,
+    maxWaitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Taken> {
+    return this.#askFor(key, { cost, most: cost, maxWaitMs, isGone: false }, signal);
+  }
+
+  #askFor(key: string, ask: Ask, signal: AbortSignal | undefined): Promise<Taken> {
+    const rules = this.#rules;
+    const onLate = (): void => {
+      ask.isGone = true;
+    };
+    const taking = this.#guard.run(() => this.#store.take(rules, key, ask), onLate);
+    return signal === undefined ? taking : this.#orGone(taking, { key, rules, ask, signal });
+  }
+
+  async #orGone(taking: Promise<Taken>, { key, rules, ask, signal }: Asked): Promise<Taken> {
+    try {
+      return await orAborted(taking, signal, (taken) => void this.#giveBack(key, rules, taken));
+    } finally {
+      ask.isGone = true;
+    }
+  }
+
+  async #ask<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    try {
+      return await orAborted(this.#guard.run(work), signal);
+    } catch (error) {
+      throw error instanceof StoreDown ? error.error : error;
+    }
+  }
+
+  async #giveBack(key: string, rules: StoreRules, { amount, receipt }: Taken): Promise<boolean> {
+    if (amount <= 0) return false;
+    try {
+      return await this.#guard.run(() => this.#store.undo(rules, key, receipt));
+    } catch {
+      // It stays taken.
+      return false;
+    }
+  }
+
+  /** The last of a key first: none can be given back while another is behind it. */
+  #giveBackAll(sleepers: readonly Sleeper[]): Promise<boolean>[] {
+    return sleepers.toReversed().map(({ key, rules, taken }) => this.#giveBack(key, rules, taken));
+  }
+
+  #sleep(
+    key: string,
+    rules: StoreRules,
+    taken: Taken,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (this.#closed !== undefined) {
+      void this.#giveBack(key, rules, taken);
+      return Promise.reject(closed());
+    }
+    const dueMs = this.#clock.now() + taken.delayMs;
+    this.#asleep.set(key, (this.#asleep.get(key) ?? 0) + 1);
+    return new Promise((resolve, reject) => {
+      let cancel: Cancel = () => undefined;
+      const onAbort = (): void => {
+        sleeper.end();
+        reject(signal!.reason);
+        this.#leaving.push(sleeper);
+        if (this.#leaving.length === 1) queueMicrotask(() => this.#leave());
+      };
+      const end = (): void => {
+        cancel();
+        signal?.removeEventListener('abort', onAbort);
+        this.#sleepers.delete(sleeper);
+        const left = this.#asleep.get(key)! - 1;
+        if (left === 0) this.#asleep.delete(key);
+        else this.#asleep.set(key, left);
+      };
+      const sleeper: Sleeper = { key, taken, rules, dueMs, reject, end };
+      const wake = (): void => {
+        const leftMs = dueMs - this.#clock.now();
+        if (leftMs > 0) {
+          // Timers come a little early. Somebody awaits it, and perhaps nothing else.
+          cancel = this.#clock.after(Math.ceil(leftMs), wake, true);
+          return;
+        }
+        end();
+        resolve();
+      };
+      this.#sleepers.add(sleeper);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      wake();
+    });
+  }
+
+  #leave(): void {
+    const leaving = this.#leaving;
+    this.#leaving = [];
+    this.#giveBackAll(leaving);
+  }
+}
+
+function invalid(message: string): QuorateError {
+  return new QuorateError('ERR_INVALID_ARGUMENT', message);
+}
+
+function usedUp(key: string, why: string, retryAfterMs: number): QuorateError {
+  const what = key === '' ? 'the limit is used up' : `the limit of '${key}' is used up`;
+  return new QuorateError('ERR_RATE_LIMITED', `${what}: ${why}`, { retryable: true, retryAfterMs });
+}
+
+function closed(): QuorateError {
+  return new QuorateError('ERR_CLOSED', 'this limiter was closed');
+}
