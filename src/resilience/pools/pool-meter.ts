@@ -1,13 +1,16 @@
 /** What became of the tasks of a pool: counters, how long they waited, and how long they ran. */
+import { type DurationHistogram, Histogram } from '../histogram.ts';
 import { LatencyWindow } from '../latency.ts';
 
-/** Of the last ten seconds; `undefined` where there was none. */
+/** Of the last ten seconds, but for `durations`; `undefined` where there was none. */
 export interface TaskTimes {
   readonly count: number;
   readonly meanMs: number | undefined;
   readonly p50Ms: number | undefined;
   readonly p95Ms: number | undefined;
   readonly p99Ms: number | undefined;
+  /** Of all, ever. */
+  readonly durations: DurationHistogram;
 }
 
 /**
@@ -51,6 +54,8 @@ export class PoolMeter {
   readonly #ends: Record<TaskEnd, number>;
   readonly #waits: LatencyWindow;
   readonly #runs: LatencyWindow;
+  readonly #allWaits: Histogram;
+  readonly #allRuns: Histogram;
 
   constructor(nowMs: number) {
     this.nowMs = nowMs;
@@ -59,14 +64,18 @@ export class PoolMeter {
     const clock = { now: () => this.nowMs };
     this.#waits = new LatencyWindow({ clock });
     this.#runs = new LatencyWindow({ clock });
+    this.#allWaits = new Histogram();
+    this.#allRuns = new Histogram();
   }
 
   begun(waitedMs: number): void {
     this.#waits.record(waitedMs);
+    this.#allWaits.record(waitedMs);
   }
 
   ranFor(tookMs: number): void {
     this.#runs.record(tookMs);
+    this.#allRuns.record(tookMs);
   }
 
   ended(end: TaskEnd): void {
@@ -77,18 +86,19 @@ export class PoolMeter {
     return {
       submitted: this.submitted,
       ...this.#ends,
-      waitTime: timesOf(this.#waits),
-      runTime: timesOf(this.#runs),
+      waitTime: timesOf(this.#waits, this.#allWaits),
+      runTime: timesOf(this.#runs, this.#allRuns),
     };
   }
 }
 
-function timesOf(window: LatencyWindow): TaskTimes {
+function timesOf(window: LatencyWindow, all: Histogram): TaskTimes {
   return {
     count: window.count,
     meanMs: window.meanMs,
     p50Ms: window.percentileMs(50),
     p95Ms: window.percentileMs(95),
     p99Ms: window.percentileMs(99),
+    durations: all.read(),
   };
 }

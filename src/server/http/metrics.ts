@@ -1,5 +1,6 @@
 /** `/metrics` in Prometheus' text format, under the names that etcd's tools and dashboards read. */
 import { counter, gauge, type Metric } from '../../core/metric.ts';
+import { familiesOf, metricText } from '../../core/metric-text.ts';
 import type { NodeBackend } from '../backend.ts';
 import type { BoundMethod } from '../grpc/method.ts';
 
@@ -20,19 +21,7 @@ export interface ServerCounts {
 
 /** The page. */
 export function metricsText(backend: NodeBackend, counts: ServerCounts): string {
-  const families = new Map<string, Metric[]>();
-  for (const metric of [...backend.metrics(), ...serverMetrics(backend, counts)]) {
-    const family = families.get(metric.name);
-    if (family === undefined) families.set(metric.name, [metric]);
-    else family.push(metric);
-  }
-  let text = '';
-  for (const name of [...families.keys()].sort()) {
-    const family = families.get(name)!;
-    text += `# HELP ${name} ${escapeHelp(family[0]!.help)}\n# TYPE ${name} ${family[0]!.type}\n`;
-    for (const metric of family) text += `${name}${labelText(metric)} ${metric.value}\n`;
-  }
-  return text;
+  return metricText(familiesOf([...backend.metrics(), ...serverMetrics(backend, counts)]));
 }
 
 function serverMetrics(backend: NodeBackend, counts: ServerCounts): Metric[] {
@@ -95,18 +84,4 @@ function methodMetrics({ method, counts }: BoundMethod): Metric[] {
     counter('grpc_server_msg_sent_total', 'Messages sent.', counts.sent, labels),
     ...handled,
   ];
-}
-
-function labelText({ labels }: Metric): string {
-  if (labels === undefined) return '';
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
-  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
-}
-
-function escapeLabel(value: string): string {
-  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
-}
-
-function escapeHelp(text: string): string {
-  return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 }

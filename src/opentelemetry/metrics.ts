@@ -1,0 +1,153 @@
+/**
+ * Figures for OpenTelemetry: read when a reader of its SDK asks. Only how long calls of pipelines take is told as they end,
+ * because a histogram cannot be read there.
+ */
+import type { HistogramValue } from '../core/metric-text.ts';
+import { Histogram } from '../resilience/histogram.ts';
+import {
+  Collection,
+  type Labels,
+  maxSeriesOf,
+  SeriesBook,
+} from '../telemetry/figures/collection.ts';
+import { ALL_FIGURES, FIGURES, type Figure } from '../telemetry/figures/families.ts';
+import { pipelinesOf, read, type TelemetrySources } from '../telemetry/figures/sources.ts';
+import { onEvent } from '../telemetry/on-event.ts';
+import type { AttributesLike, HistogramLike, MeterLike, ObservationsLike } from './api.ts';
+
+/** What is exported, and how much of it. */
+export interface OpenTelemetryOptions extends TelemetrySources {
+  /**
+   * So many series of one figure have names of their own; further ones are added up under the name `other`, and counted in
+   * `quorate.telemetry.other`. @defaultValue 1,000
+   */
+  readonly maxSeries?: number | undefined;
+}
+
+/** Figures that are exported until this is closed. */
+export interface OpenTelemetryMetrics extends Disposable {
+  /** Idempotent. */
+  close(): void;
+}
+
+/**
+ * Makes figures of pipelines, policies and pools available through OpenTelemetry, as asynchronous instruments: they are read
+ * when the SDK collects, and cost nothing else. The durations of the pipelines' calls are recorded as they end.
+ *
+ * @param meter - a `Meter` of `@opentelemetry/api`
+ * @throws `ERR_INVALID_ARGUMENT` for a `maxSeries` that is no whole number from 1 to 1,000,000.
+ * @example
+ * ```ts
+ * const exported = openTelemetryMetrics(metrics.getMeter('shop'), { pipelines: guards, pools: [mails] });
+ * ```
+ */
+export function openTelemetryMetrics(
+  meter: MeterLike,
+  options: OpenTelemetryOptions,
+): OpenTelemetryMetrics {
+  const book = new SeriesBook(maxSeriesOf(options));
+  const instruments = new Instruments(meter);
+  const collect = (observations: ObservationsLike): void => {
+    const collection = new Collection(book);
+    read(options, collection);
+    instruments.observe(collection, observations);
+  };
+  const all = instruments.all();
+  meter.addBatchObservableCallback(collect, all);
+  const stopTiming = timePipelines(meter, options, book);
+  const close = (): void => {
+    meter.removeBatchObservableCallback(collect, all);
+    stopTiming();
+  };
+  return { close, [Symbol.dispose]: close };
+}
+
+/** An instrument for each figure; two for what would be a histogram, its sum and its count, of which the mean can be made. */
+class Instruments {
+  readonly #one: Map<Figure, object>;
+  readonly #sums: Map<Figure, readonly [sum: object, count: object]>;
+
+  constructor(meter: MeterLike) {
+    this.#one = new Map();
+    this.#sums = new Map();
+    for (const figure of ALL_FIGURES) {
+      if (figure === FIGURES.pipeline.duration) continue;
+      if (figure.kind === 'histogram') this.#sums.set(figure, sumAndCount(meter, figure));
+      else this.#one.set(figure, instrumentOf(meter, figure));
+    }
+  }
+
+  all(): never[] {
+    return [...this.#one.values(), ...[...this.#sums.values()].flat()] as never[];
+  }
+
+  observe(collection: Collection, observations: ObservationsLike): void {
+    for (const { figure, samples } of collection.readings()) {
+      for (const { labels, value } of samples) {
+        const attributes = attributesOf(labels);
+        if (typeof value === 'number') {
+          observations.observe(this.#one.get(figure)!, value, attributes);
+          continue;
+        }
+        const both = this.#sums.get(figure);
+        if (both === undefined) continue;
+        observations.observe(both[0], value.sum, attributes);
+        observations.observe(both[1], countOf(value), attributes);
+      }
+    }
+  }
+}
+
+function instrumentOf(meter: MeterLike, { name, kind, unit, help }: Figure): object {
+  const options = { unit, description: help };
+  if (kind === 'counter') return meter.createObservableCounter(name, options);
+  if (kind === 'updown') return meter.createObservableUpDownCounter(name, options);
+  return meter.createObservableGauge(name, options);
+}
+
+function sumAndCount(meter: MeterLike, { name, unit, help }: Figure): [object, object] {
+  const sum = meter.createObservableCounter(`${name}.sum`, { unit, description: help });
+  const description = `How many: ${help}`;
+  return [sum, meter.createObservableCounter(`${name}.count`, { unit: '1', description })];
+}
+
+function countOf({ counts }: HistogramValue): number {
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+/** Records how long calls take, of the pipelines that are asked for. Returns what ends that. */
+function timePipelines(meter: MeterLike, sources: TelemetrySources, book: SeriesBook): () => void {
+  const figure = FIGURES.pipeline.duration;
+  const bounds = new Histogram().read().boundsMs.map((ms) => ms / 1000);
+  const histogram: HistogramLike = meter.createHistogram(figure.name, {
+    unit: figure.unit,
+    description: figure.help,
+    advice: { explicitBucketBoundaries: bounds },
+  });
+  const attributes = new Map<string, AttributesLike>();
+  return onEvent('quorate:call:end', ({ pipeline, durationMs }) => {
+    let known = attributes.get(pipeline);
+    if (known === undefined) {
+      if (!pipelinesOf(sources).some(({ name }) => name === pipeline)) return;
+      const labels = { pipeline };
+      const hasRoom = book.hasRoom(figure, JSON.stringify(labels));
+      known = attributesOf(hasRoom ? labels : { pipeline: 'other' });
+      if (hasRoom) attributes.set(pipeline, known);
+    }
+    histogram.record(durationMs / 1000, known);
+  });
+}
+
+/** By OpenTelemetry's conventions: in a name space of their own. */
+function attributesOf(labels: Labels): AttributesLike {
+  return Object.fromEntries(
+    Object.entries(labels).map(([name, value]) => [ATTRIBUTES[name] ?? `quorate.${name}`, value]),
+  );
+}
+
+/** Those that have a convention already. */
+const ATTRIBUTES: Readonly<Record<string, string>> = {
+  http_request_method: 'http.request.method',
+  http_route: 'http.route',
+  http_response_status_code: 'http.response.status_code',
+};
