@@ -37,7 +37,6 @@ export function never(): Promise<never> {
 /** Keeps the thread busy until it sees another number in shared memory. */
 export function spin(shared: Int32Array): number {
   Atomics.store(shared, 1, 1);
-  Atomics.notify(shared, 1);
   Atomics.wait(shared, 0, 0);
   return Atomics.load(shared, 0);
 }

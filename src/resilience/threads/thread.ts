@@ -43,11 +43,16 @@ export interface ThreadPlan {
   readonly recycleTasks: number;
 }
 
-/** The file beside this one, as it is written and as it is built. */
-const MAIN = new URL(
-  import.meta.url.endsWith('.ts') ? './thread-main.ts' : './thread-main.js',
-  import.meta.url,
-);
+/**
+ * Runs the file beside this one, as it is written and as it is built. A program, not its URL: that is refused where this process was
+ * given a program itself, with `--input-type`.
+ */
+const MAIN = `import(${JSON.stringify(
+  new URL(
+    import.meta.url.endsWith('.ts') ? './thread-main.ts' : './thread-main.js',
+    import.meta.url,
+  ).href,
+)})`;
 
 const NOTHING: never[] = [];
 
@@ -86,6 +91,7 @@ export class Thread {
     this.#lastId = 0;
     const { url, workerData, maxHeapMb, recycleBytes } = plan;
     this.#worker = new Worker(MAIN, {
+      eval: true,
       workerData,
       ...(maxHeapMb === undefined
         ? undefined
