@@ -10,6 +10,14 @@ export type {
   HealthChange,
   HealthScope,
 } from './check.ts';
+export {
+  type ClosableServer,
+  type DrainablePool,
+  type GracefulShutdown,
+  gracefulShutdown,
+  type ShutdownDeadlines,
+  type ShutdownOptions,
+} from './graceful-shutdown.ts';
 export type { HealthAnswer } from './health-answer.ts';
 export {
   type HealthChecks,
@@ -31,3 +39,12 @@ export {
   type ResponseLike,
   requireAnswer,
 } from './response-failure.ts';
+export {
+  type ShutdownOutcome,
+  type ShutdownPhase,
+  type ShutdownPhaseReport,
+  type ShutdownReport,
+  type ShutdownStep,
+  shutdownText,
+} from './shutdown-report.ts';
+export type { Step, StepContext } from './shutdown-steps.ts';
