@@ -135,6 +135,18 @@ export {
   retryBudget,
 } from './retry-budget.ts';
 export { type Shed, type ShedOptions, type ShedRules, type ShedStats, shed } from './shed.ts';
+export { moved } from './threads/moved.ts';
+export type { RecycleRules, ThreadPoolOptions, ThreadTaskOptions } from './threads/options.ts';
+export {
+  type ThreadExport,
+  type ThreadExports,
+  type ThreadPool,
+  type ThreadPoolStats,
+  type ThreadRun,
+  type ThreadTask,
+  threadPool,
+} from './threads/thread-pool.ts';
+export type { ThreadCounts } from './threads/threads.ts';
 export {
   type Timeout,
   type TimeoutOptions,
