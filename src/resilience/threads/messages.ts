@@ -2,21 +2,9 @@
  * What a pool and its threads say to each other. One task is with a thread at a time, so that it is known which one
  * a thread had when it ended.
  */
-import type { MessagePort } from 'node:worker_threads';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 
-/** The first message to a thread. */
-export interface ThreadSetup {
-  readonly port: MessagePort;
-  /** Shared; see `SENT` and `BEGUN`. */
-  readonly marks: Int32Array;
-  /** The module whose exports are called. */
-  readonly url: string;
-  /** A thread whose heap is larger after a task says so. */
-  readonly recycleBytes: number;
-}
-
-/** Requests sent so far: where the pool wakes a thread that waits for the next one. */
+/** Marks in shared memory. Requests sent so far: where the pool wakes a thread that waits for the next one. */
 export const SENT = 0;
 /** The request that was begun last. */
 export const BEGUN = 1;

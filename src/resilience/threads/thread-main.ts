@@ -13,11 +13,21 @@ import {
   plainlyThrown,
   SENT,
   type ThreadRequest,
-  type ThreadSetup,
   type Thrown,
   thrownFrom,
 } from './messages.ts';
 import { transferOf } from './moved.ts';
+
+/** The first message to a thread. */
+export interface ThreadSetup {
+  readonly port: MessagePort;
+  /** Shared; see `SENT` and `BEGUN`. */
+  readonly marks: Int32Array;
+  /** The module whose exports are called. */
+  readonly url: string;
+  /** A thread whose heap is larger after a task says so. */
+  readonly recycleBytes: number;
+}
 
 type Exports = Readonly<Record<string, unknown>>;
 

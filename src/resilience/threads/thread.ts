@@ -14,6 +14,7 @@ import {
   type ThreadReply,
   type ThreadRequest,
 } from './messages.ts';
+import type { ThreadSetup } from './thread-main.ts';
 
 /** A task, as threads know it. */
 export interface ThreadCall {
@@ -103,7 +104,7 @@ export class Thread {
     port1.on('messageerror', (error) => this.#fail(error));
     // The worker alone says whether the process has to wait for it.
     port1.unref();
-    const setup = { port: port2, marks: this.#marks, url, recycleBytes };
+    const setup: ThreadSetup = { port: port2, marks: this.#marks, url, recycleBytes };
     this.#worker.postMessage(setup, [port2]);
     this.gone = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {
