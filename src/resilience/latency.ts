@@ -54,6 +54,8 @@ export class LatencyWindow {
   #sumUs: number;
   /** Number of the slice that is filled, from the beginning of time. */
   #current: number;
+  /** When it is over. */
+  #untilMs: number;
 
   constructor(options: LatencyOptions = {}) {
     const { window = '10s', slices = 10, clock = systemClock } = options;
@@ -71,6 +73,7 @@ export class LatencyWindow {
     this.#count = 0;
     this.#sumUs = 0;
     this.#current = 0;
+    this.#untilMs = this.#sliceMs;
   }
 
   /** How many calls are in the window. */
@@ -85,9 +88,13 @@ export class LatencyWindow {
     return this.#count === 0 ? undefined : this.#sumUs / this.#count / 1000;
   }
 
-  /** Adds a call. What is no positive number counts as 0. */
-  record(tookMs: number): void {
-    this.#advance();
+  /**
+   * Adds a call. What is no positive number counts as 0.
+   *
+   * @param readMs - the time by its clock, where that was read already: it is most of what this costs
+   */
+  record(tookMs: number, readMs?: number): void {
+    this.#advance(readMs);
     const us = tookMs > 0 ? Math.round(Math.min(tookMs * 1000, MAX_SUM_US)) : 0;
     const slot = this.#current % this.#slices;
     const bucket = bucketOf(Math.min(us, MAX_US));
@@ -130,12 +137,14 @@ export class LatencyWindow {
     this.#sumUs = 0;
   }
 
-  #advance(): void {
-    const current = Math.floor(this.#time.now() / this.#sliceMs);
-    if (current === this.#current) return;
+  #advance(readMs?: number): void {
+    const nowMs = this.#time.now(readMs);
+    if (nowMs < this.#untilMs) return;
+    const current = Math.floor(nowMs / this.#sliceMs);
     if (current - this.#current >= this.#slices) this.clear();
     else for (let one = this.#current + 1; one <= current; one++) this.#forget(one % this.#slices);
     this.#current = current;
+    this.#untilMs = (current + 1) * this.#sliceMs;
   }
 
   #forget(slot: number): void {

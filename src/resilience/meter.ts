@@ -77,8 +77,9 @@ export class Meter implements Gate {
     else if (result instanceof Rejection) this.#rejections[result.reason] += 1;
     else if (end === 'failure') this.#failures += 1;
     else this.#aborted += 1;
-    const durationMs = this.#time.now() - begunMs;
-    this.#latency.record(durationMs);
+    const nowMs = this.#time.now();
+    const durationMs = nowMs - begunMs;
+    this.#latency.record(durationMs, nowMs);
     this.#durations.record(durationMs);
     if (callEnd.hasSubscribers)
       callEnd.publish({ pipeline: this.#pipeline, outcome: outcomeOf(end, result), durationMs });

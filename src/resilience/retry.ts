@@ -10,7 +10,7 @@ import { wholeNumber } from './numbers.ts';
 import { type Outcome, Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { RetryBudget } from './retry-budget.ts';
-import { type Section, Value, type Wrap } from './section.ts';
+import { type Next, type Section, Value, type Wrap } from './section.ts';
 
 /** An attempt that did not succeed: what its work threw, or the policy further in that ended it. */
 export type Failure = Exclude<
@@ -162,23 +162,21 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
     };
   }
 
-  async around(call: Call, inner: Section): Promise<unknown> {
+  around(call: Call, inner: Section): Promise<unknown> {
     this.#calls += 1;
     const { budget } = this.#rules;
     if (budget !== undefined) count(call, budget);
     // Nothing can abort the first attempt but what aborts the call.
-    let attempt = call.attempt === 1 ? call : call.fork(1);
+    const attempt = call.attempt === 1 ? call : call.fork(1);
+    return inner.result(attempt, new FirstAttempt(this, call, inner));
+  }
+
+  /** After the first attempt, where that was not good. */
+  async goOn(call: Call, inner: Section, wasThrown: boolean, first: unknown): Promise<unknown> {
+    let isThrown = wasThrown;
+    let result = first;
     let pauseMs = 0;
     for (let made = 1; ; made++) {
-      let isThrown = false;
-      let result: unknown;
-      try {
-        result = await inner.result(attempt);
-      } catch (error) {
-        isThrown = true;
-        result = error;
-      }
-      if (!isThrown && this.#isGood(result)) return result;
       const nextMs = this.#pauseAfter(call, made, pauseMs, isThrown, result);
       if (nextMs === undefined) {
         if (isThrown) throw result;
@@ -189,11 +187,18 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
       this.#tell(call, made + 1, pauseMs, isThrown, result);
       call.forgetAttempts();
       if (pauseMs > 0) await pause(this.#clock, call, pauseMs);
-      attempt = call.fork(made + 1);
+      try {
+        isThrown = false;
+        result = await inner.result(call.fork(made + 1));
+      } catch (error) {
+        isThrown = true;
+        result = error;
+      }
+      if (!isThrown && this.isGood(result)) return result;
     }
   }
 
-  #isGood(result: unknown): boolean {
+  isGood(result: unknown): boolean {
     if (result instanceof Rejection) return false;
     const { isBadValue } = this.#rules;
     if (isBadValue === undefined) return true;
@@ -234,6 +239,28 @@ class Retries extends Alone implements Wrap, Retry, Changeable<RetryRules> {
     if (budget === undefined || budget.tryTake()) return pauseMs;
     this.#overBudget += 1;
     return undefined;
+  }
+}
+
+/** Most calls have no other. */
+class FirstAttempt implements Next {
+  readonly #retries: Retries;
+  readonly #call: Call;
+  readonly #inner: Section;
+
+  constructor(retries: Retries, call: Call, inner: Section) {
+    this.#retries = retries;
+    this.#call = call;
+    this.#inner = inner;
+  }
+
+  ended(result: unknown): unknown {
+    const isGood = this.#retries.isGood(result);
+    return isGood ? result : this.#retries.goOn(this.#call, this.#inner, false, result);
+  }
+
+  failed(error: unknown): unknown {
+    return this.#retries.goOn(this.#call, this.#inner, true, error);
   }
 }
 

@@ -31,8 +31,40 @@ export interface Wrap {
   readonly inside?: Gate;
 }
 
-/** What is wanted of a section: the value or a rejection; the value alone; an outcome. */
-type Wanted = 'result' | 'value' | 'outcome';
+/**
+ * Goes on where a section has ended: called as soon as its gates are left. What it returns or throws is how the promise of
+ * the section settles. So a section and what is directly around it have one promise, not two.
+ */
+export interface Next {
+  /** @param result - as `Section.result` resolves with */
+  ended(result: unknown): unknown;
+  failed(error: unknown): unknown;
+}
+
+const RESULT: Next = {
+  ended: (result) => result,
+  failed(error) {
+    throw error;
+  },
+};
+
+const VALUE: Next = {
+  ended(result) {
+    if (result instanceof Rejection) throw result.error;
+    return result instanceof Value ? result.value : result;
+  },
+  failed: RESULT.failed,
+};
+
+const OUTCOME: Next = {
+  ended(result) {
+    if (result instanceof Rejection) return result;
+    return { ok: true, value: result instanceof Value ? result.value : result };
+  },
+  failed: (error) => ({ ok: false, reason: 'failed', error }),
+};
+
+const SETTLED = Promise.resolve();
 
 /** In the place of the ticket of a gate that was left. */
 const LEFT = Object.freeze({});
@@ -50,77 +82,149 @@ export class Section {
   readonly #gates: readonly Gate[];
   /** Where in the tickets of a call those of this section begin. */
   readonly #offset: number;
+  /** Tickets of all sections of the call. */
+  readonly #places: number;
   readonly #wrap: Wrap | undefined;
   readonly #inner: Section | undefined;
   readonly #leavesEarly: boolean;
 
-  constructor(gates: readonly Gate[], offset: number, wrap?: Wrap, inner?: Section) {
+  constructor(
+    gates: readonly Gate[],
+    offset: number,
+    places: number,
+    wrap?: Wrap,
+    inner?: Section,
+  ) {
     this.#gates = gates;
     this.#offset = offset;
+    this.#places = places;
     this.#wrap = wrap;
     this.#inner = inner;
     const hasEarly = gates.some(({ leavesEarly }) => leavesEarly === true);
     this.#leavesEarly = inner === undefined ? hasEarly : hasEarly || inner.#leavesEarly;
   }
 
-  /** For policies that are wrapped around this. */
-  result(call: Call): Promise<unknown> {
-    return this.#run(call, 'result');
+  /** For policies that are wrapped around this: the value or a rejection, unless `next` makes something else of it. */
+  result(call: Call, next = RESULT): Promise<unknown> {
+    return this.#run(call, next);
   }
 
   run<T>(work: Work<T>, options?: CallOptions): Promise<T> {
     const call = new Call(work, options);
     const { signal } = call.options;
-    if (signal === undefined) return this.#run(call, 'value') as Promise<T>;
+    if (signal === undefined) return this.#run(call, VALUE) as Promise<T>;
     if (signal.aborted) return Promise.reject(signal.reason);
-    return orGivenUp(this.#run(call, 'value') as Promise<T>, call, signal, undefined);
+    return orGivenUp(this.#run(call, VALUE) as Promise<T>, call, signal, undefined);
   }
 
   attempt<T>(work: Work<T>, options?: CallOptions): Promise<Outcome<T>> {
     const call = new Call(work, options);
     const { signal } = call.options;
-    if (signal === undefined) return this.#run(call, 'outcome') as Promise<Outcome<T>>;
+    if (signal === undefined) return this.#run(call, OUTCOME) as Promise<Outcome<T>>;
     if (signal.aborted) return Promise.resolve(aborted(signal.reason));
-    return orGivenUp(this.#run(call, 'outcome') as Promise<Outcome<T>>, call, signal, aborted);
+    return orGivenUp(this.#run(call, OUTCOME) as Promise<Outcome<T>>, call, signal, aborted);
   }
 
-  async #run(call: Call, wanted: Wanted): Promise<unknown> {
-    const gates = this.#gates;
+  /**
+   * Promises are what a call costs, so there is one for a section: none to go in unless a gate has to wait.
+   */
+  #run(call: Call, next: Next): Promise<unknown> {
     let entered = 0;
-    let refusal: Rejection | undefined;
-    let result: unknown;
     try {
-      for (; entered < gates.length; entered++) {
-        let ticket = gates[entered]!.enter(call);
-        if (ticket instanceof Promise) ticket = await ticket;
-        if (ticket instanceof Rejection) {
-          refusal = ticket;
-          break;
-        }
-        call.tickets ??= [];
-        call.tickets[this.#offset + entered] = ticket;
-      }
-      if (refusal === undefined) {
-        if (this.#leavesEarly) call.outermost ??= this;
-        const wrap = this.#wrap;
-        result = await (wrap === undefined ? call.work(call) : wrap.around(call, this.#inner!));
-        if (wrap === undefined && result instanceof Rejection) result = new Value(result);
+      for (; entered < this.#gates.length; entered++) {
+        const ticket = this.#gates[entered]!.enter(call);
+        if (ticket instanceof Promise) return this.#runLater(call, next, entered, ticket);
+        if (ticket instanceof Rejection) return this.#refused(call, next, entered, ticket);
+        this.#keep(call, entered, ticket);
       }
     } catch (error) {
-      // A gate that breaks says nothing about the work.
-      const end = entered < gates.length ? 'ignored' : call.isAborted ? call.abortedAs : 'failure';
-      this.#leave(call, entered, end, error);
-      if (wanted !== 'outcome') throw error;
-      return { ok: false, reason: 'failed', error };
+      return this.#broken(call, next, entered, error);
     }
-    if (refusal !== undefined) {
-      tellRejected(refusal);
-      this.#leave(call, entered, 'ignored', refusal);
-      return ended(refusal, wanted);
+    return this.#begin(call, next);
+  }
+
+  /** Goes on where a gate has to wait. */
+  async #runLater(
+    call: Call,
+    next: Next,
+    from: number,
+    waiting: Promise<Ticket | Rejection>,
+  ): Promise<unknown> {
+    let entered = from;
+    try {
+      let ticket = await waiting;
+      for (;;) {
+        if (ticket instanceof Rejection) return this.#refused(call, next, entered, ticket);
+        this.#keep(call, entered, ticket);
+        entered += 1;
+        if (entered === this.#gates.length) break;
+        const given = this.#gates[entered]!.enter(call);
+        ticket = given instanceof Promise ? await given : given;
+      }
+    } catch (error) {
+      return this.#broken(call, next, entered, error);
     }
+    return this.#begin(call, next);
+  }
+
+  #keep(call: Call, entered: number, ticket: Ticket): void {
+    call.tickets ??= new Array(this.#places);
+    call.tickets[this.#offset + entered] = ticket;
+  }
+
+  #refused(call: Call, next: Next, entered: number, refusal: Rejection): Promise<unknown> {
+    tellRejected(refusal);
+    this.#leave(call, entered, 'ignored', refusal);
+    return next === VALUE ? rejected(() => refusal.error) : promised(() => next.ended(refusal));
+  }
+
+  /** A gate that breaks says nothing about the work. */
+  #broken(call: Call, next: Next, entered: number, error: unknown): Promise<unknown> {
+    this.#leave(call, entered, 'ignored', error);
+    return promised(() => next.failed(error));
+  }
+
+  /** All gates are passed. */
+  #begin(call: Call, next: Next): Promise<unknown> {
+    if (this.#leavesEarly) call.outermost ??= this;
+    return this.#inside(call).then(
+      (result) => {
+        const isValue = this.#wrap === undefined && result instanceof Rejection;
+        return this.#ended(call, next, isValue ? new Value(result) : result);
+      },
+      (error: unknown) => this.#failed(call, next, error),
+    );
+  }
+
+  #inside(call: Call): Promise<unknown> {
+    try {
+      const wrap = this.#wrap;
+      const inside = wrap === undefined ? call.work(call) : wrap.around(call, this.#inner!);
+      return Promise.resolve(inside);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #ended(call: Call, next: Next, result: unknown): unknown {
     const end = result instanceof Rejection ? result.end : 'success';
-    this.#leave(call, entered, end, result instanceof Value ? result.value : result);
-    return ended(result, wanted);
+    try {
+      this.#leave(call, this.#gates.length, end, result instanceof Value ? result.value : result);
+    } catch (error) {
+      // Somebody waits to hear how it ended, whatever else is broken.
+      return next.failed(error);
+    }
+    return next.ended(result);
+  }
+
+  #failed(call: Call, next: Next, error: unknown): unknown {
+    try {
+      const end = call.isAborted ? call.abortedAs : 'failure';
+      this.#leave(call, this.#gates.length, end, error);
+    } catch (another) {
+      return next.failed(another);
+    }
+    return next.failed(error);
   }
 
   leaveEarly(call: Call): void {
@@ -156,7 +260,8 @@ export function sectionOf(policies: readonly (Gate | Wrap)[]): Section {
   let gates: Gate[] = [];
   let wrap: Wrap | undefined;
   let inner: Section | undefined;
-  let offset = policies.length;
+  const places = policies.length;
+  let offset = places;
   for (const policy of policies.toReversed()) {
     offset -= 1;
     if ('enter' in policy) {
@@ -164,23 +269,27 @@ export function sectionOf(policies: readonly (Gate | Wrap)[]): Section {
     } else {
       // Where a wrap brings a gate that has the wrap's place among the tickets.
       const { inside } = policy;
-      if (inside === undefined) inner = new Section(gates, offset + 1, wrap, inner);
-      else inner = new Section([inside, ...gates], offset, wrap, inner);
+      if (inside === undefined) inner = new Section(gates, offset + 1, places, wrap, inner);
+      else inner = new Section([inside, ...gates], offset, places, wrap, inner);
       gates = [];
       wrap = policy;
     }
   }
-  return new Section(gates, 0, wrap, inner);
+  return new Section(gates, 0, places, wrap, inner);
 }
 
-function ended(result: unknown, wanted: Wanted): unknown {
-  if (wanted === 'result') return result;
-  if (result instanceof Rejection) {
-    if (wanted === 'value') throw result.error;
-    return result;
-  }
-  const value = result instanceof Value ? result.value : result;
-  return wanted === 'value' ? value : { ok: true, value };
+/**
+ * Rejects when who asked has had the time to listen: of promises that are rejected before that Node keeps a list, which
+ * costs more than the promise.
+ */
+function rejected(errorOf: () => unknown): Promise<never> {
+  return new Promise((_, reject) => {
+    void SETTLED.then(() => reject(errorOf()));
+  });
+}
+
+async function promised(make: () => unknown): Promise<unknown> {
+  return make();
 }
 
 function aborted(error: unknown) {

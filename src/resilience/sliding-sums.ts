@@ -9,6 +9,10 @@ export class SlidingSums {
   readonly #sliceMs: number;
   /** Number of the slice that is filled, from the beginning of time. */
   #current: number;
+  /** When it is over. */
+  #untilMs: number;
+  /** Where its row begins. */
+  #row: number;
 
   /** Amounts are whole numbers: the sums then stay exact while slices come and go. */
   constructor(columns: number, lengthMs: number, slices: number) {
@@ -18,21 +22,25 @@ export class SlidingSums {
     this.#slices = slices;
     this.#sliceMs = lengthMs / slices;
     this.#current = 0;
+    this.#untilMs = this.#sliceMs;
+    this.#row = 0;
   }
 
   /** To the slice of the last `advance`. */
   add(column: number, amount: number): void {
-    this.#rows[(this.#current % this.#slices) * this.#columns + column]! += amount;
+    this.#rows[this.#row + column]! += amount;
     this.totals[column]! += amount;
   }
 
   /** Forgets what is too old. Time does not go back. */
   advance(nowMs: number): void {
+    if (nowMs < this.#untilMs) return;
     const current = Math.floor(nowMs / this.#sliceMs);
-    if (current === this.#current) return;
     if (current - this.#current >= this.#slices) this.clear();
     else for (let one = this.#current + 1; one <= current; one++) this.#forget(one % this.#slices);
     this.#current = current;
+    this.#untilMs = (current + 1) * this.#sliceMs;
+    this.#row = (current % this.#slices) * this.#columns;
   }
 
   clear(): void {

@@ -16,8 +16,8 @@ export class SteadyClock {
     this.#nowMs = 0;
   }
 
-  now(): number {
-    const readMs = this.#clock.now();
+  /** @param readMs - a reading of its clock, where there is one of now */
+  now(readMs = this.#clock.now()): number {
     const passedMs = readMs - this.#lastMs;
     this.#lastMs = readMs;
     if (passedMs > 0) this.#nowMs += passedMs;

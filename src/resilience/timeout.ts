@@ -3,10 +3,10 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
-import { Deadlines } from './deadlines.ts';
+import { type Deadline, Deadlines } from './deadlines.ts';
 import { Rejection, tellRejected } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
-import type { Section, Wrap } from './section.ts';
+import type { Next, Section, Wrap } from './section.ts';
 
 /** What a timeout takes, besides how long. */
 export interface TimeoutOptions {
@@ -93,29 +93,56 @@ class TimeoutWrap extends Alone implements Wrap, Timeout, Changeable<TimeoutRule
 
   around(call: Call, inner: Section): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      let late: Rejection | undefined;
-      const attempt = call.fork(call.attempt);
-      const deadlines = this.#deadlines;
-      const deadline = deadlines.begin(() => {
-        late = new Rejection('timeout', this.name, undefined, true);
+      const timed = new TimedCall(call.fork(call.attempt), this.#deadlines, resolve, reject);
+      timed.deadline = this.#deadlines.begin(() => {
         this.#exceeded += 1;
-        tellRejected(late);
-        attempt.abort(late.error, 'failure');
-        if (!this.#isCooperative) resolve(late);
+        timed.end(new Rejection('timeout', this.name, undefined, true), this.#isCooperative);
       });
-      inner.result(attempt).then(
-        (result) => {
-          deadlines.end(deadline);
-          resolve(result);
-        },
-        (error: unknown) => {
-          deadlines.end(deadline);
-          // That the work failed is what it was asked for then.
-          if (late === undefined) reject(error);
-          else resolve(late);
-        },
-      );
+      void inner.result(timed.attempt, timed);
     });
+  }
+}
+
+/** Ends with what is inside, or in time. */
+class TimedCall implements Next {
+  readonly attempt: Call;
+  readonly #deadlines: Deadlines;
+  readonly #resolve: (result: unknown) => void;
+  readonly #reject: (error: unknown) => void;
+  deadline: Deadline | undefined;
+  #late: Rejection | undefined;
+
+  constructor(
+    attempt: Call,
+    deadlines: Deadlines,
+    resolve: (result: unknown) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.attempt = attempt;
+    this.#deadlines = deadlines;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.deadline = undefined;
+    this.#late = undefined;
+  }
+
+  end(late: Rejection, isCooperative: boolean): void {
+    this.#late = late;
+    tellRejected(late);
+    this.attempt.abort(late.error, 'failure');
+    if (!isCooperative) this.#resolve(late);
+  }
+
+  ended(result: unknown): void {
+    this.#deadlines.end(this.deadline!);
+    this.#resolve(result);
+  }
+
+  failed(error: unknown): void {
+    this.#deadlines.end(this.deadline!);
+    // That the work failed is what it was asked for then.
+    if (this.#late === undefined) this.#reject(error);
+    else this.#resolve(this.#late);
   }
 }
 
