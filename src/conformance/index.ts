@@ -5,6 +5,17 @@ export type { Case, Register } from './case.ts';
 export { electionCases } from './elections.ts';
 export { type KvTarget, kvCases, runCase, runCases } from './kv.ts';
 export { type KvCapability, type KvCase, KvContext } from './kv-context.ts';
+export { limiterCases, runLimiterCase, runLimiterCases } from './limiters.ts';
+export {
+  type Admission,
+  type LimiterAlgorithm,
+  type LimiterCapability,
+  type LimiterCase,
+  LimiterContext,
+  type LimiterLacks,
+  type LimiterRequest,
+  type LimitersTarget,
+} from './limiters-context.ts';
 export { lockCases, runLockCase, runLockCases } from './locks.ts';
 export {
   type AnyLocks,

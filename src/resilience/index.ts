@@ -46,8 +46,8 @@ export {
 } from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
 export { type KvLimiterOptions, kvLimiter } from './cluster/kv-limiter.ts';
+export type { ClusterAlgorithm } from './cluster/limit-store.ts';
 export type {
-  ClusterAlgorithm,
   ClusterLimiterOptions,
   LimitLease,
   WhenDown,

@@ -9,8 +9,6 @@ import { bucketOf, fixedWindowOf, rateOf, slidingCounterOf, slidingWindowOf } fr
 import { wholeNumber } from '../numbers.ts';
 import type { ClusterAlgorithm, StoreRules } from './limit-store.ts';
 
-export type { ClusterAlgorithm } from './limit-store.ts';
-
 /**
  * Who decides while the store is down. `'refuse'`: nothing is allowed. `'admit'`: everything is. A limiter of this process:
  * that one, for example at the rate divided by the number of processes.

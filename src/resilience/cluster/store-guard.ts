@@ -23,6 +23,12 @@ const NOT_DOWN: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_UNSUPPORTED',
 ]);
 
+/** It was the store that refused, and no time without it would mend that. */
+function isThere({ code, outcome }: QuorateError): boolean {
+  // Under the key is something else; other keys are well.
+  return NOT_DOWN.has(code) || (code === 'ERR_PROTOCOL' && outcome === 'not-applied');
+}
+
 /** Why a store did not decide. */
 export class StoreDown {
   readonly error: QuorateError;
@@ -59,7 +65,7 @@ export class StoreGuard {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#deadlines.end(deadline);
-        if (isQuorateError(error) && NOT_DOWN.has(error.code)) {
+        if (isQuorateError(error) && isThere(error)) {
           permit.success();
           reject(error);
           return;
