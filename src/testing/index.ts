@@ -1,11 +1,21 @@
 /**
- * For tests of what is built on Quorate: time in your hands, random numbers that come again, a
+ * For tests of what is built on Quorate: time in your hands, random numbers that come again, faults on purpose, a
  * checker for linearizability, and the simulator that Quorate itself is tested with.
  */
 import '../core/runtime.ts';
 
 export type { Clock } from '../core/clock.ts';
 export { type Random, seededRandom } from '../core/random.ts';
+export {
+  type DropFault,
+  type ErrorFault,
+  type FaultOptions,
+  type FaultRules,
+  type FaultStats,
+  type Faults,
+  faults,
+  type LatencyFault,
+} from './faults.ts';
 export {
   type CheckOptions,
   type Counterexample,

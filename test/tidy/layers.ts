@@ -123,6 +123,7 @@ export const LAYERS: readonly Layer[] = [
       'consensus',
       'kv',
       'locks',
+      'resilience',
       'embedded',
     ],
   },
