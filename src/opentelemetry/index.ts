@@ -1,7 +1,7 @@
 /** Figures and spans for OpenTelemetry: `quorate/opentelemetry`. */
 import '../core/runtime.ts';
 
-export type { PoolSource, TelemetrySources } from '../telemetry/figures/sources.ts';
+export type { HttpSource, PoolSource, TelemetrySources } from '../telemetry/figures/sources.ts';
 export type {
   AttributesLike,
   HistogramLike,

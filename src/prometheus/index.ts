@@ -1,7 +1,7 @@
 /** Figures for Prometheus: `quorate/prometheus`. */
 import '../core/runtime.ts';
 
-export type { PoolSource, TelemetrySources } from '../telemetry/figures/sources.ts';
+export type { HttpSource, PoolSource, TelemetrySources } from '../telemetry/figures/sources.ts';
 export {
   type MetricsRequest,
   type MetricsResponse,

@@ -25,6 +25,22 @@ export interface PoolSource {
   stats(): PoolStats;
 }
 
+/** What became of the requests of a server, as `stats()` of the middleware of `quorate/http` has it. */
+export interface HttpSource {
+  stats(): {
+    readonly active: number;
+    readonly refused: Readonly<Record<string, number>>;
+    readonly boundsSeconds: readonly number[];
+    readonly requests: readonly {
+      readonly method: string;
+      readonly route: string;
+      readonly status: number;
+      readonly sumSeconds: number;
+      readonly buckets: readonly number[];
+    }[];
+  };
+}
+
 /** What figures are read of. Lists are looked at anew each time: what is put into them later is read, too. */
 export interface TelemetrySources {
   /** A registry, or single ones. Their policies come with them. */
@@ -32,14 +48,17 @@ export interface TelemetrySources {
   /** Policies that are used outside pipelines. Give each a `name`: figures of one name are added up. */
   readonly policies?: readonly Policy[] | undefined;
   readonly pools?: readonly PoolSource[] | undefined;
+  /** Guards of requests; those of several are added up. */
+  readonly http?: readonly HttpSource[] | undefined;
 }
 
 /** All there is to know now. */
 export function read(sources: TelemetrySources, into: Collection): void {
-  const { policies = [], pools = [] } = sources;
+  const { policies = [], pools = [], http = [] } = sources;
   for (const one of pipelinesOf(sources)) readPipeline(one, into);
   for (const one of policies) readPolicy(one, {}, into);
   for (const one of pools) readPool(one, into);
+  for (const one of http) readHttp(one, into);
 }
 
 /** As they are now. */
@@ -191,6 +210,21 @@ function readPool(one: PoolSource, into: Collection): void {
   for (const [end, count] of Object.entries(ends)) into.add(pool.tasks, { ...labels, end }, count);
   into.add(pool.waited, labels, inSeconds(stats.waitTime.durations));
   into.add(pool.ran, labels, inSeconds(stats.runTime.durations));
+}
+
+function readHttp(one: HttpSource, into: Collection): void {
+  const { http } = FIGURES;
+  const { active, refused, boundsSeconds: bounds, requests } = one.stats();
+  into.add(http.active, {}, active);
+  for (const [reason, count] of Object.entries(refused)) into.add(http.refused, { reason }, count);
+  for (const { method, route, status, sumSeconds: sum, buckets: counts } of requests) {
+    const labels = {
+      http_request_method: method,
+      http_route: route,
+      http_response_status_code: `${status}`,
+    };
+    into.add(http.duration, labels, { bounds, counts, sum });
+  }
 }
 
 function inSeconds({ boundsMs, counts, sumMs }: DurationHistogram): HistogramValue {
