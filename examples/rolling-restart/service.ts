@@ -1,0 +1,42 @@
+// One instance of a service that can be restarted at any time: it knows when it may be sent requests, and ends in
+// the order in which nobody notices. `main.ts` starts three of them.
+
+import { createServer } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { gracefulShutdown, healthChecks } from 'quorate/http';
+import { workerPool } from 'quorate/resilience';
+
+const port = Number(process.argv[2] ?? 0);
+const work = workerPool({ size: 100 });
+let isWarm = false;
+const health = healthChecks({
+  checks: {
+    cache: { check: () => ({ ok: isWarm, message: 'warming' }), scope: 'startup', cacheFor: 0 },
+  },
+});
+
+const server = createServer(async (request, response) => {
+  if (health.handle(request, response)) return;
+  let bytes = 0;
+  for await (const chunk of request) bytes += (chunk as Buffer).length;
+  // Every hundredth takes long: there is always something in progress.
+  const tookMs = await work.submit(async () => {
+    const forMs = Math.random() < 0.01 ? 400 : Math.random() * 20;
+    await delay(forMs);
+    return forMs;
+  });
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ pid: process.pid, bytes, tookMs }));
+});
+
+gracefulShutdown({
+  servers: [server],
+  health,
+  delay: '1500ms', // longer than clients take to notice that it is not ready
+  pools: { work },
+  onReport: (report) => process.send?.(report),
+});
+
+server.listen(port, '127.0.0.1');
+await delay(100); // whatever has to be loaded first
+isWarm = true;
