@@ -27,6 +27,7 @@ export {
   type HealthResponse,
   healthChecks,
 } from './health-checks.ts';
+export * from './middleware/index.ts';
 export {
   breakerCheck,
   loopDelayCheck,

@@ -40,6 +40,8 @@ export interface CallDeadline {
   readonly dueMs: number;
   /** What `dueMs` was read from. */
   readonly clock: Clock;
+  /** The request that all this is for, where a server knows one. */
+  readonly request?: object | undefined;
 }
 
 /** Has gates that are left as soon as a call has failed for who waits for it, not when its work ends. */

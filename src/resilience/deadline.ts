@@ -68,8 +68,8 @@ export function deadline(options: DeadlineOptions = {}): DeadlinePolicy {
   return new DeadlineWrap(options);
 }
 
-/** What everything called within it is bound by. */
-const carried = new AsyncLocalStorage<CallDeadline>();
+/** What everything called within it is bound by. A request without a deadline has one that never comes. */
+export const carried = new AsyncLocalStorage<CallDeadline>();
 
 interface Rules {
   readonly afterMs: number;
@@ -126,7 +126,7 @@ class DeadlineWrap extends Alone implements Wrap, DeadlinePolicy, Changeable<Dea
     if (outer !== undefined && outerMs <= afterMs)
       return this.#within(call, inner, outer, (onDue) => endAfter(this.#clock, outerMs, onDue));
     if (deadlines === undefined) return inner.result(call);
-    const own = { dueMs: nowMs + afterMs, clock: this.#clock };
+    const own = { dueMs: nowMs + afterMs, clock: this.#clock, request: requestAround() };
     return this.#within(call, inner, own, (onDue) => endIn(deadlines, onDue), 'failure');
   }
 
@@ -184,7 +184,8 @@ export function withDeadline<T>(
 ): T {
   if (after === undefined) return work();
   const { clock = systemClock } = options;
-  const own = { dueMs: clock.now() + durationMs(after, 'after'), clock };
+  const dueMs = clock.now() + durationMs(after, 'after');
+  const own = { dueMs, clock, request: requestAround() };
   return carried.run(earlier(own, carried.getStore())!, work);
 }
 
@@ -249,7 +250,13 @@ function isHeaders(
 /** Milliseconds until the deadline around where it is called; at least 0, `undefined` where there is none. */
 export function remainingTimeMs(): number | undefined {
   const deadline = carried.getStore();
-  return deadline && Math.max(0, leftMs(deadline));
+  if (deadline === undefined || deadline.dueMs === Number.POSITIVE_INFINITY) return undefined;
+  return Math.max(0, leftMs(deadline));
+}
+
+/** The request for which this runs, as the server that took it has it. */
+export function requestAround(): object | undefined {
+  return carried.getStore()?.request;
 }
 
 function unitFor(ms: number): string {

@@ -1,0 +1,98 @@
+/** A guard as middleware of Hono, which is known by its shape. */
+import type { ServerResponse } from 'node:http';
+import type { GuardedRequest } from './guarded-request.ts';
+import { ResponseWatch, setHeader } from './node-response.ts';
+import type { Refusal } from './refusal.ts';
+import type { RequestGuard } from './request-guard.ts';
+
+/** What is used of contexts of Hono, 4 or later. */
+export interface HonoContextLike {
+  readonly req: { readonly method: string; readonly raw: Request; readonly routePath: string };
+  /** On Node there is the response of the server. */
+  readonly env: unknown;
+  readonly res: Response;
+  header(name: string, value: string): void;
+  body(body: string, status: never, headers: Record<string, string>): Response;
+}
+
+/**
+ * Middleware for Hono: `app.use(guardHono(guard))` ahead of the routes. Errors of handlers are Hono's affair, as ever.
+ *
+ * On `@hono/node-server` a request is over when its response is sent; elsewhere when there is one.
+ *
+ * @example
+ * ```ts
+ * app.use(guardHono(requestGuard<Context>({ shed: shed({ max: 200 }) })));
+ * ```
+ */
+export function guardHono<C extends HonoContextLike>(
+  guard: RequestGuard<C>,
+): (context: C, next: () => Promise<void>) => Promise<Response | undefined> {
+  const watch = new ResponseWatch((native) => routeOf(native as C));
+  return async (context, next) => {
+    const guarded = guard.begin(context, context.req.method, context.req.raw.headers);
+    const outgoing = (context.env as { readonly outgoing?: ServerResponse } | undefined)?.outgoing;
+    if (outgoing === undefined) return withoutNode(guarded, context, next);
+    watch.begin(outgoing, guarded);
+    const entering = guarded.enter();
+    const refusal = entering instanceof Promise ? await entering : entering;
+    if (refusal !== undefined) return respond(context, refusal);
+    // What the handler returns may be any response, which knows nothing of headers that the context has.
+    guarded.eachHeader(outgoing, setHeader);
+    const late = await handled(guarded, next);
+    return late === undefined ? undefined : respond(context, late);
+  };
+}
+
+async function withoutNode(
+  guarded: GuardedRequest,
+  context: HonoContextLike,
+  next: () => Promise<void>,
+): Promise<Response | undefined> {
+  const { signal } = context.req.raw;
+  const onAbort = (): void => guarded.gone();
+  signal.addEventListener('abort', onAbort, { once: true });
+  let status = 500;
+  try {
+    const refusal = (await guarded.enter()) ?? (await handled(guarded, next));
+    status = refusal?.status ?? context.res.status;
+    if (refusal !== undefined) return respond(context, refusal);
+    guarded.eachHeader(context, setHeaderOfContext);
+    return undefined;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    guarded.end(signal.aborted ? 499 : status, routeOf(context));
+  }
+}
+
+/** Ends with the handler, or before it with the answer in its place. */
+async function handled(
+  guarded: GuardedRequest,
+  next: () => Promise<void>,
+): Promise<Refusal | undefined> {
+  if (guarded.remainingMs === undefined) {
+    await guarded.run(next);
+    return undefined;
+  }
+  return new Promise((resolve, reject) => {
+    guarded.late(resolve, tell);
+    guarded.run(next).then(() => resolve(undefined), reject);
+  });
+}
+
+function tell(resolve: (late: Refusal) => void, late: Refusal): void {
+  resolve(late);
+}
+
+function respond(context: HonoContextLike, { status, headers, body }: Refusal): Response {
+  return context.body(body, status as never, headers);
+}
+
+function routeOf({ req }: HonoContextLike): string | undefined {
+  const { routePath } = req;
+  return routePath === '*' || routePath === '/*' ? undefined : routePath;
+}
+
+function setHeaderOfContext(context: HonoContextLike, name: string, value: string): void {
+  context.header(name, value);
+}
