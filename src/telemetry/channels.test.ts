@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { channel } from 'node:diagnostics_channel';
 import { afterEach, describe, it } from 'node:test';
+import { systemRandom } from '../core/random.ts';
 import { localElections, localLocks } from '../locks/index.ts';
+import { StoreGuard } from '../resilience/cluster/store-guard.ts';
 import {
   bulkhead,
   circuitBreaker,
@@ -151,6 +153,25 @@ describe('events', () => {
     assert.deepEqual(rest, { pool: 'mails', label: 'to drop', key: 'k' });
     assert.equal((error as { code?: unknown }).code, 'ERR_OVERLOADED');
     await pool.drain();
+  });
+
+  it('tell when the store of a cluster limiter goes, and when it is back', async () => {
+    const clock = new VirtualClock();
+    const events = heard('quorate:limiter:down', 'quorate:limiter:up');
+    const guard = new StoreGuard('api:', clock, systemRandom, 100);
+    const gone = new Error('connection refused');
+    for (let call = 0; call < 4; call++)
+      await assert.rejects(guard.run(() => Promise.reject(gone)));
+    assert.deepEqual(events, [{ limiter: 'api:', error: gone }]);
+    await clock.advance(5000);
+    await assert.rejects(guard.run(() => Promise.reject(gone)));
+    assert.equal(events.length, 1);
+    await clock.advance(5000);
+    await guard.run(() => Promise.resolve(1));
+    assert.deepEqual(events, [
+      { limiter: 'api:', error: gone },
+      { limiter: 'api:', error: gone },
+    ]);
   });
 
   it('tell when a degradation is switched', () => {

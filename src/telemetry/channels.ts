@@ -77,7 +77,7 @@ export interface DegradeSwitchEvent {
 export interface LimiterStoreEvent {
   /** Name of the limiter: its prefix. */
   readonly limiter: string;
-  /** Why not; `undefined` where it is back. */
+  /** Why it does not, or did not. */
   readonly error: unknown;
 }
 

@@ -48,6 +48,8 @@ export interface ClusterLimiterOptions extends LimitRules {
 
 /** Options with all that was left out. */
 export interface Settings {
+  /** What it is called in events. */
+  readonly name: string;
   readonly rules: StoreRules;
   readonly lease: { readonly tokens: number; readonly forMs: number } | undefined;
   readonly whenDown: WhenDown;
@@ -81,6 +83,7 @@ export function settingsOf(options: ClusterLimiterOptions): Settings {
   const maxWaiting = wholeNumber('maxWaiting', options.maxWaiting ?? 10_000, 1);
   if (maxWaiting > MAX_WAITING) throw invalid(`maxWaiting: up to ${MAX_WAITING} is possible`);
   return {
+    name: String(options.prefix ?? 'quorate:limit:'),
     rules: storeRulesOf(algorithm, options),
     lease: lease === undefined ? undefined : leaseOf(lease),
     whenDown,

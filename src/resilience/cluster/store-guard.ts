@@ -5,6 +5,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { type ErrorCode, isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
+import { limiterDown, limiterUp } from '../../telemetry/channels.ts';
 import { type CircuitBreaker, circuitBreaker } from '../breaker/circuit-breaker.ts';
 import { Deadlines } from '../deadlines.ts';
 import { Rejection } from '../outcome.ts';
@@ -45,11 +46,18 @@ export class StoreGuard {
   /** The last failure. */
   #cause: unknown;
 
-  constructor(clock: Clock, random: Random, timeoutMs: number) {
+  /** @param limiter - what it is called in events */
+  constructor(limiter: string, clock: Clock, random: Random, timeoutMs: number) {
     this.#breaker = circuitBreaker({
       name: 'limiter store',
       consecutive: FAILURES,
       open: { first: FIRST_TRY_MS, max: LAST_TRY_MS },
+      onStateChange: ({ from, to }) => {
+        const error = this.#cause;
+        if (from === 'closed' && limiterDown.hasSubscribers)
+          limiterDown.publish({ limiter, error });
+        if (to === 'closed' && limiterUp.hasSubscribers) limiterUp.publish({ limiter, error });
+      },
       clock,
       random,
     });

@@ -64,13 +64,13 @@ class StoreLimiter implements ClusterLimiter {
   #closed: Promise<void> | undefined;
 
   constructor(store: LimitStore, settings: Settings, check: (rules: StoreRules) => void) {
-    const { rules, clock, random, timeoutMs, lease } = settings;
+    const { rules, name, clock, random, timeoutMs, lease } = settings;
     this.#store = store;
     this.#settings = settings;
     this.#check = check;
     this.#rules = rules;
     this.#clock = clock;
-    this.#guard = new StoreGuard(clock, random, timeoutMs);
+    this.#guard = new StoreGuard(name, clock, random, timeoutMs);
     this.#leases = lease === undefined ? undefined : new TokenLeases(lease.tokens, lease.forMs);
     this.#sleepers = new Set();
     this.#asleep = new Map();
