@@ -16,7 +16,7 @@ export interface FastifyReplyLike {
   readonly raw: ServerResponse;
   code(status: number): unknown;
   header(name: string, value: string): unknown;
-  send(body: string): unknown;
+  send(body: Uint8Array): unknown;
 }
 
 type Hook<R> = (request: R, reply: FastifyReplyLike, done: () => void) => void;
@@ -56,7 +56,8 @@ export function guardFastify<R extends FastifyRequestLike>(
       }
       reply.code(refusal.status);
       for (const [name, value] of Object.entries(refusal.headers)) reply.header(name, value);
-      reply.send(refusal.body);
+      // To text Fastify adds a charset, which the media type does not have.
+      reply.send(Buffer.from(refusal.body));
     };
     const refusal = guarded.enter();
     if (refusal instanceof Promise) void refusal.then(handle);

@@ -29,8 +29,8 @@ import {
 
 /** What the routes do, in the hands of a test. */
 export interface Behaviour {
-  /** `/wait` answers when it resolves. */
-  readonly wait: () => Promise<void>;
+  /** `/wait` answers when it resolves. @param signal - of the request */
+  readonly wait: (signal: AbortSignal) => Promise<void>;
   /** `/stream` sends these. */
   readonly chunks: () => AsyncIterable<string>;
 }
@@ -114,7 +114,7 @@ const startNode: StartServer = async (options, { wait, chunks }) => {
     '/hello': (_, response) => response.end('hello'),
     '/about': (_, response) => response.end(JSON.stringify(aboutRequest())),
     '/wait': async (_, response) => {
-      await wait();
+      await wait(currentRequest()!.signal);
       response.setHeader('content-type', 'text/plain');
       response.end('waited');
     },
@@ -140,7 +140,7 @@ const startExpress: StartServer = async (options, { wait, chunks }) => {
   app.get('/hello', (_, response) => void response.send('hello'));
   app.get('/about', (_, response) => void response.send(JSON.stringify(aboutRequest())));
   app.get('/wait', async (_, response) => {
-    await wait();
+    await wait(currentRequest()!.signal);
     response.type('text/plain').send('waited');
   });
   app.get('/stream', (_, response) => stream(response, chunks()));
@@ -163,7 +163,7 @@ const startFastify: StartServer = async (options, { wait, chunks }) => {
   app.get('/hello', async () => 'hello');
   app.get('/about', async () => JSON.stringify(aboutRequest()));
   app.get('/wait', async (_, reply) => {
-    await wait();
+    await wait(currentRequest()!.signal);
     reply.type('text/plain');
     return 'waited';
   });
@@ -191,7 +191,7 @@ const startHono: StartServer = async (options, { wait, chunks }) => {
   app.get('/hello', (c) => c.text('hello'));
   app.get('/about', (c) => c.text(JSON.stringify(aboutRequest())));
   app.get('/wait', async (c) => {
-    await wait();
+    await wait(currentRequest()!.signal);
     return c.text('waited');
   });
   app.get('/stream', () => {
