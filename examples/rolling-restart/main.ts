@@ -1,5 +1,6 @@
 // Three processes of a service under a constant rate of requests on kept connections, restarted one after the other. No request
 // may fail, and none is sent twice. Run it:  node scripts/run.mjs examples/rolling-restart/main.ts --restarts 20 --rate 500
+// With --shutdown close, or none, the service ends as many do, and requests fail.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,6 +15,7 @@ const { values } = parseArgs({
   options: {
     restarts: { type: 'string', default: '20' },
     rate: { type: 'string', default: '500' },
+    shutdown: { type: 'string', default: 'graceful' },
   },
 });
 const restarts = Number(values.restarts);
@@ -38,8 +40,9 @@ class Instance {
     this.port = port;
   }
 
-  start(): void {
-    this.child = fork(SERVICE, [String(this.port)], { stdio: 'inherit' });
+  async start(): Promise<void> {
+    this.child = fork(SERVICE, [String(this.port), values.shutdown], { stdio: 'inherit' });
+    await once(this.child, 'message');
   }
 
   /** Sends SIGTERM and waits for the end. */
@@ -157,7 +160,7 @@ async function sendAll(): Promise<void> {
 let abandoned = 0;
 const rows: Record<string, string | number>[] = [];
 try {
-  for (const instance of instances) instance.start();
+  await Promise.all(instances.map((instance) => instance.start()));
   const probing = instances.map(probeAll);
   await until('three instances are ready', () => instances.every(({ isReady }) => isReady));
   console.log(`${rate} requests a second to 3 instances, ${restarts} restarts`);
@@ -168,7 +171,7 @@ try {
     const startedMs = performance.now();
     const { code, report } = await instance.stop();
     const endedMs = performance.now();
-    instance.start();
+    await instance.start();
     await until('it is ready again', () => instance.isReady);
     if (code !== 0) abandoned++;
     const finish = report?.phases.find(({ phase }) => phase === 'finish');

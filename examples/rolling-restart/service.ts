@@ -29,14 +29,24 @@ const server = createServer(async (request, response) => {
   response.end(JSON.stringify({ pid: process.pid, bytes, tookMs }));
 });
 
-gracefulShutdown({
-  servers: [server],
-  health,
-  delay: '1500ms', // longer than clients take to notice that it is not ready
-  pools: { work },
-  onReport: (report) => process.send?.(report),
-});
+// For comparison: `close` does what many do, `none` leaves it to Node.
+const how = process.argv[3] ?? 'graceful';
+if (how === 'graceful') {
+  gracefulShutdown({
+    servers: [server],
+    health,
+    delay: '1500ms', // longer than clients take to notice that it is not ready
+    pools: { work },
+    onReport: (report) => process.send?.(report),
+  });
+} else if (how === 'close') {
+  process.on('SIGTERM', () => {
+    server.close(() => process.exit(0));
+    setTimeout(() => process.exit(1), 5_000);
+  });
+}
 
 server.listen(port, '127.0.0.1');
 await delay(100); // whatever has to be loaded first
 isWarm = true;
+process.send?.('started');
