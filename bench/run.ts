@@ -33,6 +33,10 @@ const BENCHES: Readonly<Record<string, readonly [about: string, load: () => Prom
     'deciding alone: three cores in one thread',
     async () => (await import('./raft-core.ts')).benchRaftCore,
   ],
+  resilience: [
+    'policies, limiters and pools beside those of npm',
+    async () => (await import('./resilience.ts')).benchResilience,
+  ],
   simulator: [
     'whole clusters in virtual time',
     async () => (await import('./simulator.ts')).benchSimulator,
