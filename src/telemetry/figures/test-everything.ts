@@ -37,6 +37,7 @@ export async function everything() {
   ]);
   const breaker = circuitBreaker({ name: 'alone', clock });
   const prices = degrade({ fallback: 0, name: 'prices', clock });
+  registry.pipeline('prices', [prices]);
   const pool = workerPool({ size: 1, queue: { max: 1, full: 'reject' }, name: 'mails', clock });
   const requests = new RequestMeter();
 
@@ -72,6 +73,6 @@ export async function everything() {
     requests,
     takes,
     play,
-    sources: { pipelines: registry, policies: [breaker, prices], pools: [pool], http: [requests] },
+    sources: { pipelines: registry, policies: [breaker], pools: [pool], http: [requests] },
   };
 }
