@@ -8,9 +8,9 @@ const ofEach = ALGORITHMS.map((algorithm): readonly LimiterCase[] => [
     name: `${algorithm}: who waits is served in order, and nobody gets ahead meanwhile`,
     async run({ one, useUp, within, isWithin, clock }) {
       const limiter = await one({ rate: { limit: 3, period: 300 } }, algorithm);
+      const fromMs = clock.now();
       await useUp(limiter, 'k');
       const order: string[] = [];
-      const fromMs = clock.now();
       const served: number[] = [];
       const waits = [3, 1, 2].map(async (cost) => {
         await limiter.wait('k', { cost });
