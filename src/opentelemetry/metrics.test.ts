@@ -90,6 +90,27 @@ describe('metrics for OpenTelemetry', () => {
     await provider.shutdown();
   });
 
+  it('have the durations of requests by the convention for them', async () => {
+    const { reader, meter, provider } = withReader();
+    const { sources, requests } = await everything();
+    const exported = openTelemetryMetrics(meter, sources);
+    requests.end('GET', '/items/:id', 200, 80);
+    requests.begin();
+    const { descriptor, dataPoints } = (await reader.read()).get('http.server.request.duration')!;
+    assert.equal(descriptor.unit, 's');
+    assert.equal(dataPoints.length, 1);
+    assert.deepEqual(dataPoints[0]!.attributes, {
+      'http.request.method': 'GET',
+      'http.route': '/items/:id',
+      'http.response.status_code': 200,
+    });
+    const value = dataPoints[0]!.value as { sum: number; buckets: { boundaries: number[] } };
+    assert.equal(value.sum, 0.08);
+    assert.equal(value.buckets.boundaries[0], 0.005);
+    exported.close();
+    await provider.shutdown();
+  });
+
   it('are not exported any more once closed, and nobody listens then', async () => {
     const { reader, meter, provider } = withReader();
     const { sources, guard } = await everything();

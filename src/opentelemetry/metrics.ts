@@ -1,6 +1,6 @@
 /**
- * Figures for OpenTelemetry: read when a reader of its SDK asks. Only how long calls of pipelines take is told as they end,
- * because a histogram cannot be read there.
+ * Figures for OpenTelemetry: read when a reader of its SDK asks. Only how long calls of pipelines and requests take is
+ * told as they end, because a histogram cannot be read there.
  */
 import type { HistogramValue } from '../core/metric-text.ts';
 import { Histogram } from '../resilience/histogram.ts';
@@ -11,7 +11,12 @@ import {
   SeriesBook,
 } from '../telemetry/figures/collection.ts';
 import { ALL_FIGURES, FIGURES, type Figure } from '../telemetry/figures/families.ts';
-import { pipelinesOf, read, type TelemetrySources } from '../telemetry/figures/sources.ts';
+import {
+  pipelinesOf,
+  read,
+  requestLabels,
+  type TelemetrySources,
+} from '../telemetry/figures/sources.ts';
 import { onEvent } from '../telemetry/on-event.ts';
 import type { AttributesLike, HistogramLike, MeterLike, ObservationsLike } from './api.ts';
 
@@ -32,7 +37,8 @@ export interface OpenTelemetryMetrics extends Disposable {
 
 /**
  * Makes figures of pipelines, policies and pools available through OpenTelemetry, as asynchronous instruments: they are read
- * when the SDK collects, and cost nothing else. The durations of the pipelines' calls are recorded as they end.
+ * when the SDK collects, and cost nothing else. The durations of the pipelines' calls, and of requests where `http` is given, are
+ * recorded as they end.
  *
  * @param meter - a `Meter` of `@opentelemetry/api`
  * @throws `ERR_INVALID_ARGUMENT` for a `maxSeries` that is no whole number from 1 to 1,000,000.
@@ -54,13 +60,17 @@ export function openTelemetryMetrics(
   };
   const all = instruments.all();
   meter.addBatchObservableCallback(collect, all);
-  const stopTiming = timePipelines(meter, options, book);
+  const stops = [timePipelines(meter, options, book)];
+  if (options.http !== undefined) stops.push(timeRequests(meter, book));
   const close = (): void => {
     meter.removeBatchObservableCallback(collect, all);
-    stopTiming();
+    for (const stop of stops) stop();
   };
   return { close, [Symbol.dispose]: close };
 }
+
+/** Told as they end. */
+const RECORDED: readonly Figure[] = [FIGURES.pipeline.duration, FIGURES.http.duration];
 
 /** An instrument for each figure; two for what would be a histogram, its sum and its count, of which the mean can be made. */
 class Instruments {
@@ -71,7 +81,7 @@ class Instruments {
     this.#one = new Map();
     this.#sums = new Map();
     for (const figure of ALL_FIGURES) {
-      if (figure === FIGURES.pipeline.duration) continue;
+      if (RECORDED.includes(figure)) continue;
       if (figure.kind === 'histogram') this.#sums.set(figure, sumAndCount(meter, figure));
       else this.#one.set(figure, instrumentOf(meter, figure));
     }
@@ -119,35 +129,52 @@ function countOf({ counts }: HistogramValue): number {
 function timePipelines(meter: MeterLike, sources: TelemetrySources, book: SeriesBook): () => void {
   const figure = FIGURES.pipeline.duration;
   const bounds = new Histogram().read().boundsMs.map((ms) => ms / 1000);
-  const histogram: HistogramLike = meter.createHistogram(figure.name, {
-    unit: figure.unit,
-    description: figure.help,
-    advice: { explicitBucketBoundaries: bounds },
-  });
-  const attributes = new Map<string, AttributesLike>();
+  const histogram = histogramOf(meter, figure, bounds);
+  const series = new Map<string, AttributesLike>();
   return onEvent('quorate:call:end', ({ pipeline, durationMs }) => {
-    let known = attributes.get(pipeline);
-    if (known === undefined) {
+    let attributes = series.get(pipeline);
+    if (attributes === undefined) {
       if (!pipelinesOf(sources).some(({ name }) => name === pipeline)) return;
-      const labels = { pipeline };
-      const hasRoom = book.hasRoom(figure, JSON.stringify(labels));
-      known = attributesOf(hasRoom ? labels : { pipeline: 'other' });
-      if (hasRoom) attributes.set(pipeline, known);
+      const { labels, isOther } = book.labelsFor(figure, { pipeline });
+      attributes = attributesOf(labels);
+      if (!isOther) series.set(pipeline, attributes);
     }
-    histogram.record(durationMs / 1000, known);
+    histogram.record(durationMs / 1000, attributes);
   });
 }
 
-/** By OpenTelemetry's conventions: in a name space of their own. */
+/** The same for requests, of all guards of this process. */
+function timeRequests(meter: MeterLike, book: SeriesBook): () => void {
+  const figure = FIGURES.http.duration;
+  const histogram = histogramOf(meter, figure, REQUEST_BOUNDS);
+  return onEvent('quorate:request:end', ({ method, route, status, durationMs }) => {
+    const given = requestLabels(method, route, status);
+    const { labels } = book.labelsFor(figure, given);
+    histogram.record(durationMs / 1000, attributesOf(labels));
+  });
+}
+
+/** Those that the convention for this metric has. */
+const REQUEST_BOUNDS: readonly number[] = [
+  0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+];
+
+function histogramOf(meter: MeterLike, figure: Figure, bounds: readonly number[]): HistogramLike {
+  const { name, unit, help: description } = figure;
+  const advice = { explicitBucketBoundaries: [...bounds] };
+  return meter.createHistogram(name, { unit, description, advice });
+}
+
+/** By OpenTelemetry's conventions: in a name space of their own, but for those that have a convention already. */
 function attributesOf(labels: Labels): AttributesLike {
+  const pairs = Object.entries(labels);
   return Object.fromEntries(
-    Object.entries(labels).map(([name, value]) => [ATTRIBUTES[name] ?? `quorate.${name}`, value]),
+    pairs.map(([name, value]) => ATTRIBUTES[name]?.(value) ?? [`quorate.${name}`, value]),
   );
 }
 
-/** Those that have a convention already. */
-const ATTRIBUTES: Readonly<Record<string, string>> = {
-  http_request_method: 'http.request.method',
-  http_route: 'http.route',
-  http_response_status_code: 'http.response.status_code',
+const ATTRIBUTES: Readonly<Record<string, (value: string) => [string, string | number]>> = {
+  http_request_method: (value) => ['http.request.method', value],
+  http_route: (value) => ['http.route', value],
+  http_response_status_code: (value) => ['http.response.status_code', Number(value)],
 };

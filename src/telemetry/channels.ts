@@ -35,6 +35,15 @@ export interface CallEndEvent {
   readonly durationMs: number;
 }
 
+/** A request to a server of this process has ended, or its client has gone. */
+export interface RequestEndEvent {
+  readonly method: string;
+  /** The template of the route, or `other`. */
+  readonly route: string;
+  readonly status: number;
+  readonly durationMs: number;
+}
+
 /** A call is tried again, after a pause. */
 export interface RetryAttemptEvent {
   /** Name of the policy. */
@@ -98,6 +107,7 @@ export interface QuorateEvents {
   'quorate:breaker:change': BreakerChangeEvent;
   'quorate:call:end': CallEndEvent;
   'quorate:call:rejected': CallRejectedEvent;
+  'quorate:request:end': RequestEndEvent;
   'quorate:retry:attempt': RetryAttemptEvent;
   'quorate:hedge:attempt': HedgeAttemptEvent;
   'quorate:degrade:switch': DegradeSwitchEvent;
@@ -125,6 +135,7 @@ function channel<Name extends keyof QuorateEvents>(name: Name): EventChannel<Quo
 export const breakerChange = channel('quorate:breaker:change');
 export const callEnd = channel('quorate:call:end');
 export const callRejected = channel('quorate:call:rejected');
+export const requestEnd = channel('quorate:request:end');
 export const retryAttempt = channel('quorate:retry:attempt');
 export const hedgeAttempt = channel('quorate:hedge:attempt');
 export const degradeSwitch = channel('quorate:degrade:switch');

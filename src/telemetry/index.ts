@@ -12,6 +12,7 @@ export type {
   LostEvent,
   PoolDroppedEvent,
   QuorateEvents,
+  RequestEndEvent,
   RetryAttemptEvent,
 } from './channels.ts';
 export { onEvent } from './on-event.ts';

@@ -2,6 +2,7 @@
  * What became of requests, as data: counts and durations by method, route and status, as OpenTelemetry's
  * `http.server.request.duration` has them (semantic conventions for HTTP metrics).
  */
+import { requestEnd } from '../../telemetry/channels.ts';
 import type { RefusalReason } from './refusal.ts';
 
 /** Requests of one method, route and status. Numbers only grow. */
@@ -130,9 +131,11 @@ export class RequestMeter {
   end(method: string, route: string | undefined, status: number, tookMs: number): void {
     this.#active -= 1;
     const valid = status >= 100 && status <= 999 ? status : 500;
-    this.#route(route)
-      .series(method, valid)
-      .add(Math.max(0, tookMs) / 1000);
+    const durationMs = Math.max(0, tookMs);
+    const series = this.#route(route).series(method, valid);
+    series.add(durationMs / 1000);
+    if (requestEnd.hasSubscribers)
+      requestEnd.publish({ method: series.method, route: series.route, status: valid, durationMs });
   }
 
   stats(): HttpServerStats {

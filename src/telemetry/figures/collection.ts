@@ -35,8 +35,16 @@ export class SeriesBook {
     this.#known = new Map(ALL_FIGURES.map((figure) => [figure, new Set()]));
   }
 
-  /** Whether it has, or gets, a name of its own. */
-  hasRoom(figure: Figure, key: string): boolean {
+  /** The labels of a series, or of the one for those that get no name of their own. */
+  labelsFor(figure: Figure, given: Labels): { readonly labels: Labels; readonly isOther: boolean } {
+    const labels = cut(given);
+    if (figure.names.length === 0 || this.#hasRoom(figure, keyOf(labels))) {
+      return { labels, isOther: false };
+    }
+    return { labels: withoutNames(figure, labels), isOther: true };
+  }
+
+  #hasRoom(figure: Figure, key: string): boolean {
     const known = this.#known.get(figure)!;
     if (known.has(key)) return true;
     if (known.size >= this.#maxSeries) return false;
@@ -60,13 +68,9 @@ export class Collection {
   }
 
   add(figure: Figure, given: Labels, value: number | HistogramValue): void {
-    let labels = cut(given);
-    let key = keyOf(labels);
-    if (figure.names.length > 0 && !this.#book.hasRoom(figure, key)) {
-      this.#others += 1;
-      labels = withoutNames(figure, labels);
-      key = keyOf(labels);
-    }
+    const { labels, isOther } = this.#book.labelsFor(figure, given);
+    if (isOther) this.#others += 1;
+    const key = keyOf(labels);
     const series = this.#series.get(figure)!;
     const there = series.get(key);
     if (there === undefined) series.set(key, { labels, value });

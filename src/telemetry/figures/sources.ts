@@ -218,13 +218,17 @@ function readHttp(one: HttpSource, into: Collection): void {
   into.add(http.active, {}, active);
   for (const [reason, count] of Object.entries(refused)) into.add(http.refused, { reason }, count);
   for (const { method, route, status, sumSeconds: sum, buckets: counts } of requests) {
-    const labels = {
-      http_request_method: method,
-      http_route: route,
-      http_response_status_code: `${status}`,
-    };
-    into.add(http.duration, labels, { bounds, counts, sum });
+    into.add(http.duration, requestLabels(method, route, status), { bounds, counts, sum });
   }
+}
+
+/** By the convention for this metric. */
+export function requestLabels(method: string, route: string, status: number): Labels {
+  return {
+    http_request_method: method,
+    http_route: route,
+    http_response_status_code: `${status}`,
+  };
 }
 
 function inSeconds({ boundsMs, counts, sumMs }: DurationHistogram): HistogramValue {
