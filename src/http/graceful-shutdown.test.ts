@@ -151,7 +151,7 @@ test('phases that hang are given up in time, one after the other, within the bou
     'release abandoned',
     'flush abandoned',
   ]);
-  assert.deepEqual(begun, ['leave 0', 'finish 2000', 'pools 4250', 'release 7500', 'flush 8500']);
+  assert.deepEqual(begun, ['leave 0', 'finish 2000', 'pools 5000', 'release 9000', 'flush 10000']);
   assert.deepEqual(told, ['leave', 'release', 'flush']);
   assert.equal(report.exitCode, 1);
   assert.ok(report.tookMs <= shutdown.longestMs);

@@ -99,7 +99,7 @@ export interface GracefulShutdown extends Disposable {
 /** Terminals and supervisors send a signal to a group and to each of it: twice within this time is once. */
 const SAME_SIGNAL_MS = 1_000;
 /** What has been told that its time is over may still say what it left behind. */
-const GRACE_MS = 250;
+const GRACE_MS = 1_000;
 
 /**
  * Prepares to end this process gracefully. Make it before the servers listen, so that it knows their connections from the first on.

@@ -5,6 +5,7 @@
  */
 import { systemClock } from '../../core/clock.ts';
 import { isQuorateError } from '../../core/errors.ts';
+import type { ShutdownReport } from '../../http/index.ts';
 import type { QuorateNode } from '../../node.ts';
 import type { EtcdServer } from '../../server/index.ts';
 import { VERSION } from '../../version.ts';
@@ -16,7 +17,10 @@ import { type ServeSettings, serveSettings } from '../serve-settings.ts';
 import { toSupervisor } from '../supervisor.ts';
 import { printVersion } from '../version-text.ts';
 
-const STOP_GRACE_MS = 2_000;
+/** For calls in progress. */
+const FINISH_MS = 2_000;
+/** For handing over leadership and letting go of the disk: longer, and the disk hangs. */
+const RELEASE_MS = 30_000;
 
 export async function serve(argv: readonly string[], io: Io): Promise<number> {
   const flags = parseEtcdFlags(argv, io.env);
@@ -63,9 +67,12 @@ async function run(
   // Loaded here, so that a wrong flag or `--version` is answered at once.
   const { openNode } = await import('../../node.ts');
   const { serveEtcd } = await import('../../server/index.ts');
+  const { gracefulShutdown } = await import('../../http/graceful-shutdown.ts');
   const node = await openNode({ ...settings.node, log });
   let server: EtcdServer | undefined;
   const roles = roleReports(node, tell);
+  let code: number;
+  let isClean = false;
   try {
     server = await serveEtcd(node.backend, {
       listenUrls: settings.listenClientUrls,
@@ -73,29 +80,59 @@ async function run(
       ...(settings.tls === undefined ? {} : { tls: settings.tls }),
     });
     log('info', 'waiting for a leader', { urls: server.urls });
-    const ended = untilEnd(node, stop);
-    const ready = node.ready({ signal: stop }).then(() => undefined);
-    const early = await Promise.race([ready, ended]);
-    if (early === undefined) {
-      log('info', 'ready to serve client requests', { urls: server.urls });
+    const ready = (): void => {
+      log('info', 'ready to serve client requests', { urls: server!.urls });
       roles.report();
       tell({ kind: 'ready' });
-    }
-    const failure = early ?? (await ended);
-    if (failure === 'stopped') {
-      log('info', 'stopping', { reason: String((stop.reason as Error).message) });
-      return EXIT.ok;
-    }
-    // Removed: done, as etcd ends; to start it again would help nobody.
-    if (isQuorateError(failure, 'ERR_CLOSED')) return EXIT.ok;
-    tell({ kind: 'failed', message: failure.message, code: '' });
-    return EXIT.failed;
+    };
+    code = await untilStopped(node, stop, ready, log, tell);
   } finally {
     roles.stop();
-    await server?.close({ graceMs: STOP_GRACE_MS });
-    await node.close();
-    log('info', 'stopped');
+    const shutdown = gracefulShutdown({
+      servers: server === undefined ? [] : [server],
+      release: { node: () => node.close() },
+      // Clients of etcd find another member by themselves: nobody has to notice first.
+      delay: 0,
+      deadlines: { finish: FINISH_MS, release: RELEASE_MS },
+      // `main.ts` has them.
+      signals: [],
+      onReport: (report) => (isClean = tellEnd(report, log)),
+    });
+    await shutdown.run();
   }
+  return isClean ? code : EXIT.failed;
+}
+
+/** @returns the exit code, where the end goes well */
+async function untilStopped(
+  node: QuorateNode,
+  stop: AbortSignal,
+  onReady: () => void,
+  log: Log,
+  tell: Tell,
+): Promise<number> {
+  const ended = untilEnd(node, stop);
+  const ready = node.ready({ signal: stop }).then(() => undefined);
+  const early = await Promise.race([ready, ended]);
+  if (early === undefined) onReady();
+  const failure = early ?? (await ended);
+  if (failure === 'stopped') {
+    log('info', 'stopping', { reason: String((stop.reason as Error).message) });
+    return EXIT.ok;
+  }
+  // Removed: done, as etcd ends; to start it again would help nobody.
+  if (isQuorateError(failure, 'ERR_CLOSED')) return EXIT.ok;
+  tell({ kind: 'failed', message: failure.message, code: '' });
+  return EXIT.failed;
+}
+
+/** @returns whether all was done */
+function tellEnd({ phases, exitCode }: ShutdownReport, log: Log): boolean {
+  for (const { name, outcome, message = '' } of phases.flatMap(({ steps }) => steps)) {
+    if (outcome !== 'done') log('error', `stopping: ${name} ${outcome}: ${message}`);
+  }
+  log('info', 'stopped');
+  return exitCode === 0;
 }
 
 /** Resolves when the node stops itself, with the reason, or when it is to stop. */
