@@ -1,5 +1,5 @@
 /** How a guarded call ends: with a value, with a failure of the work, or refused by a policy. */
-import { type ErrorCode, QuorateError } from '../core/errors.ts';
+import { type ErrorCode, QuorateError, type QuorateErrorOptions } from '../core/errors.ts';
 import { callRejected } from '../telemetry/channels.ts';
 
 /**
@@ -62,19 +62,18 @@ export class Rejection {
 
   /** What `run` throws. Made when it is first asked for: an error costs more than the policies do. */
   get error(): QuorateError {
-    this.#error ??= withoutStack(() => this.#toError());
+    this.#error ??= this.#toError();
     return this.#error;
   }
 
   #toError(): QuorateError {
     const { code, text } = TOLD[this.reason];
     const { retryAfterMs } = this;
-    const again = retryAfterMs === undefined ? '' : `; again in ${Math.ceil(retryAfterMs)} ms`;
-    return new QuorateError(code, `${this.policy}: ${text}${again}`, {
-      retryable: true,
-      outcome: this.hadBegun ? 'unknown' : 'not-applied',
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    });
+    const outcome = this.hadBegun ? 'unknown' : 'not-applied';
+    if (retryAfterMs === undefined)
+      return withoutStack(code, `${this.policy}: ${text}`, { retryable: true, outcome });
+    const message = `${this.policy}: ${text}; again in ${Math.ceil(retryAfterMs)} ms`;
+    return withoutStack(code, message, { retryable: true, outcome, retryAfterMs });
   }
 }
 
@@ -96,11 +95,15 @@ export type Outcome<T> =
     };
 
 /** Where in the code a policy refuses a call says nothing, and to write it down is most of an error's cost. */
-function withoutStack<T>(make: () => T): T {
+function withoutStack(
+  code: ErrorCode,
+  message: string,
+  options: QuorateErrorOptions,
+): QuorateError {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   try {
-    return make();
+    return new QuorateError(code, message, options);
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }

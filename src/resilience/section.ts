@@ -175,6 +175,7 @@ export class Section {
   #refused(call: Call, next: Next, entered: number, refusal: Rejection): Promise<unknown> {
     tellRejected(refusal);
     this.#leave(call, entered, 'ignored', refusal);
+    if (next === OUTCOME) return Promise.resolve(refusal);
     return next === VALUE ? rejected(() => refusal.error) : promised(() => next.ended(refusal));
   }
 
