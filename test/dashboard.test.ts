@@ -1,8 +1,9 @@
-/** The dashboard for Grafana shows what is exported, all of it and nothing else. */
+/** The dashboard for Grafana and docs/telemetry.md show what is exported, all of it and nothing else. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { prometheusMetrics } from '../src/prometheus/index.ts';
+import * as channels from '../src/telemetry/channels.ts';
 import { everything } from '../src/telemetry/figures/test-everything.ts';
 import { parse } from '../src/telemetry/figures/test-exposition.ts';
 
@@ -155,5 +156,34 @@ describe('the dashboard', async () => {
       }
       assert.equal(new Set(targets.map(({ refId }) => refId)).size, targets.length, title);
     }
+  });
+});
+
+describe('docs/telemetry.md', async () => {
+  const page = readFileSync(new URL('../docs/telemetry.md', import.meta.url), 'utf8');
+  const rows = [...page.matchAll(/^\| `([\w:]+)` \|(.*?)\|/gm)];
+
+  it('has a row for each metric, with its labels', async () => {
+    const { sources } = await everything();
+    const families = parse(prometheusMetrics(sources).text());
+    const described = new Map(rows.map(([, name, labels]) => [name!, labels!]));
+    for (const [name, { samples }] of families) {
+      const labels = new Set(samples.flatMap((sample) => Object.keys(sample.labels)));
+      // Of policies these are said once for all.
+      if (labels.has('policy')) labels.delete('pipeline');
+      labels.delete('policy');
+      labels.delete('le');
+      const said = [...(described.get(name) ?? '').matchAll(/`(\w+)`/g)].map(([, label]) => label);
+      assert.ok(described.has(name), `${name} has no row`);
+      assert.deepEqual(said.toSorted(), [...labels].toSorted(), name);
+    }
+    const metrics = [...described.keys()].filter((name) => !name.includes(':'));
+    assert.deepEqual(metrics.toSorted(), [...families.keys()].toSorted());
+  });
+
+  it('has a row for each channel', () => {
+    const known = Object.values(channels).map((one) => (one as unknown as { name: string }).name);
+    const described = rows.map(([, name]) => name!).filter((name) => name.includes(':'));
+    assert.deepEqual(described.toSorted(), known.toSorted());
   });
 });
