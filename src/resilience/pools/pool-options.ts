@@ -129,8 +129,9 @@ export function extrasFrom(
     return poolTimeoutMs === undefined ? undefined : extrasOf({}, poolTimeoutMs);
   }
   const timeoutMs = timeoutMsOf(options.timeout) ?? poolTimeoutMs;
-  const { signal, label } = options;
-  if (timeoutMs === undefined && signal === undefined && label === undefined) return undefined;
+  const { key, signal, label } = options;
+  const isPlain = timeoutMs === undefined && key === undefined;
+  if (isPlain && signal === undefined && label === undefined) return undefined;
   return extrasOf(options, timeoutMs);
 }
 

@@ -8,17 +8,21 @@ export interface RunnerOwner {
 
 export class Runner {
   task: PoolTask<unknown> | undefined;
+  /** When that began. */
+  sinceMs: number;
   readonly #onValue: (value: unknown) => void;
   readonly #onError: (error: unknown) => void;
 
   constructor(owner: RunnerOwner) {
     this.task = undefined;
+    this.sinceMs = 0;
     this.#onValue = (value) => owner.workEnded(this, false, value);
     this.#onError = (error) => owner.workEnded(this, true, error);
   }
 
-  wait(task: PoolTask<unknown>, work: Promise<unknown>): void {
+  wait(task: PoolTask<unknown>, work: Promise<unknown>, sinceMs: number): void {
     this.task = task;
+    this.sinceMs = sinceMs;
     work.then(this.#onValue, this.#onError);
   }
 }

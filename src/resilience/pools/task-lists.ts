@@ -6,8 +6,17 @@ export interface Listed<T> {
   list: object | undefined;
   before: T | undefined;
   after: T | undefined;
+}
+
+/** Where something is among all that are queued. */
+export interface AgeLinks<T> {
   older: T | undefined;
   newer: T | undefined;
+}
+
+/** What has such links, at the latest when they are asked for. */
+export interface Aged<T> {
+  readonly more: AgeLinks<T>;
 }
 
 /** Those of one priority, or who wait for something else together. A task is in at most one. */
@@ -62,7 +71,7 @@ export class Lane<T extends Listed<T>> extends TaskList<T> {
 }
 
 /** All that are queued, in the order in which they came. */
-export class AgeList<T extends Listed<T>> {
+export class AgeList<T extends Aged<T>> {
   oldest: T | undefined;
   newest: T | undefined;
 
@@ -73,19 +82,20 @@ export class AgeList<T extends Listed<T>> {
 
   push(task: T): void {
     const { newest } = this;
-    task.older = newest;
+    task.more.older = newest;
     if (newest === undefined) this.oldest = task;
-    else newest.newer = task;
+    else newest.more.newer = task;
     this.newest = task;
   }
 
   remove(task: T): void {
-    const { older, newer } = task;
+    const { more } = task;
+    const { older, newer } = more;
     if (older === undefined) this.oldest = newer;
-    else older.newer = newer;
+    else older.more.newer = newer;
     if (newer === undefined) this.newest = older;
-    else newer.older = older;
-    task.older = undefined;
-    task.newer = undefined;
+    else newer.more.older = older;
+    more.older = undefined;
+    more.newer = undefined;
   }
 }

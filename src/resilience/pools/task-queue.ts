@@ -52,20 +52,22 @@ export class TaskQueue {
 
   /** For a task that runs without having been in the queue; its key is free. */
   pass(task: AnyTask): void {
-    if (task.key !== undefined) this.#open(task, task.key);
+    const { key } = task;
+    if (key !== undefined) this.#open(task, key);
   }
 
   add(task: AnyTask, nowMs: number): void {
     this.#byAge?.push(task);
     this.#length += 1;
-    if (task.key !== undefined) {
-      const lane = this.#lanes.get(task.key);
+    const { key } = task;
+    if (key !== undefined) {
+      const lane = this.#lanes.get(key);
       if (lane !== undefined) {
-        task.lane = lane;
+        task.more.lane = lane;
         lane.push(task);
         return;
       }
-      this.#open(task, task.key);
+      this.#open(task, key);
     }
     this.#line(task, nowMs);
   }
@@ -74,8 +76,19 @@ export class TaskQueue {
   take(): AnyTask | undefined {
     if (this.#ready === 0) return undefined;
     let next: AnyTask | undefined;
-    for (const { first } of this.#levels) {
-      if (first !== undefined && (next === undefined || first.turnMs < next.turnMs)) next = first;
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const { first, length } of this.#levels) {
+      if (first === undefined) continue;
+      // It is the only one that is asked for.
+      if (length === this.#ready) {
+        next = first;
+        break;
+      }
+      const turnMs = first.turnMs(this.#ageingMs);
+      if (turnMs < nextMs) {
+        next = first;
+        nextMs = turnMs;
+      }
     }
     next!.list!.remove(next!);
     this.#ready -= 1;
@@ -88,13 +101,14 @@ export class TaskQueue {
     const list = task.list!;
     list.remove(task);
     this.#forget(task);
-    if (list === task.lane) return;
+    if (list === task.extras?.lane) return;
     this.#ready -= 1;
     this.passOn(task, nowMs);
   }
 
   /** It is the turn of the next one of the key. */
-  passOn({ lane }: AnyTask, nowMs: number): void {
+  passOn({ extras }: AnyTask, nowMs: number): void {
+    const lane = extras?.lane;
     if (lane === undefined) return;
     const next = lane.first;
     if (next === undefined) {
@@ -111,12 +125,13 @@ export class TaskQueue {
   }
 
   #open(task: AnyTask, key: string): void {
-    task.lane = new Lane(key);
-    this.#lanes.set(key, task.lane);
+    const lane = new Lane<AnyTask>(key);
+    task.more.lane = lane;
+    this.#lanes.set(key, lane);
   }
 
   #line(task: AnyTask, nowMs: number): void {
-    task.turnMs = nowMs + task.level * this.#ageingMs;
+    if (nowMs !== task.came.ms) task.more.readyMs = nowMs;
     this.#levels[task.level]!.push(task);
     this.#ready += 1;
   }

@@ -3,7 +3,7 @@ import { AsyncResource } from 'node:async_hooks';
 import type { Cancel } from '../../core/clock.ts';
 import type { Duration } from '../../core/duration.ts';
 import type { CallContext, Work } from '../call.ts';
-import type { Lane, Listed, TaskList } from './task-lists.ts';
+import type { AgeLinks, Lane, Listed, TaskList } from './task-lists.ts';
 
 /**
  * Where a task is. `blocked`: the queue is full, and it waits for room. `queued`: it waits for a worker, or for its key's turn.
@@ -70,15 +70,27 @@ export interface TaskOwner {
 type Executor = ConstructorParameters<typeof Promise<unknown>>[0];
 type Resolve = Parameters<Executor>[0];
 
-/** What only some tasks have. */
-export interface TaskExtras {
+/** What only some tasks have: with most of a million that wait it need not be there. */
+export interface TaskExtras extends AgeLinks<PoolTask<unknown>> {
   readonly options: TaskOptions;
+  readonly key: string | undefined;
   timeoutMs: number | undefined;
   /** Of the timer. */
   cancelTimeout: Cancel | undefined;
   dueMs: number;
-  onAbort: (() => void) | undefined;
+  /** Its turn came at another time than it. */
+  readyMs: number | undefined;
+  lane: Lane<PoolTask<unknown>> | undefined;
+  controller: AbortController | undefined;
+  /** Told when it is aborted, before its signal: for work of our own that needs no signal. */
+  onAbort: ((reason: unknown) => void) | undefined;
+  onSignal: (() => void) | undefined;
   onAccepted: ((isAccepted: boolean) => void) | undefined;
+}
+
+/** When tasks came; one for all that came together. */
+export interface Moment {
+  readonly ms: number;
 }
 
 // One function for all promises, so that none needs a closure of its own.
@@ -90,7 +102,8 @@ const takeResolve: Executor = (resolve) => {
 /** A promise itself, not an object that has one: a million may wait. */
 export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<unknown>> {
   readonly owner: TaskOwner;
-  readonly resolve: (value: T | PromiseLike<T>) => void;
+  /** Forgotten when it ends. */
+  resolve: (value: T | PromiseLike<T>) => void;
   /** Forgotten when it begins. */
   work: Work<T>;
   state: TaskState;
@@ -101,32 +114,22 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
   wasTaken: boolean;
   /** Takes a worker; not so what is run in the caller. */
   isCounted: boolean;
-  readonly key: string | undefined;
   extras: TaskExtras | undefined;
   /** Where it was submitted from: what is kept for the caller in `AsyncLocalStorage` is there for the work. */
   scope: AsyncResource | undefined;
-  controller: AbortController | undefined;
-  /** Told when it is aborted, before its signal: for work of our own that needs no signal. */
-  onAbort: ((reason: unknown) => void) | undefined;
-  /** Submitted, then begun. */
-  sinceMs: number;
-  /** Who has a smaller one goes first. */
-  turnMs: number;
-  lane: Lane<PoolTask<unknown>> | undefined;
+  /** When it was submitted. */
+  readonly came: Moment;
   list: TaskList<PoolTask<unknown>> | undefined;
   before: PoolTask<unknown> | undefined;
   after: PoolTask<unknown> | undefined;
-  older: PoolTask<unknown> | undefined;
-  newer: PoolTask<unknown> | undefined;
 
   constructor(
     owner: TaskOwner,
     work: Work<T>,
     level: number,
     isQuiet: boolean,
-    key: string | undefined,
     extras: TaskExtras | undefined,
-    nowMs: number,
+    came: Moment,
   ) {
     super(takeResolve as ConstructorParameters<typeof Promise<T>>[0]);
     this.owner = owner;
@@ -137,19 +140,16 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
     this.isQuiet = isQuiet;
     this.wasTaken = false;
     this.isCounted = true;
-    this.key = key;
     this.extras = extras;
     this.scope = undefined;
-    this.controller = undefined;
-    this.onAbort = undefined;
-    this.sinceMs = nowMs;
-    this.turnMs = nowMs;
-    this.lane = undefined;
+    this.came = came;
     this.list = undefined;
     this.before = undefined;
     this.after = undefined;
-    this.older = undefined;
-    this.newer = undefined;
+  }
+
+  get key(): string | undefined {
+    return this.extras?.key;
   }
 
   get label(): string | undefined {
@@ -166,21 +166,32 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
     this.resolve(Promise.reject(reason));
   }
 
+  /** The extras, also where it had none. */
+  get more(): TaskExtras {
+    this.extras ??= extrasOf(NO_OPTIONS, undefined);
+    return this.extras;
+  }
+
+  /** Who has a smaller one goes first. */
+  turnMs(ageingMs: number): number {
+    return (this.extras?.readyMs ?? this.came.ms) + this.level * ageingMs;
+  }
+
   /** Made when it is first looked at. */
   get signal(): AbortSignal {
-    this.controller ??= new AbortController();
-    return this.controller.signal;
+    const { more } = this;
+    more.controller ??= new AbortController();
+    return more.controller.signal;
   }
 
   get accepted(): Promise<boolean> {
     const { state } = this;
     const isInCaller = state === 'running' && !this.isCounted;
     if (state !== 'blocked' && !isInCaller) return Promise.resolve(this.wasTaken);
-    this.extras ??= extrasOf({}, undefined);
-    const { extras } = this;
-    const earlier = extras.onAccepted;
+    const { more } = this;
+    const earlier = more.onAccepted;
     return new Promise((resolve) => {
-      extras.onAccepted = (isAccepted) => {
+      more.onAccepted = (isAccepted) => {
         earlier?.(isAccepted);
         resolve(isAccepted);
       };
@@ -198,9 +209,10 @@ export class PoolTask<T> extends Promise<T> implements Task<T>, Listed<PoolTask<
 
   /** Also for work that has not looked at its signal yet. */
   abort(reason: unknown): void {
-    this.onAbort?.(reason);
-    this.controller ??= new AbortController();
-    this.controller.abort(reason);
+    const { more } = this;
+    more.onAbort?.(reason);
+    more.controller ??= new AbortController();
+    more.controller.abort(reason);
   }
 
   /** What is submitted from now on is begun in the context of now. */
@@ -229,7 +241,7 @@ export class TaskContext implements CallContext {
 
   /** Cheaper than the signal, which then need not be made; one listener. */
   onAbort(listener: (reason: unknown) => void): void {
-    this.#task.onAbort = listener;
+    this.#task.more.onAbort = listener;
   }
 
   get attempt(): 1 {
@@ -245,13 +257,22 @@ export class TaskContext implements CallContext {
   }
 }
 
+const NO_OPTIONS: TaskOptions = {};
+
 export function extrasOf(options: TaskOptions, timeoutMs: number | undefined): TaskExtras {
   return {
     options,
+    key: options.key,
     timeoutMs,
     cancelTimeout: undefined,
     dueMs: 0,
+    readyMs: undefined,
+    lane: undefined,
+    controller: undefined,
+    older: undefined,
+    newer: undefined,
     onAbort: undefined,
+    onSignal: undefined,
     onAccepted: undefined,
   };
 }

@@ -19,7 +19,14 @@ import {
   type WorkerPoolOptions,
 } from './pool-options.ts';
 import { isThenable, plainPromise, Runner, type RunnerOwner } from './runner.ts';
-import { PoolTask, type Task, TaskContext, type TaskOptions, type TaskOwner } from './task.ts';
+import {
+  type Moment,
+  PoolTask,
+  type Task,
+  TaskContext,
+  type TaskOptions,
+  type TaskOwner,
+} from './task.ts';
 import { TaskList } from './task-lists.ts';
 import { TaskQueue } from './task-queue.ts';
 
@@ -91,6 +98,9 @@ export function workerPool(options: WorkerPoolOptions): WorkerPool {
 
 type AnyTask = PoolTask<unknown>;
 
+/** What comes within this time counts as having come together. */
+const TOGETHER_MS = 0.01;
+
 class Pool implements WorkerPool, TaskOwner, RunnerOwner {
   readonly name: string;
   readonly #rules: PoolRules;
@@ -100,6 +110,8 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
   readonly #queue: TaskQueue;
   /** Those who wait for room in the queue. */
   readonly #outside: TaskList<AnyTask>;
+  /** When the last one came. */
+  #came: Moment;
   /** All that there are. */
   readonly #runners: Runner[];
   readonly #idleRunners: Runner[];
@@ -118,6 +130,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     this.#meter = new PoolMeter(this.#time.now());
     this.#queue = new TaskQueue(rules.levels, rules.ageingMs, rules.full === 'drop-oldest');
     this.#outside = new TaskList();
+    this.#came = { ms: this.#meter.nowMs };
     this.#runners = [];
     this.#idleRunners = [];
     this.#size = rules.size;
@@ -211,7 +224,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     const task = runner.task!;
     runner.task = undefined;
     this.#idleRunners.push(runner);
-    this.#ended(task, hasFailed, result);
+    this.#ended(task, runner.sinceMs, hasFailed, result);
     this.#pump();
     this.#lookWhetherDrained();
   }
@@ -229,8 +242,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     const level = levelOf(options?.priority ?? 1, levels);
     const extras = extrasFrom(options, timeoutMs);
     if (!mayBeFull && !this.#hasRoom(key)) return undefined;
-    this.#readClock();
-    return new PoolTask(this, work, level, isQuiet, key, extras, this.#meter.nowMs);
+    return new PoolTask(this, work, level, isQuiet, extras, this.#moment());
   }
 
   /** Whether it was taken. */
@@ -247,12 +259,12 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     }
     if (signal !== undefined) {
       const onAbort = (): void => void this.cancel(task, signal.reason);
-      task.extras!.onAbort = onAbort;
+      task.extras!.onSignal = onAbort;
       signal.addEventListener('abort', onAbort, { once: true });
     }
     if (this.#canBegin(task.key)) return this.#beginNow(task);
     if (this.#hasPlace()) {
-      this.#enqueue(task);
+      this.#enqueue(task, task.came.ms);
       return true;
     }
     return this.#admitToFull(task, this.#rules.full);
@@ -267,7 +279,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     if (rule === 'drop-oldest' && this.#queue.oldest !== undefined) {
       const { oldest } = this.#queue;
       this.#queue.remove(oldest, this.#meter.nowMs);
-      this.#enqueue(task);
+      this.#enqueue(task, task.came.ms);
       this.#settle(oldest, 'refused', new Rejection('shed', this.name).error);
       return true;
     }
@@ -296,11 +308,11 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     return this.#hasWorker() && this.#outside.length === 0 && this.#queue.isNext(key);
   }
 
-  #enqueue(task: AnyTask): void {
+  #enqueue(task: AnyTask, nowMs: number): void {
     task.state = 'queued';
     task.wasTaken = true;
     if (task.scope === undefined) task.keepScope();
-    this.#queue.add(task, this.#meter.nowMs);
+    this.#queue.add(task, nowMs);
     task.tellAccepted();
   }
 
@@ -324,7 +336,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
       while (this.#outside.length > 0 && this.#queue.length < this.#rules.maxQueued) {
         const task = this.#outside.first!;
         this.#outside.remove(task);
-        this.#enqueue(task);
+        this.#enqueue(task, this.#meter.nowMs);
       }
       if (!this.#hasWorker()) return;
       const task = this.#queue.take() ?? this.#fromOutside();
@@ -350,8 +362,7 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     task.wasTaken = true;
     if (task.isCounted) this.#running += 1;
     else this.#inCaller += 1;
-    this.#meter.begun(nowMs - task.sinceMs);
-    task.sinceMs = nowMs;
+    this.#meter.begun(nowMs - task.came.ms);
     if (extras?.timeoutMs !== undefined) this.#limitTime(task, extras.timeoutMs);
     if (wasBlocked) task.tellAccepted();
     task.scope = undefined;
@@ -360,21 +371,24 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
       result =
         scope === undefined ? this.#call(task) : scope.runInAsyncScope(this.#call, this, task);
       if (result instanceof Promise) {
-        this.#runner().wait(task, result);
+        this.#runner().wait(task, result, nowMs);
         return;
       }
     } catch (error) {
-      this.#ended(task, true, error);
+      this.#ended(task, nowMs, true, error);
       return;
     }
-    this.#ended(task, false, result);
+    this.#ended(task, nowMs, false, result);
   }
 
   #call(task: AnyTask): unknown {
-    const { work, key, level: priority } = task;
+    const { work } = task;
     task.work = forgotten;
     const { policy } = this.#rules;
-    if (policy !== undefined) return policy.run(work, { signal: task.signal, key, priority });
+    if (policy !== undefined) {
+      const { signal, key, level: priority } = task;
+      return policy.run(work, { signal, key, priority });
+    }
     const result = work(new TaskContext(task));
     return isThenable(result) ? plainPromise(result) : result;
   }
@@ -399,13 +413,12 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
   }
 
   /** Its work has. */
-  #ended(task: AnyTask, hasFailed: boolean, result: unknown): void {
+  #ended(task: AnyTask, sinceMs: number, hasFailed: boolean, result: unknown): void {
     this.#readClock();
     const { nowMs } = this.#meter;
     if (task.isCounted) this.#running -= 1;
     else this.#inCaller -= 1;
-    this.#meter.ranFor(nowMs - task.sinceMs);
-    task.onAbort = undefined;
+    this.#meter.ranFor(nowMs - sinceMs);
     this.#queue.passOn(task, nowMs);
     if (task.state === 'running') this.#settle(task, hasFailed ? 'failed' : 'done', result);
     else this.#overdue -= 1;
@@ -428,13 +441,15 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
     if (end === 'done') task.resolve(result);
     else if (!task.isQuiet) task.reject(result);
     else if (end !== 'cancelled' && task.wasTaken) this.#tell(result, task);
+    // Whoever keeps the task does not keep what it was settled with.
+    task.resolve = forgotten;
   }
 
   #release(task: AnyTask): void {
     const { extras } = task;
     extras!.cancelTimeout?.();
-    const { onAbort, options } = extras!;
-    if (onAbort !== undefined) options.signal!.removeEventListener('abort', onAbort);
+    const { onSignal, options } = extras!;
+    if (onSignal !== undefined) options.signal!.removeEventListener('abort', onSignal);
     task.tellAccepted();
   }
 
@@ -479,6 +494,14 @@ class Pool implements WorkerPool, TaskOwner, RunnerOwner {
         ? 'closed before the task had ended; it may have done its work, or may yet'
         : 'closed; the task was not begun';
     return new QuorateError('ERR_CLOSED', `${this.name}: ${text}`, { outcome });
+  }
+
+  /** Of what comes now. */
+  #moment(): Moment {
+    this.#readClock();
+    const { nowMs } = this.#meter;
+    if (nowMs - this.#came.ms > TOGETHER_MS) this.#came = { ms: nowMs };
+    return this.#came;
   }
 
   #readClock(): void {
