@@ -13,14 +13,15 @@ export interface DurationHistogram {
 const BOUNDS_MS: readonly number[] = Object.freeze([
   1, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000,
 ]);
-const BUCKETS = BOUNDS_MS.length + 1;
+/** The same where they are compared, and one that nothing is above. */
+const UPPER_MS = new Float64Array([...BOUNDS_MS, Number.POSITIVE_INFINITY]);
 
 export class Histogram {
   readonly #counts: Float64Array;
   #sumMs: number;
 
   constructor() {
-    this.#counts = new Float64Array(BUCKETS);
+    this.#counts = new Float64Array(UPPER_MS.length);
     this.#sumMs = 0;
   }
 
@@ -29,7 +30,7 @@ export class Histogram {
     let bucket = 0;
     if (tookMs > 0) {
       // Most are short; and there are few buckets.
-      while (tookMs > BOUNDS_MS[bucket]!) bucket += 1;
+      while (tookMs > UPPER_MS[bucket]!) bucket += 1;
       this.#sumMs += tookMs;
     }
     this.#counts[bucket]! += 1;
