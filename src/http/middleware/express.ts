@@ -1,6 +1,6 @@
 /** A guard as middleware of Express, which is known by its shape. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { answer, answerLate, ResponseWatch, setHeader } from './node-response.ts';
+import { answer, answerLate, beginOn, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -26,16 +26,15 @@ export interface ExpressRequest extends IncomingMessage {
 export function guardExpress<R extends ExpressRequest>(
   guard: RequestGuard<R>,
 ): (request: R, response: ServerResponse, next: (error?: unknown) => void) => void {
-  const watch = new ResponseWatch((native) => routeOf(native as R));
   return (request, response, next) => {
-    const guarded = guard.begin(request, request.method!, request.headers);
-    watch.begin(response, guarded);
+    const { method, headers } = request;
+    const guarded = beginOn(guard, response, request, method!, headers, routeOf);
     const handle = (refusal: Refusal | undefined): void => {
       if (refusal !== undefined) {
         answer(response, refusal);
         return;
       }
-      guarded.eachHeader(response, setHeader);
+      setHeaders(response, guarded);
       guarded.late(response, answerLate);
       guarded.run(next);
     };

@@ -1,7 +1,7 @@
 /** A guard as a plugin of Fastify, which is known by its shape. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { requestAround } from '../../resilience/deadline.ts';
-import { answerLate, ResponseWatch } from './node-response.ts';
+import { answerLate, beginOn, guardedOf, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -42,14 +42,12 @@ const NAME = Symbol.for('fastify.display-name');
 export function guardFastify<R extends FastifyRequestLike>(
   guard: RequestGuard<R>,
 ): (app: FastifyLike<R>, options: object, done: () => void) => void {
-  const watch = new ResponseWatch((native) => (native as R).routeOptions.url);
-
   const onRequest: Hook<R> = (request, reply, done) => {
-    const guarded = guard.begin(request, request.raw.method!, request.raw.headers);
-    watch.begin(reply.raw, guarded);
+    const { method, headers } = request.raw;
+    const guarded = beginOn(guard, reply.raw, request, method!, headers, routeOf);
     const handle = (refusal: Refusal | undefined): void => {
       if (refusal === undefined) {
-        guarded.eachHeader(reply, setHeader);
+        setHeaders(reply.raw, guarded);
         guarded.late(reply.raw, answerLate);
         guarded.run(done);
         return;
@@ -66,7 +64,7 @@ export function guardFastify<R extends FastifyRequestLike>(
 
   // A body is read in listeners, which know nothing of the request.
   const preValidation: Hook<R> = (_, reply, done) => {
-    const guarded = watch.guardedOf(reply.raw);
+    const guarded = guardedOf(reply.raw);
     if (guarded === undefined || requestAround() === guarded) done();
     else guarded.run(done);
   };
@@ -79,6 +77,6 @@ export function guardFastify<R extends FastifyRequestLike>(
   return Object.assign(plugin, { [SKIP_OVERRIDE]: true, [NAME]: 'quorate-guard' });
 }
 
-function setHeader(reply: FastifyReplyLike, name: string, value: string): void {
-  reply.header(name, value);
+function routeOf({ routeOptions }: FastifyRequestLike): string | undefined {
+  return routeOptions.url;
 }

@@ -38,7 +38,11 @@ export interface GuardedRequest extends RequestContext {
   enter(): Refusal | undefined | Promise<Refusal | undefined>;
   /** How to answer where its time is over after it was let in: called once at most. */
   late<T>(response: T, answer: (response: T, refusal: Refusal) => void): void;
-  /** Headers for the response, with names in lower case. */
+  /** The same request as a guard around this one has it. */
+  readonly outer: GuardedRequest | undefined;
+  /** Headers for the response, as lines of its head, each with its end. */
+  headerLines(): string;
+  /** The same one by one, with names in lower case. */
   eachHeader<T>(response: T, set: (response: T, name: string, value: string) => unknown): void;
   /** Runs the handler with up to two arguments, so that `currentRequest` and deadlines within it know the request. */
   run<T, A, B>(work: (one: A, other: B) => T, one: A, other: B): T;
@@ -47,8 +51,16 @@ export interface GuardedRequest extends RequestContext {
   fail(error: unknown): Refusal;
   /** The client went away. */
   gone(): void;
-  /** It is over. Idempotent. @param route - its template, where the framework knows it */
-  end(status: number, route?: string): void;
+  /** It is over. Idempotent. */
+  end(status: number): void;
+}
+
+/** What an adapter may know of a request when it begins. */
+export interface BeginOptions<R> {
+  /** The same request as a guard around this one has it. */
+  readonly outer?: GuardedRequest | undefined;
+  /** The template of its route, where the framework knows it; asked when it is over. */
+  readonly routeOf?: ((native: R) => string | undefined) | undefined;
 }
 
 /** What a request needs of its guard. */
@@ -57,8 +69,11 @@ export interface GuardCore {
   enter(request: GuardedCall): Refusal | undefined | Promise<Refusal | undefined>;
   late(request: GuardedCall): Refusal;
   failed(request: GuardedCall, error: unknown): Refusal;
-  ended(request: GuardedCall, status: number, route: string | undefined): void;
-  policyHeader(): string | undefined;
+  ended(request: GuardedCall, status: number): void;
+  /** What `RateLimit-Policy` says. */
+  readonly policy: string | undefined;
+  /** The same as a line with its end, or nothing. */
+  readonly policyLine: string;
   readonly idHeader: string;
   traceOf(request: GuardedCall): TraceContext;
 }
@@ -79,8 +94,8 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
   readonly method: string;
   readonly headers: RequestHeaders;
   readonly requestId: string;
-  /** The same request as a guard around this one has it. */
-  readonly outer: GuardedCall | undefined;
+  readonly outer: GuardedRequest | undefined;
+  readonly routeOf: ((native: never) => string | undefined) | undefined;
   readonly begunMs: number;
   readonly clock: Clock;
   readonly request: this;
@@ -103,7 +118,7 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     headers: RequestHeaders,
     requestId: string,
     options: CallOptions,
-    outer: GuardedCall | undefined,
+    { outer, routeOf }: BeginOptions<never>,
   ) {
     super(NO_WORK, options);
     this.#core = core;
@@ -112,6 +127,7 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     this.headers = headers;
     this.requestId = requestId;
     this.outer = outer;
+    this.routeOf = routeOf;
     this.clock = core.clock;
     this.begunMs = core.clock.now();
     this.request = this;
@@ -145,7 +161,8 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
   }
 
   get trace(): TraceContext {
-    this.#trace ??= this.outer === undefined ? this.#core.traceOf(this) : this.outer.trace;
+    const { outer } = this;
+    this.#trace ??= outer instanceof GuardedCall ? outer.trace : this.#core.traceOf(this);
     return this.#trace;
   }
 
@@ -153,11 +170,18 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     return this.#core.enter(this);
   }
 
+  headerLines(): string {
+    // A guard around this one has said it already.
+    const id = this.outer === undefined ? `${this.#core.idHeader}: ${this.requestId}\r\n` : '';
+    if (this.rateLimit === undefined) return id;
+    return `${id}ratelimit: ${this.rateLimit}\r\n${this.#core.policyLine}`;
+  }
+
   eachHeader<T>(response: T, set: (response: T, name: string, value: string) => unknown): void {
     set(response, this.#core.idHeader, this.requestId);
     if (this.rateLimit === undefined) return;
     set(response, 'ratelimit', this.rateLimit);
-    const policy = this.#core.policyHeader();
+    const { policy } = this.#core;
     if (policy !== undefined) set(response, 'ratelimit-policy', policy);
   }
 
@@ -167,15 +191,6 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
   }
 
   run<T, A, B>(work: (one: A, other: B) => T, one?: A, other?: B): T {
-    const outer = carried.getStore();
-    // A request within another, as tests have it: the earlier deadline counts.
-    if (outer !== undefined && outer.dueMs - outer.clock.now() < this.dueMs - this.clock.now())
-      return carried.run(
-        { dueMs: outer.dueMs, clock: outer.clock, request: this },
-        work,
-        one!,
-        other!,
-      );
     return carried.run(this, work, one!, other!);
   }
 
@@ -199,10 +214,10 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     return this.#core.failed(this, error);
   }
 
-  end(status: number, route?: string): void {
+  end(status: number): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.#core.ended(this, status, route);
+    this.#core.ended(this, status);
   }
 
   /** What its end says about the work, for policies that judge it. */

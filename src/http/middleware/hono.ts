@@ -1,7 +1,8 @@
 /** A guard as middleware of Hono, which is known by its shape. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GuardedRequest } from './guarded-request.ts';
-import { ResponseWatch, setHeader } from './node-response.ts';
+import { dropLines } from './head-lines.ts';
+import { beginOn, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -28,28 +29,44 @@ export interface HonoContextLike {
 export function guardHono<C extends HonoContextLike>(
   guard: RequestGuard<C>,
 ): (context: C, next: () => Promise<void>) => Promise<Response | undefined> {
-  const watch = new ResponseWatch((native) => routeOf(native as C));
   return async (context, next) => {
-    const guarded = guard.begin(context, context.req.method, context.req.raw.headers);
-    const outgoing = (context.env as { readonly outgoing?: ServerResponse } | undefined)?.outgoing;
-    if (outgoing === undefined) return withoutNode(guarded, context, next);
-    watch.begin(outgoing, guarded);
+    const { method, raw } = context.req;
+    const node = context.env as OnNode | undefined;
+    const outgoing = node?.outgoing;
+    if (outgoing === undefined) return withoutNode(guard, context, next);
+    const headers = node!.incoming?.headers ?? raw.headers;
+    const guarded = beginOn(guard, outgoing, context, method, headers, routeOf);
     const entering = guarded.enter();
     const refusal = entering instanceof Promise ? await entering : entering;
     if (refusal !== undefined) return respond(context, refusal);
     // What the handler returns may be any response, which knows nothing of headers that the context has.
-    guarded.eachHeader(outgoing, setHeader);
+    setHeaders(outgoing, guarded);
     const late = await handled(guarded, next);
-    return late === undefined ? undefined : respond(context, late);
+    if (late === undefined) return undefined;
+    dropLines(outgoing);
+    return respond(context, late);
   };
 }
 
-async function withoutNode(
-  guarded: GuardedRequest,
-  context: HonoContextLike,
+/** What `@hono/node-server` gives. */
+interface OnNode {
+  readonly incoming?: IncomingMessage;
+  readonly outgoing?: ServerResponse;
+}
+
+/** Requests as the innermost guard has them. */
+const innermost = new WeakMap<Request, GuardedRequest>();
+
+async function withoutNode<C extends HonoContextLike>(
+  guard: RequestGuard<C>,
+  context: C,
   next: () => Promise<void>,
 ): Promise<Response | undefined> {
-  const { signal } = context.req.raw;
+  const { method, raw } = context.req;
+  const outer = innermost.get(raw);
+  const guarded = guard.begin(context, method, raw.headers, { outer, routeOf });
+  innermost.set(raw, guarded);
+  const { signal } = raw;
   const onAbort = (): void => guarded.gone();
   signal.addEventListener('abort', onAbort, { once: true });
   let status = 500;
@@ -61,7 +78,7 @@ async function withoutNode(
     return undefined;
   } finally {
     signal.removeEventListener('abort', onAbort);
-    guarded.end(signal.aborted ? 499 : status, routeOf(context));
+    guarded.end(signal.aborted ? 499 : status);
   }
 }
 

@@ -7,6 +7,7 @@ export {
   guardFastify,
 } from './fastify.ts';
 export {
+  type BeginOptions,
   currentRequest,
   type GuardedRequest,
   type RequestContext,

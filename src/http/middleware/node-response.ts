@@ -1,46 +1,54 @@
-/** How a guard and the responses of Node's servers come together, which Express and Fastify use as well. */
+/** How a guard and the responses of Node's servers come together, which Express, Fastify and Hono use as well. */
 import type { ServerResponse } from 'node:http';
-import type { GuardedRequest } from './guarded-request.ts';
+import type { GuardedRequest, RequestHeaders } from './guarded-request.ts';
+import { addLines, dropLines, takesLines } from './head-lines.ts';
 import type { Refusal } from './refusal.ts';
+import type { RequestGuard } from './request-guard.ts';
 
-/** What a response remembers of its request. */
-interface Watched {
-  [slot: symbol]: GuardedRequest | undefined;
+const GUARDED = Symbol('guarded');
+
+/** What a response remembers: its request, as the innermost guard has it. */
+interface Watched extends ServerResponse {
+  [GUARDED]?: GuardedRequest | undefined;
 }
 
-/** Tells requests that their responses are over, with one listener for all of them. */
-export class ResponseWatch {
-  readonly #slot: symbol;
-  readonly #onClose: () => void;
+/** A request has come; it ends with its response. @param routeOf - the template of its route, once it is over */
+export function beginOn<R>(
+  guard: RequestGuard<R>,
+  response: ServerResponse,
+  native: R,
+  method: string,
+  headers: RequestHeaders,
+  routeOf?: (native: R) => string | undefined,
+): GuardedRequest {
+  const watched = response as Watched;
+  const outer = watched[GUARDED];
+  const guarded = guard.begin(native, method, headers, { outer, routeOf });
+  watched[GUARDED] = guarded;
+  // One listener for all responses, and all guards of one.
+  if (outer === undefined) response.on('close', onClose);
+  return guarded;
+}
 
-  /** @param routeOf - the template of the route of a request, as the framework has it, once it is over */
-  constructor(routeOf: (native: unknown) => string | undefined = noRoute) {
-    const slot = Symbol('guarded');
-    this.#slot = slot;
-    this.#onClose = function onClose(this: unknown): void {
-      const response = this as ServerResponse & Watched;
-      const guarded = response[slot]!;
-      const isWhole = response.writableFinished;
-      if (!isWhole) guarded.gone();
-      guarded.end(isWhole ? response.statusCode : 499, routeOf(guarded.native));
-    };
-  }
+export function guardedOf(response: ServerResponse): GuardedRequest | undefined {
+  return (response as Watched)[GUARDED];
+}
 
-  begin(response: ServerResponse, guarded: GuardedRequest): void {
-    (response as ServerResponse & Watched)[this.#slot] = guarded;
-    response.on('close', this.#onClose);
-  }
-
-  guardedOf(response: ServerResponse): GuardedRequest | undefined {
-    return (response as ServerResponse & Watched)[this.#slot];
+function onClose(this: Watched): void {
+  const isWhole = this.writableFinished;
+  for (let one = this[GUARDED]; one !== undefined; one = one.outer) {
+    if (!isWhole) one.gone();
+    one.end(isWhole ? this.statusCode : 499);
   }
 }
 
-function noRoute(): undefined {
-  return undefined;
+/** The headers of a response whose request was let in. */
+export function setHeaders(response: ServerResponse, guarded: GuardedRequest): void {
+  if (takesLines(response)) addLines(response, guarded.headerLines());
+  else guarded.eachHeader(response, setHeader);
 }
 
-export function setHeader(response: ServerResponse, name: string, value: string): void {
+function setHeader(response: ServerResponse, name: string, value: string): void {
   response.setHeader(name, value);
 }
 
@@ -61,6 +69,7 @@ export function answerLate(response: ServerResponse, refusal: Refusal): void {
   for (const name of response.getHeaderNames()) {
     if (OF_THE_CONTENT.test(name)) response.removeHeader(name);
   }
+  dropLines(response);
   answer(response, refusal);
   const nothing = (): ServerResponse => response;
   const unheard = {

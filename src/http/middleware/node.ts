@@ -1,7 +1,7 @@
 /** A guard in front of a handler of `node:http` and `node:https`. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GuardedRequest } from './guarded-request.ts';
-import { answer, answerLate, ResponseWatch, setHeader } from './node-response.ts';
+import { answer, answerLate, beginOn, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -21,8 +21,6 @@ export function guardNode(
   guard: RequestGuard<IncomingMessage>,
   handler: NodeHandler,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const watch = new ResponseWatch();
-
   const handle = (
     guarded: GuardedRequest,
     request: IncomingMessage,
@@ -33,7 +31,7 @@ export function guardNode(
       answer(response, refusal);
       return;
     }
-    guarded.eachHeader(response, setHeader);
+    setHeaders(response, guarded);
     guarded.late(response, answerLate);
     try {
       const result = guarded.run(handler, request, response);
@@ -45,8 +43,7 @@ export function guardNode(
   };
 
   return (request, response) => {
-    const guarded = guard.begin(request, request.method!, request.headers);
-    watch.begin(response, guarded);
+    const guarded = beginOn(guard, response, request, request.method!, request.headers);
     const refusal = guarded.enter();
     if (refusal instanceof Promise)
       void refusal.then((later) => handle(guarded, request, response, later));

@@ -5,12 +5,13 @@
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
 import type { CallOptions } from '../../resilience/call.ts';
-import { deadlineFrom, requestAround } from '../../resilience/deadline.ts';
+import { deadlineFrom } from '../../resilience/deadline.ts';
 import { Deadline } from '../../resilience/deadlines.ts';
 import type { ClusterDecision } from '../../resilience/limiter.ts';
 import { Rejection } from '../../resilience/outcome.ts';
 import type { Ticket } from '../../resilience/section.ts';
 import {
+  type BeginOptions,
   type GuardCore,
   GuardedCall,
   type GuardedRequest,
@@ -27,7 +28,12 @@ import { newParentId, newTraceId, parseTraceParent, parseTraceState } from './tr
 /** Guards the requests of a server. */
 export interface RequestGuard<R> {
   /** A request has come. For adapters: `guardNode`, `guardExpress`, `guardFastify` and `guardHono` do it. */
-  begin(request: R, method: string, headers: RequestHeaders): GuardedRequest;
+  begin(
+    request: R,
+    method: string,
+    headers: RequestHeaders,
+    options?: BeginOptions<R>,
+  ): GuardedRequest;
   stats(): HttpServerStats;
 }
 
@@ -57,6 +63,7 @@ export function requestGuard<R>(options: RequestGuardOptions<R> = {}): RequestGu
 }
 
 const NO_OPTIONS: CallOptions = Object.freeze({});
+const NOTHING_KNOWN = Object.freeze({});
 
 class Guard<R> implements RequestGuard<R>, GuardCore {
   readonly #settings: GuardSettings<R>;
@@ -65,7 +72,8 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
   readonly clock: Clock;
   readonly idHeader: string;
   #quota: number | undefined;
-  #policy: string | undefined;
+  policy: string | undefined;
+  policyLine: string;
 
   constructor(options: RequestGuardOptions<R>) {
     const settings = settingsOf(options);
@@ -75,19 +83,24 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     this.clock = settings.clock;
     this.idHeader = settings.idHeader;
     this.#quota = undefined;
-    this.#policy = undefined;
-    const { limit } = settings;
-    if (limit?.quota !== undefined)
-      this.#policy = policyField(limit.field, limit.quota, limit.windowSeconds);
+    this.policy = undefined;
+    this.policyLine = '';
+    if (settings.limit?.quota !== undefined) this.#setPolicy(settings.limit.quota);
   }
 
-  begin(request: R, method: string, headers: RequestHeaders): GuardedRequest {
+  begin(
+    request: R,
+    method: string,
+    headers: RequestHeaders,
+    known: BeginOptions<R> = NOTHING_KNOWN,
+  ): GuardedRequest {
     this.#meter.begin();
     const options = this.#settings.priority === undefined ? NO_OPTIONS : { priority: 1 };
-    const around = requestAround();
-    const outer = around instanceof GuardedCall ? around : undefined;
-    const id = outer === undefined ? this.#idOf(headers) : outer.requestId;
-    return new GuardedCall(this, request, method, headers, id, options, outer);
+    const id = known.outer === undefined ? this.#idOf(headers) : known.outer.requestId;
+    const guarded = new GuardedCall(this, request, method, headers, id, options, known);
+    // Within another guard the earlier deadline counts.
+    if (known.outer instanceof GuardedCall) guarded.dueMs = known.outer.dueMs;
+    return guarded;
   }
 
   stats(): HttpServerStats {
@@ -108,10 +121,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
         return this.#askCluster(request, limiter.allow(whose, takes));
       const { ok, retryAfterMs } = limiter.allow(whose, takes);
       const usage = limiter.usage(whose);
-      if (limit.quota === undefined && this.#quota !== usage.limit) {
-        this.#quota = usage.limit;
-        this.#policy = policyField(limit.field, usage.limit, limit.windowSeconds);
-      }
+      if (limit.quota === undefined && this.#quota !== usage.limit) this.#setPolicy(usage.limit);
       if (!ok) return this.#refuse(request, 'limited', retryAfterMs, usage.remaining);
       request.rateLimit = leftField(limit.field, usage);
       return this.#enterGate(request);
@@ -129,7 +139,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     return this.#refuse(request, 'failed', undefined, undefined, error);
   }
 
-  ended(request: GuardedCall, status: number, route: string | undefined): void {
+  ended(request: GuardedCall, status: number): void {
     const { timer, ticket } = request;
     if (timer !== undefined) this.#endDeadline(timer);
     if (request.isIn) {
@@ -140,11 +150,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
       request.abort(undefined);
     }
     const tookMs = this.clock.now() - request.begunMs;
-    this.#meter.end(request.method, this.#routeOf(request, route), status, tookMs);
-  }
-
-  policyHeader(): string | undefined {
-    return this.#policy;
+    this.#meter.end(request.method, this.#routeOf(request), status, tookMs);
   }
 
   traceOf(request: GuardedCall): TraceContext {
@@ -262,6 +268,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     const { maxMs, leastMs, deadlines } = this.#settings.deadline!;
     const givenMs = deadlineFrom(request.headers);
     if (givenMs !== undefined && givenMs <= leastMs) return false;
+    const outerMs = request.dueMs;
     const onDue = (): void => request.expire();
     if (givenMs !== undefined && givenMs < maxMs) {
       request.dueMs = request.begunMs + givenMs;
@@ -270,6 +277,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
       request.dueMs = request.begunMs + maxMs;
       request.timer = deadlines.begin(onDue);
     }
+    request.dueMs = Math.min(request.dueMs, outerMs);
     return true;
   }
 
@@ -278,15 +286,22 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     else timer();
   }
 
-  #routeOf(request: GuardedCall, known: string | undefined): string | undefined {
+  #routeOf(request: GuardedCall): string | undefined {
+    const { native, routeOf } = request;
     const { route } = this.#settings;
-    if (route === undefined) return known;
     try {
-      return route(request.native as R);
+      return route === undefined ? routeOf?.(native as never) : route(native as R);
     } catch (error) {
       this.#tell(error, request);
-      return known;
+      return undefined;
     }
+  }
+
+  #setPolicy(quota: number): void {
+    const { field, windowSeconds } = this.#settings.limit!;
+    this.#quota = quota;
+    this.policy = policyField(field, quota, windowSeconds);
+    this.policyLine = `ratelimit-policy: ${this.policy}\r\n`;
   }
 
   #tell(error: unknown, request: GuardedCall): void {
