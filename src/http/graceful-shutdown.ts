@@ -19,7 +19,13 @@ import {
   shutdownText,
   worstOf,
 } from './shutdown-report.ts';
-import { type NamedStep, type PhasePlan, runPhase, type Step, stepsOf } from './shutdown-steps.ts';
+import {
+  type NamedStep,
+  type PhasePlan,
+  runPhase,
+  type ShutdownFunction,
+  stepsOf,
+} from './shutdown-steps.ts';
 
 /** A server that knows itself how to end: `serveEtcd` makes one. */
 export interface ClosableServer {
@@ -56,13 +62,13 @@ export interface ShutdownOptions {
   /** Its readiness is turned off first. */
   readonly health?: Pick<HealthChecks, 'drain'> | undefined;
   /** Leaves discovery; tells clients of WebSockets and streams to go. */
-  readonly leave?: Readonly<Record<string, Step>> | undefined;
+  readonly leave?: Readonly<Record<string, ShutdownFunction>> | undefined;
   /** Drained when the last request is answered. */
   readonly pools?: Readonly<Record<string, DrainablePool>> | undefined;
   /** Resigns and releases locks. */
-  readonly release?: Readonly<Record<string, Step>> | undefined;
+  readonly release?: Readonly<Record<string, ShutdownFunction>> | undefined;
   /** Writes what is still to be written, and closes what it is written to. */
-  readonly flush?: Readonly<Record<string, Step>> | undefined;
+  readonly flush?: Readonly<Record<string, ShutdownFunction>> | undefined;
   /**
    * How long requests are served as ever after readiness is off: longer than load balancers take to notice. Every response
    * says `Connection: close` meanwhile. @defaultValue `'5s'`; 0 without servers

@@ -1,6 +1,28 @@
 /** Health over HTTP: paths, status codes and bodies. The paths are those of Kubernetes' own servers. */
-import type { HealthScope } from './check.ts';
-import type { HealthChecks, HealthReport, HealthRequest, HealthResponse } from './health-checks.ts';
+import type { CheckReport, HealthScope } from './check.ts';
+
+/** The answer to one of the questions. */
+export interface HealthReport {
+  /** `degraded`: what is not critical is down. `failed`: what is critical is, or the process is shutting down. */
+  readonly status: 'ok' | 'degraded' | 'failed';
+  /** Whether it is shutting down. */
+  readonly draining: boolean;
+  /** By name, in the order in which they were given. */
+  readonly checks: Readonly<Record<string, CheckReport>>;
+}
+
+/** A request as far as health is concerned: those of `node:http` and of Express are such, and so is Fastify's `request.raw`. */
+export interface HealthRequest {
+  readonly method?: string | undefined;
+  /** Path and query. */
+  readonly url?: string | undefined;
+}
+
+/** The part of `node:http`'s response that is used here. */
+export interface HealthResponse {
+  writeHead(status: number, headers: Record<string, string>): unknown;
+  end(body?: string): unknown;
+}
 
 /** A response, as data. */
 export interface HealthAnswer {
@@ -17,7 +39,7 @@ const SCOPES: Readonly<Record<string, HealthScope>> = {
 };
 
 export function answerHealth(
-  health: Pick<HealthChecks, 'report'>,
+  health: { report(scope: HealthScope): Promise<HealthReport> },
   { method = 'GET', url = '/' }: HealthRequest,
 ): Promise<HealthAnswer> | undefined {
   const start = url.indexOf('?');

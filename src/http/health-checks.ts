@@ -9,11 +9,17 @@ import {
   CachedCheck,
   type Check,
   type CheckOptions,
-  type CheckReport,
   type HealthChange,
   type HealthScope,
 } from './check.ts';
-import { answerHealth, type HealthAnswer, sendHealth } from './health-answer.ts';
+import {
+  answerHealth,
+  type HealthAnswer,
+  type HealthReport,
+  type HealthRequest,
+  type HealthResponse,
+  sendHealth,
+} from './health-answer.ts';
 
 /** What `healthChecks` takes. */
 export interface HealthOptions {
@@ -23,29 +29,6 @@ export interface HealthOptions {
   readonly onChange?: ((change: HealthChange) => void) | undefined;
   /** @defaultValue the system's */
   readonly clock?: Clock | undefined;
-}
-
-/** The answer to one of the questions. */
-export interface HealthReport {
-  /** `degraded`: what is not critical is down. `failed`: what is critical is, or the process is shutting down. */
-  readonly status: 'ok' | 'degraded' | 'failed';
-  /** Whether it is shutting down. */
-  readonly draining: boolean;
-  /** By name, in the order in which they were given. */
-  readonly checks: Readonly<Record<string, CheckReport>>;
-}
-
-/** A request as far as health is concerned: those of `node:http` and of Express are such, and so is Fastify's `request.raw`. */
-export interface HealthRequest {
-  readonly method?: string | undefined;
-  /** Path and query. */
-  readonly url?: string | undefined;
-}
-
-/** The part of `node:http`'s response that is used here. */
-export interface HealthResponse {
-  writeHead(status: number, headers: Record<string, string>): unknown;
-  end(body?: string): unknown;
 }
 
 /** Health checks. */

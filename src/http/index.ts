@@ -18,13 +18,15 @@ export {
   type ShutdownDeadlines,
   type ShutdownOptions,
 } from './graceful-shutdown.ts';
-export type { HealthAnswer } from './health-answer.ts';
+export type {
+  HealthAnswer,
+  HealthReport,
+  HealthRequest,
+  HealthResponse,
+} from './health-answer.ts';
 export {
   type HealthChecks,
   type HealthOptions,
-  type HealthReport,
-  type HealthRequest,
-  type HealthResponse,
   healthChecks,
 } from './health-checks.ts';
 export * from './middleware/index.ts';
@@ -48,4 +50,4 @@ export {
   type ShutdownStep,
   shutdownText,
 } from './shutdown-report.ts';
-export type { Step, StepContext } from './shutdown-steps.ts';
+export type { ShutdownContext, ShutdownFunction } from './shutdown-steps.ts';

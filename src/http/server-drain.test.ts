@@ -1,11 +1,25 @@
 /** A server taken out of service under real connections: what becomes of each request, and of each connection. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { Agent, createServer, get as httpGet, type RequestListener, type Server } from 'node:http';
-import { connect as connectHttp2, createServer as createHttp2 } from 'node:http2';
+import {
+  Agent,
+  createServer,
+  get as httpGet,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import {
+  connect as connectHttp2,
+  createServer as createHttp2,
+  createSecureServer as createSecureHttp2,
+} from 'node:http2';
+import { createServer as createHttps, Agent as HttpsAgent, get as httpsGet } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { testAuthority } from '../testing/certificates.ts';
 import { gracefulShutdown, type ShutdownOptions, type ShutdownReport } from './index.ts';
 
 interface Answer {
@@ -174,6 +188,31 @@ test('a request whose head comes in pieces keeps its connection', async (t) => {
   assert.equal((await stopping).exitCode, 0);
 });
 
+test('a request that came in while the process stood still is served: what came is read before a connection counts as idle', async (t) => {
+  const { server, client, stop } = await listening(
+    t,
+    (_request, response) => void response.end('ok'),
+    {
+      idle: 400,
+      deadlines: { finish: '30s' },
+    },
+  );
+  const socket = connect(client.port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  await once(socket, 'connect');
+  const closed = once(socket, 'close');
+  let text = '';
+  socket.setEncoding('utf8').on('data', (part: string) => (text += part));
+  const stopping = stop();
+  await until(() => !server.listening);
+  socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  const untilMs = performance.now() + 800;
+  while (performance.now() < untilMs);
+  await closed;
+  assert.match(text, /200 OK/);
+  assert.equal(finishing(await stopping).finished, 1);
+});
+
 test('requests that were pipelined are all answered, the last one with the end', async (t) => {
   const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let came = 0;
@@ -295,6 +334,39 @@ test('HTTP/2: sessions are told to go, streams in progress are finished', async 
   assert.equal(body, 'late');
   const report = await stopping;
   assert.equal(report.exitCode, 0, JSON.stringify(report));
+});
+
+test('HTTPS, and HTTP/1 beside HTTP/2 on one port: requests in progress are finished and idle connections closed', async (t) => {
+  const { cert, key } = testAuthority().issue('server');
+  const servers = [createHttps({ cert, key }), createSecureHttp2({ cert, key, allowHTTP1: true })];
+  for (const server of servers) {
+    const gate = Promise.withResolvers<void>();
+    let came = 0;
+    const shutdown = gracefulShutdown({ servers: [server], signals: [], delay: 0, idle: 0 });
+    server.on('request', async (request: IncomingMessage, response: ServerResponse) => {
+      came++;
+      if (request.url === '/slow') await gate.promise;
+      response.end('late');
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const agent = new HttpsAgent({ keepAlive: true, rejectUnauthorized: false });
+    t.after(() => agent.destroy());
+    const get = async (path: string): Promise<string> => {
+      const request = httpsGet({ host: '127.0.0.1', port: portOf(server), path, agent });
+      const [response] = (await once(request, 'response')) as [IncomingMessage];
+      for await (const _part of response);
+      return `${response.statusCode} ${response.headers.connection}`;
+    };
+    const slow = get('/slow');
+    await until(() => came === 1);
+    assert.equal(await get('/quick'), '200 keep-alive');
+    const stopping = shutdown.run();
+    await until(() => !server.listening);
+    gate.resolve();
+    assert.equal(await slow, '200 close');
+    const report = await stopping;
+    assert.deepEqual([report.exitCode, finishing(report).finished], [0, 1]);
+  }
 });
 
 /** Real time, as the servers have it: looked at until it holds. */

@@ -9,13 +9,13 @@ import type {
 import { worstOf } from './shutdown-report.ts';
 
 /** What a function of a phase is given. */
-export interface StepContext {
+export interface ShutdownContext {
   /** Aborted when the time of the phase is over, or a second signal came. */
   readonly signal: AbortSignal;
 }
 
 /** A function of a phase: it is done when what it returns has ended. */
-export type Step = (context: StepContext) => unknown;
+export type ShutdownFunction = (context: ShutdownContext) => unknown;
 
 /** What a step may return to have it in the report. */
 export interface StepEnd {
@@ -85,7 +85,7 @@ export async function runPhase(
 }
 
 /** The functions of a phase that a user gave. */
-export function stepsOf(given: Readonly<Record<string, Step>>): NamedStep[] {
+export function stepsOf(given: Readonly<Record<string, ShutdownFunction>>): NamedStep[] {
   return Object.entries(given).map(([name, step]) => ({
     name,
     run: async (signal) => {
