@@ -9,6 +9,7 @@ const LEAST_TTL_MS = 4000;
 
 interface Granted {
   readonly id: Promise<bigint>;
+  isThere: boolean;
   /** Before this what is attached to it stays as long as it must. */
   readonly usableUntilMs: number;
 }
@@ -32,15 +33,22 @@ export class KvLeases {
     let granted = this.#granted.get(ttlMs);
     if (granted === undefined || nowMs >= granted.usableUntilMs) {
       const id = this.#kv.grantLease(ttlMs).then((lease) => lease.id);
-      granted = { id, usableUntilMs: nowMs + ttlMs / 2 };
+      granted = { id, isThere: false, usableUntilMs: nowMs + ttlMs / 2 };
       this.#granted.set(ttlMs, granted);
     }
     try {
-      return await granted.id;
+      const id = await granted.id;
+      granted.isThere = true;
+      return id;
     } catch (error) {
       if (this.#granted.get(ttlMs) === granted) this.#granted.delete(ttlMs);
       throw error;
     }
+  }
+
+  /** Nobody waits any more for those that were not granted yet. */
+  giveUp(): void {
+    for (const [ttlMs, { isThere }] of this.#granted) if (!isThere) this.#granted.delete(ttlMs);
   }
 
   /** The store does not know one of them any more. */

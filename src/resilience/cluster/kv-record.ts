@@ -49,7 +49,8 @@ export class KvRecord {
     const isWhole = bytes.length % 8 === 0 && numbers.every(Number.isFinite);
     // Sliding windows of another limit are longer or shorter.
     const isRow = kind === 'sliding-window' ? has > 1 && numbers[HEAD]! < has - 1 : has === columns;
-    if (!isWhole || !isRow || numbers[0]! < 0 || numbers[1]! < 0) {
+    const isHead = numbers[0]! >= 0 && Number.isSafeInteger(numbers[0]) && numbers[1]! >= 0;
+    if (!isWhole || !isRow || !isHead || numbers[1]! > Number.MAX_SAFE_INTEGER) {
       throw new QuorateError(
         'ERR_PROTOCOL',
         `${nameOf()}: ${bytes.length} bytes that are not the state of a limit; delete the key, or use another prefix`,

@@ -169,6 +169,7 @@ export class KvLimitStore implements LimitStore {
     } catch (error) {
       // Whether it was written nobody knows: it is read anew.
       this.#known.delete(name);
+      this.#leases.giveUp();
       for (const question of round) question.reject(error);
     } finally {
       cancel();
@@ -206,7 +207,8 @@ export class KvLimitStore implements LimitStore {
       const compare: Compare = { key: name, target: 'mod', is: '=', to: known.revision };
       const read: Op = { op: 'range', key: name };
       const txn = { if: [compare], then: [write], else: [read] };
-      const { succeeded, revision, results } = await this.#kv.txn(txn, { signal });
+      const writing = orAborted(this.#kv.txn(txn, { signal }), signal);
+      const { succeeded, revision, results } = await writing;
       if (!succeeded) return knownOf(results[0]?.op === 'range' ? results[0].kvs[0] : undefined);
       this.#remember(name, bytes === undefined ? NOT_THERE : { revision, bytes, isFresh: false });
       return undefined;
@@ -219,7 +221,7 @@ export class KvLimitStore implements LimitStore {
   }
 
   async #read(name: string, signal: AbortSignal): Promise<Known> {
-    const known = knownOf(await this.#kv.get(name, { signal }));
+    const known = knownOf(await orAborted(this.#kv.get(name, { signal }), signal));
     this.#remember(name, { ...known, isFresh: false });
     return known;
   }
