@@ -19,6 +19,7 @@ import { kvOver } from './kv/kv-over.ts';
 import { type ApplyResult, KvStore } from './kv/store.ts';
 import { NodeView, requireCompaction } from './node-view.ts';
 import type { NodeBackend } from './server/backend.ts';
+import { leaderChange } from './telemetry/channels.ts';
 
 /** Who a node is, where its data lives, and how it and its store behave. */
 export interface NodeOptions
@@ -129,6 +130,7 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
     maxRequestBytes,
   });
   const failed = Promise.withResolvers<Error>();
+  const tellLeader = leaderTeller();
   const parts: { service?: EmbeddedKv; view?: NodeView } = {};
   const opened = await openReplica<ApplyResult>({
     ...options,
@@ -147,6 +149,7 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
           'info',
           `${status.role} in term ${status.term}, leader ${status.leader || 'unknown'}`,
         );
+        tellLeader(status);
         parts.view?.changed(status);
       },
       onFailed: (error) => {
@@ -276,4 +279,15 @@ class Node implements QuorateNode {
     await this.#service.close();
     await this.#replica.close();
   }
+}
+
+/** Tells who listens when the leader is another one. */
+function leaderTeller(): (status: ReplicaStatus) => void {
+  let last = '';
+  return ({ id, leader, term }) => {
+    if (leader === last) return;
+    last = leader;
+    if (!leaderChange.hasSubscribers) return;
+    leaderChange.publish({ member: id, leader: leader === '' ? undefined : leader, term });
+  };
 }

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { channel } from 'node:diagnostics_channel';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
+import { freePorts } from '../../test/support/ports.ts';
 import { systemRandom } from '../core/random.ts';
 import { localElections, localLocks } from '../locks/index.ts';
+import { openNode } from '../node.ts';
 import { StoreGuard } from '../resilience/cluster/store-guard.ts';
 import {
   bulkhead,
@@ -211,6 +216,24 @@ describe('events', () => {
       break;
     }
     assert.equal(events.length, 2);
+  });
+
+  it('tell of the leader of a quorum', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'quorate-events-'));
+    const events = heard('quorate:leader:change');
+    try {
+      const [port] = await freePorts(1);
+      const peers = { a: `http://127.0.0.1:${port}` };
+      const settings = { heartbeatMs: 20, electionMs: 200 };
+      await using node = await openNode({ name: 'a', peers, dataDir: folder, ...settings });
+      await node.ready();
+      const { member, leader, term } = events[0]!;
+      assert.match(member, /^[0-9a-f]{16}$/);
+      assert.equal(leader, member);
+      assert.ok(term >= 1);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   it('are not made while nobody listens', async () => {

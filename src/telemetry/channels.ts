@@ -102,6 +102,15 @@ export interface LostEvent extends HeldEvent {
   readonly loss: string;
 }
 
+/** A node of the quorum sees another leader than before, or none. */
+export interface LeaderChangeEvent {
+  /** Of the node that says so, in hexadecimal as etcd's tools have it. */
+  readonly member: string;
+  /** `undefined` while none is known. */
+  readonly leader: string | undefined;
+  readonly term: number;
+}
+
 /** All events by their channels. */
 export interface QuorateEvents {
   'quorate:breaker:change': BreakerChangeEvent;
@@ -117,6 +126,7 @@ export interface QuorateEvents {
   'quorate:election:elected': HeldEvent;
   'quorate:election:resigned': HeldEvent;
   'quorate:election:lost': LostEvent;
+  'quorate:leader:change': LeaderChangeEvent;
   'quorate:lock:acquired': HeldEvent;
   'quorate:lock:released': HeldEvent;
   'quorate:lock:lost': LostEvent;
@@ -145,6 +155,7 @@ export const limiterUp = channel('quorate:limiter:up');
 export const electionElected = channel('quorate:election:elected');
 export const electionResigned = channel('quorate:election:resigned');
 export const electionLost = channel('quorate:election:lost');
+export const leaderChange = channel('quorate:leader:change');
 export const lockAcquired = channel('quorate:lock:acquired');
 export const lockReleased = channel('quorate:lock:released');
 export const lockLost = channel('quorate:lock:lost');

@@ -8,6 +8,7 @@ export type {
   DegradeSwitchEvent,
   HedgeAttemptEvent,
   HeldEvent,
+  LeaderChangeEvent,
   LimiterStoreEvent,
   LostEvent,
   PoolDroppedEvent,

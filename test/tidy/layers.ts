@@ -80,6 +80,7 @@ export const LAYERS: readonly Layer[] = [
       'replica',
       'consensus',
       'kv',
+      'events',
     ],
   },
   { name: 'kv', paths: ['src/kv/'], imports: ['core', 'contracts', 'proto'], pure: true },
