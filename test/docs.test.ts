@@ -23,9 +23,16 @@ function outputOf(program: string): string[] {
 }
 
 /** All TypeScript of the page is one program; `console.log(…); // text` says what is printed. */
-const PAGES = ['kv', 'locks', 'fencing', 'resilience', 'hosting', 'testing', 'telemetry'].map(
-  (name) => `docs/${name}.md`,
-);
+const PAGES = [
+  'kv',
+  'locks',
+  'fencing',
+  'resilience',
+  'cluster-limits',
+  'hosting',
+  'testing',
+  'telemetry',
+].map((name) => `docs/${name}.md`);
 for (const page of PAGES) {
   test(`the examples of ${page} print what they say`, () => {
     const text = readFileSync(join(root, page), 'utf8');

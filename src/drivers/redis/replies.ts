@@ -15,8 +15,8 @@ const REFUSALS: Readonly<Record<string, readonly [ErrorCode, retryable: boolean,
   MISCONF: ['ERR_UNAVAILABLE', true, 'cannot save to its disk'],
   CLUSTERDOWN: ['ERR_UNAVAILABLE', true, 'is in a cluster that is down'],
   MOVED: ['ERR_UNSUPPORTED', false, 'is one of a cluster'],
-  WRONGTYPE: ['ERR_PROTOCOL', false, 'has something else under the key of a lock'],
-  QUORATE: ['ERR_PROTOCOL', false, 'has something else under the key of a lock'],
+  WRONGTYPE: ['ERR_PROTOCOL', false, 'has something else under the key'],
+  QUORATE: ['ERR_PROTOCOL', false, 'has something else under the key'],
 };
 
 /** Errors of the clients that say that nothing was sent. */
@@ -56,7 +56,7 @@ export function fromClient(error: unknown): QuorateError {
 export function nonsense(reply: unknown): QuorateError {
   return new QuorateError(
     'ERR_PROTOCOL',
-    `Redis answered ${JSON.stringify(reply)?.slice(0, 100)} to a command of a lock: is it Redis 6 or later?`,
+    `Redis answered ${JSON.stringify(reply)?.slice(0, 100)} to a script: is it Redis 6 or later?`,
     { outcome: 'unknown' },
   );
 }
