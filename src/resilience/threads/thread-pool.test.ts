@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it, type TestContext } from 'node:test';
+import { systemClock } from '../../core/clock.ts';
 import { isQuorateError, type Outcome } from '../../core/errors.ts';
 import { VirtualClock } from '../../testing/virtual-clock.ts';
 import { timeout } from '../timeout.ts';
-import type { ThreadPoolOptions } from './options.ts';
+import { type ThreadPoolOptions, threadPlan } from './options.ts';
 import { type ThreadPool, threadPool } from './thread-pool.ts';
+import { Threads } from './threads.ts';
 
 type WorkModule = typeof import('./test-work.ts');
 
@@ -310,11 +312,14 @@ describe('a task of a thread', () => {
   });
 
   it('that has ended cannot take with it the next one of its thread', async (t) => {
-    const pool = open(t);
-    const tasks = Array.from({ length: 50 }, (_, i) => pool.run.add(i, 1));
-    for (const task of tasks) void task.then(() => task.cancel());
-    assert.equal((await Promise.all(tasks)).at(-1), 50);
-    assert.equal(pool.stats().started, 1);
+    const threads = new Threads('threads', threadPlan(WORK, {}), 1, systemClock);
+    t.after(() => threads.close());
+    const first = threads.run('add', [1, 2], undefined);
+    assert.equal(await first.result, 3);
+    const second = threads.run('addLater', [3, 4], undefined);
+    threads.giveUp(first, new Error('too late'));
+    assert.equal(await second.result, 7);
+    assert.equal(threads.counts().started, 1);
   });
 });
 
