@@ -78,14 +78,16 @@ function histogramText(
   labels: MetricSample['labels'],
   { bounds, counts, sum }: HistogramValue,
 ): string {
+  const own = pairsOf(labels);
+  const before = own === '' ? '' : `${own},`;
   let text = '';
   let count = 0;
   for (const [index, inRange] of counts.entries()) {
     count += inRange;
     const le = numberText(bounds[index] ?? Number.POSITIVE_INFINITY);
-    text += `${name}_bucket${labelText({ ...labels, le })} ${count}\n`;
+    text += `${name}_bucket{${before}le="${le}"} ${count}\n`;
   }
-  const last = labelText(labels);
+  const last = own === '' ? '' : `{${own}}`;
   return `${text}${name}_sum${last} ${numberText(sum)}\n${name}_count${last} ${count}\n`;
 }
 
@@ -95,11 +97,20 @@ function numberText(value: number): string {
 }
 
 function labelText(labels: MetricSample['labels']): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
-  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+  const pairs = pairsOf(labels);
+  return pairs === '' ? '' : `{${pairs}}`;
+}
+
+function pairsOf(labels: MetricSample['labels']): string {
+  let text = '';
+  for (const name of Object.keys(labels)) {
+    text += `${text === '' ? '' : ','}${name}="${escapeLabel(labels[name]!)}"`;
+  }
+  return text;
 }
 
 function escapeLabel(value: string): string {
+  if (!/[\\"\n]/.test(value)) return value;
   return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }
 

@@ -19,6 +19,7 @@ import {
 } from '@opentelemetry/sdk-trace-base';
 import {
   bulkhead,
+  circuitBreaker,
   hedge,
   limit,
   pipeline,
@@ -213,6 +214,20 @@ describe('a span around calls', () => {
     const [call] = spans('call');
     assert.equal(call!.attributes['error.type'], 'ERR_TIMEOUT');
     assert.equal(call!.status.code, SpanStatusCode.ERROR);
+  });
+
+  it('hides no end from the policies inside it', async () => {
+    const clock = new VirtualClock();
+    const breaker = circuitBreaker({ consecutive: 1, clock });
+    const guard = pipeline('stock', [
+      timeout(10, { clock }),
+      traced(tracer, { span: 'call' }),
+      breaker,
+    ]);
+    const late = guard.attempt(() => new Promise(() => undefined));
+    await clock.advance(20);
+    assert.equal((await late).ok, false);
+    assert.equal(breaker.state, 'open');
   });
 
   it('costs nothing but itself where it is not sampled, and children are not either', async () => {

@@ -146,6 +146,24 @@ describe('metrics for Prometheus', () => {
     assert.equal(figureOf(page, 'quorate_pool_submitted_total', { pool: 'same' }), 1);
   });
 
+  it('have the highest of gauges that do not add up', async () => {
+    const bad = () => Promise.reject(new Error('bad'));
+    const policies = [1, 2].map(() => circuitBreaker({ name: 'same', failureRate: 1 }));
+    for (const policy of policies) await policy.attempt(bad);
+    await policies[0]!.run(() => 1);
+    const page = parse(prometheusMetrics({ policies }).text());
+    assert.equal(figureOf(page, 'quorate_breaker_failure_ratio', { policy: 'same' }), 1);
+    assert.equal(figureOf(page, 'quorate_breaker_state', { state: 'closed' }), 2);
+  });
+
+  it('cut names that are very long', () => {
+    const policies = [timeout('1s', { name: 'x'.repeat(1_000_000) })];
+    const page = prometheusMetrics({ policies }).text();
+    assert.ok(page.length < 2000);
+    const policy = 'x'.repeat(256);
+    assert.equal(figureOf(parse(page), 'quorate_timeout_exceeded_total', { policy }), 0);
+  });
+
   it('look at lists anew each time', () => {
     const policies: Policy[] = [];
     const metrics = prometheusMetrics({ policies });

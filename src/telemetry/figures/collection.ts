@@ -12,6 +12,12 @@ export interface Reading {
   readonly samples: readonly MetricSample[];
 }
 
+interface Named {
+  readonly labels: Labels;
+  readonly key: string;
+  readonly isOther: boolean;
+}
+
 /** In the place of names for which there is no room. */
 const OTHER = 'other';
 const MAX_NAME_LENGTH = 256;
@@ -36,12 +42,14 @@ export class SeriesBook {
   }
 
   /** The labels of a series, or of the one for those that get no name of their own. */
-  labelsFor(figure: Figure, given: Labels): { readonly labels: Labels; readonly isOther: boolean } {
+  labelsFor(figure: Figure, given: Labels): Named {
     const labels = cut(given);
-    if (figure.names.length === 0 || this.#hasRoom(figure, keyOf(labels))) {
-      return { labels, isOther: false };
+    const key = keyOf(labels);
+    if (figure.names.length === 0 || this.#hasRoom(figure, key)) {
+      return { labels, key, isOther: false };
     }
-    return { labels: withoutNames(figure, labels), isOther: true };
+    const left = withoutNames(figure, labels);
+    return { labels: left, key: keyOf(left), isOther: true };
   }
 
   #hasRoom(figure: Figure, key: string): boolean {
@@ -68,9 +76,8 @@ export class Collection {
   }
 
   add(figure: Figure, given: Labels, value: number | HistogramValue): void {
-    const { labels, isOther } = this.#book.labelsFor(figure, given);
+    const { labels, key, isOther } = this.#book.labelsFor(figure, given);
     if (isOther) this.#others += 1;
-    const key = keyOf(labels);
     const series = this.#series.get(figure)!;
     const there = series.get(key);
     if (there === undefined) series.set(key, { labels, value });
@@ -89,8 +96,8 @@ export class Collection {
 }
 
 function cut(labels: Labels): Labels {
-  if (Object.values(labels).every(({ length }) => length <= MAX_NAME_LENGTH)) return labels;
   const pairs = Object.entries(labels);
+  if (!pairs.some(([, { length }]) => length > MAX_NAME_LENGTH)) return labels;
   return Object.fromEntries(pairs.map(([name, value]) => [name, value.slice(0, MAX_NAME_LENGTH)]));
 }
 
