@@ -22,8 +22,10 @@ const CACHE = '.cache/mutation';
 const PAGE = join(ROOT, 'docs/internals/mutation-testing.md');
 const PACKAGES = ['@stryker-mutator/core@10.1.1', '@stryker-mutator/api@10.1.1'];
 const SOURCES = 'src/resilience/**/*.ts';
+/** What tests them besides their own tests, within one process. */
+const OTHER_TESTS = 'src/{telemetry,prometheus}/**/*.test.ts';
 /** These have engines and threads to test with, which are started anew for each test. */
-const APART = /^src\/resilience\/(cluster|threads)\//;
+const APART = /^src\/resilience\/(cluster\/[^/]*(?<!\.test)\.ts|threads\/)/;
 
 /** What Stryker says of one mutant, by its report's schema. */
 interface Mutant {
@@ -52,8 +54,8 @@ function isTest(path: string): boolean {
   return path.endsWith('.test.ts') || /\/test-[\w-]+\.ts$/.test(path);
 }
 
-function paths(): string[] {
-  const all = globSync(SOURCES, { cwd: ROOT }).map((path) => path.replaceAll('\\', '/'));
+function paths(pattern = SOURCES): string[] {
+  const all = globSync(pattern, { cwd: ROOT }).map((path) => path.replaceAll('\\', '/'));
   return all.filter((path) => !APART.test(path)).sort();
 }
 
@@ -78,7 +80,8 @@ function testsOf(path: string): string[] {
     reaches.set(file, any.includes(true));
     return reaches.get(file)!;
   };
-  return paths().filter((one) => one.endsWith('.test.ts') && visit(one));
+  const all = [...paths(), ...paths(OTHER_TESTS)];
+  return all.filter((one) => one.endsWith('.test.ts') && visit(one));
 }
 
 type MakeStryker = new (options: object) => Stryker;
@@ -105,7 +108,7 @@ async function tryMutantsOf(path: string, Stryker: MakeStryker): Promise<void> {
     dryRunTimeoutMinutes: 15,
     incremental: true,
     incrementalFile: knownPath(path),
-    ignorePatterns: ['**', '!src/**/*.ts', '!package.json'],
+    ignorePatterns: ['**', '!src/**/*.ts', '!test/support/**', '!package.json'],
     disableTypeChecks: false,
     symlinkNodeModules: false,
     checkers: [],
