@@ -74,6 +74,10 @@ function manyKeys(peers: Peers, keys: number): Contest {
       for (const name of names) bucket.allow(name);
       return over((key) => bucket.allow(key));
     },
+    'a look into a Map': () => {
+      const map = new Map(names.map((name, i) => [name, i]));
+      return over((key) => map.get(key));
+    },
     'rate-limiter-flexible': async () => {
       const consume = flexible(peers);
       for (const name of names) await consume(name);

@@ -37,7 +37,7 @@ interface Entry {
 }
 
 /** Until it is compiled as well as it will be. */
-const WARM_MS = 400;
+const WARM_MS = 300;
 
 const BARE = '';
 
@@ -63,7 +63,7 @@ const LOOPS: Readonly<Record<Contest['how'], (once: Once, times: number) => Prom
 /** Adds two cases: by the wall, and by the processor (all threads of the process), which other load disturbs less. */
 export async function hold(report: Report, contest: Contest, quick: boolean): Promise<void> {
   const { name, how, bare } = contest;
-  const [rounds, ms] = quick ? [3, 20] : [15, 100];
+  const [rounds, ms] = quick ? [3, 20] : [11, 50];
   collectGarbage();
   const makers = Object.entries(contest.systems);
   const entries: Entry[] = [];

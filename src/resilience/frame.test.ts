@@ -56,6 +56,27 @@ class Again implements Wrap {
 const never = (): Promise<never> => new Promise(() => undefined);
 
 describe('policies around work', () => {
+  for (const around of [[], [timeout('1m')]]) {
+    const where = around.length === 0 ? 'alone' : 'inside a timeout';
+    it(`a gate that breaks when it is left, ${where}: the call rejects with its error`, async () => {
+      const gate: Gate = {
+        name: 'broken',
+        enter: () => 0,
+        leave() {
+          throw new Error('broken');
+        },
+      };
+      const guard = sectionOf([...(around as unknown as Wrap[]), gate]);
+      await assert.rejects(
+        guard.run(() => 7),
+        /^Error: broken$/,
+      );
+      const failing = () => Promise.reject(new Error('down'));
+      const outcome = await guard.attempt(failing);
+      assert.equal(!outcome.ok && (outcome.error as Error).message, 'broken');
+    });
+  }
+
   it('lets calls in from the outside in, and out from the inside out, with each its own ticket', async () => {
     const log: string[] = [];
     const gates = [1, 2, 3].map((n) => new Note(log, `${n}`, () => n * 10));
