@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { familiesOf, metricText } from '../core/metric-text.ts';
-import { type Policy, pipeline, timeout, workerPool } from '../resilience/index.ts';
+import { circuitBreaker, type Policy, pipeline, timeout, workerPool } from '../resilience/index.ts';
 import { everything } from '../telemetry/figures/test-everything.ts';
 import { parse, seriesKey } from '../telemetry/figures/test-exposition.ts';
 import { prometheusMetrics } from './index.ts';
