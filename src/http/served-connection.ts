@@ -53,8 +53,13 @@ export class Http1Connection implements ServedConnection {
   }
 
   end(response: ServerResponse): void {
-    const index = this.#responses.indexOf(response);
-    if (index >= 0) this.#responses.splice(index, 1);
+    const responses = this.#responses;
+    if (responses.length === 1 && responses[0] === response) {
+      responses.pop();
+      return;
+    }
+    const index = responses.indexOf(response);
+    if (index >= 0) responses.splice(index, 1);
   }
 
   // Bytes, not requests: the head of a request may come in pieces.
