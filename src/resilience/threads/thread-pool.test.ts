@@ -190,8 +190,10 @@ describe('a thread that ends by itself', () => {
     const pool = open(t, { size: 2, queue: { max: 100 } });
     const lost = [pool.run.exit(3), pool.run.throwLater()];
     const others = Array.from({ length: 20 }, (_, i) => pool.run.add(i, 1));
-    await assert.rejects(lost[0]!, failsAs('ERR_UNAVAILABLE', 'unknown', /exit code 3.*'exit'/));
-    await assert.rejects(lost[1]!, failsAs('ERR_UNAVAILABLE', 'unknown', /out of nowhere/));
+    await Promise.all([
+      assert.rejects(lost[0]!, failsAs('ERR_UNAVAILABLE', 'unknown', /exit code 3.*'exit'/)),
+      assert.rejects(lost[1]!, failsAs('ERR_UNAVAILABLE', 'unknown', /out of nowhere/)),
+    ]);
     assert.equal((await Promise.all(others)).at(-1), 20);
     assert.equal(pool.stats().crashed, 2);
   });
