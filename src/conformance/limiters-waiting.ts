@@ -6,17 +6,18 @@ import { ALGORITHMS } from './limiters-counting.ts';
 const ofEach = ALGORITHMS.map((algorithm): readonly LimiterCase[] => [
   {
     name: `${algorithm}: who waits is served in order, and nobody gets ahead meanwhile`,
-    async run({ one, useUp, within, isWithin, clock }) {
+    async run({ one, useUp, within, isWithin, later, clock }) {
       const limiter = await one({ rate: { limit: 3, period: 300 } }, algorithm);
       const fromMs = clock.now();
       await useUp(limiter, 'k');
       const order: string[] = [];
       const served: number[] = [];
-      const waits = [3, 1, 2].map(async (cost) => {
+      const wait = async (cost: number): Promise<void> => {
         await limiter.wait('k', { cost });
         order.push(`${cost}`);
         served.push(clock.now());
-      });
+      };
+      const waits = [3, 1, 2].map((cost) => later(wait(cost)));
       // Asked after them, answered after them.
       const ahead = await limiter.allow('k');
       assert.equal(ahead.ok, false);
