@@ -79,6 +79,7 @@ export function sendHealth(
   response: HealthResponse,
 ): void {
   response.writeHead(status, headers);
+  // Node would drop a body, or throw: see its `rejectNonStandardBodyWrites`.
   if (method === 'HEAD') response.end();
   else response.end(body);
 }

@@ -177,7 +177,7 @@ test('who asks sees no stack, no message of a driver; onChange has the whole err
 
 test('over HTTP: 200 or 503 as JSON that nobody keeps, HEAD without a body, other methods refused', async (t) => {
   const health = healthChecks({ checks: { db: () => ({ ok: true, message: 'fine' }) } });
-  const server = createServer((request, response) => {
+  const server = createServer({ rejectNonStandardBodyWrites: true }, (request, response) => {
     if (!health.handle(request, response)) response.writeHead(404).end('none');
   });
   t.after(() => server.close());
