@@ -265,6 +265,15 @@ describe('events', () => {
       await using locks = localLocks();
       await locks.run('a', () => 1);
       degrade({ fallback: 0 }).switchTo('on');
+      const twice = hedge({ after: 5, clock }).run(({ attempt }) => (attempt === 2 ? 1 : never()));
+      await clock.advance(5);
+      await twice;
+      const pool = workerPool({ size: 1, queue: { max: 0, full: 'reject' }, clock });
+      const stop = Promise.withResolvers<void>();
+      const running = pool.submit(() => stop.promise);
+      await assert.rejects(pool.submit(never));
+      stop.resolve();
+      await running;
       assert.ok(asked > 5);
       assert.equal(made, 0);
     } finally {

@@ -37,6 +37,7 @@ const shares = figure('gauge', '1', BY_POLICY);
 const times = figure('gauge', 's', BY_POLICY);
 const tasks = figure('counter', '{task}', BY_POOL);
 const tasksNow = figure('updown', '{task}', BY_POOL);
+const threads = figure('counter', '{thread}', BY_POOL);
 const taskTimes = figure('histogram', 's', BY_POOL);
 
 /** By what each is read from. */
@@ -108,6 +109,17 @@ export const FIGURES = {
     blocked: tasksNow('quorate.pool.blocked', 'Tasks that wait for room in the queue.'),
     submitted: tasks('quorate.pool.submitted', 'Tasks that came.'),
     tasks: tasks('quorate.pool.tasks', 'Tasks that have ended, by how.'),
+    threads: figure(
+      'updown',
+      '{thread}',
+      BY_POOL,
+    )('quorate.pool.threads', 'Threads that there are.'),
+    started: threads('quorate.pool.threads_started', 'Threads started.'),
+    crashed: threads('quorate.pool.threads_crashed', 'Threads that ended by themselves.'),
+    recycled: threads(
+      'quorate.pool.threads_recycled',
+      'Threads ended as they had been used enough.',
+    ),
     waited: taskTimes('quorate.pool.wait', 'How long tasks waited for a worker.'),
     ran: taskTimes('quorate.pool.run', 'How long tasks ran.'),
   },

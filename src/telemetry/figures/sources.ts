@@ -15,6 +15,7 @@ import type { Policy } from '../../resilience/policy.ts';
 import type { PoolStats } from '../../resilience/pools/pool-meter.ts';
 import type { Retry } from '../../resilience/retry.ts';
 import type { Shed } from '../../resilience/shed.ts';
+import type { ThreadCounts } from '../../resilience/threads/threads.ts';
 import type { Timeout } from '../../resilience/timeout.ts';
 import type { Collection, Labels } from './collection.ts';
 import { FIGURES, type Figure } from './families.ts';
@@ -22,7 +23,8 @@ import { FIGURES, type Figure } from './families.ts';
 /** A pool, as far as its figures go. */
 export interface PoolSource {
   readonly name: string;
-  stats(): PoolStats;
+  /** Pools of threads know some more. */
+  stats(): PoolStats & Partial<ThreadCounts>;
 }
 
 /** What became of the requests of a server, as `stats()` of the middleware of `quorate/http` has it. */
@@ -208,6 +210,11 @@ function readPool(one: PoolSource, into: Collection): void {
   into.add(pool.blocked, labels, stats.blocked);
   into.add(pool.submitted, labels, stats.submitted);
   for (const [end, count] of Object.entries(ends)) into.add(pool.tasks, { ...labels, end }, count);
+  const { threads, started, crashed, recycled } = stats;
+  if (threads !== undefined) into.add(pool.threads, labels, threads);
+  if (started !== undefined) into.add(pool.started, labels, started);
+  if (crashed !== undefined) into.add(pool.crashed, labels, crashed);
+  if (recycled !== undefined) into.add(pool.recycled, labels, recycled);
   into.add(pool.waited, labels, inSeconds(stats.waitTime.durations));
   into.add(pool.ran, labels, inSeconds(stats.runTime.durations));
 }

@@ -13,6 +13,7 @@ import {
   pipelineRegistry,
   retry,
   shed,
+  threadPool,
   timeout,
   tokenBucket,
   workerPool,
@@ -39,6 +40,9 @@ export async function everything() {
   const prices = degrade({ fallback: 0, name: 'prices', clock });
   registry.pipeline('prices', [prices]);
   const pool = workerPool({ size: 1, queue: { max: 1, full: 'reject' }, name: 'mails', clock });
+  // It has no thread before it has a task.
+  const work = new URL('../../resilience/threads/test-work.ts', import.meta.url);
+  const images = threadPool(work, { size: 1, name: 'images', clock });
   const requests = new RequestMeter();
 
   const takes =
@@ -73,6 +77,6 @@ export async function everything() {
     requests,
     takes,
     play,
-    sources: { pipelines: registry, policies: [breaker], pools: [pool], http: [requests] },
+    sources: { pipelines: registry, policies: [breaker], pools: [pool, images], http: [requests] },
   };
 }
