@@ -36,9 +36,9 @@ export class Deadlines {
     this.#cancel = undefined;
   }
 
-  /** Calls `onDue` after the length of all of them, unless it is ended before. */
-  begin(onDue: () => void): Deadline {
-    const deadline = new Deadline(this.#clock.now() + this.#lengthMs, onDue);
+  /** Calls `onDue` after the length of all of them, unless it is ended before. @param nowMs - where somebody has just asked the clock */
+  begin(onDue: () => void, nowMs = this.#clock.now()): Deadline {
+    const deadline = new Deadline(nowMs + this.#lengthMs, onDue);
     deadline.before = this.#last;
     if (this.#last === undefined) this.#first = deadline;
     else this.#last.after = deadline;

@@ -97,8 +97,6 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
   readonly outer: GuardedRequest | undefined;
   readonly routeOf: ((native: never) => string | undefined) | undefined;
   readonly begunMs: number;
-  readonly clock: Clock;
-  readonly request: this;
   dueMs: number;
   #response: unknown;
   #answerLate: ((response: never, refusal: Refusal) => void) | undefined;
@@ -128,9 +126,7 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     this.requestId = requestId;
     this.outer = outer;
     this.routeOf = routeOf;
-    this.clock = core.clock;
     this.begunMs = core.clock.now();
-    this.request = this;
     this.dueMs = Number.POSITIVE_INFINITY;
     this.#response = undefined;
     this.#answerLate = undefined;
@@ -141,6 +137,15 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     this.isLate = false;
     this.timer = undefined;
     this.#trace = undefined;
+  }
+
+  get clock(): Clock {
+    return this.#core.clock;
+  }
+
+  /** As the deadline that is carried to what runs within it. */
+  get request(): this {
+    return this;
   }
 
   override get remainingMs(): number | undefined {
@@ -171,8 +176,9 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
   }
 
   headerLines(): string {
-    // A guard around this one has said it already.
-    const id = this.outer === undefined ? `${this.#core.idHeader}: ${this.requestId}\r\n` : '';
+    const { outer } = this;
+    const id =
+      outer === undefined ? `${this.#core.idHeader}: ${this.requestId}\r\n` : outer.headerLines();
     if (this.rateLimit === undefined) return id;
     return `${id}ratelimit: ${this.rateLimit}\r\n${this.#core.policyLine}`;
   }

@@ -7,20 +7,27 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 
-const LINES = Symbol('lines');
+/** Whose lines they are: asked when the head is written. */
+export interface LineSource {
+  /** Lines of `name: value`, each with its end; nothing in them may be of a client's making. */
+  headerLines(): string;
+}
+
+/** Where a response has them. */
+export const SOURCE = Symbol('guarded');
 const BEFORE = Symbol('before');
 
 type WriteHead = (this: Lined, status: number, reason?: unknown, headers?: unknown) => unknown;
 
 interface Lined {
   _header?: string;
-  /** Each with its end. */
-  [LINES]?: string;
+  [SOURCE]?: LineSource;
   /** What somebody else has put in the place of `writeHead`. */
   [BEFORE]?: WriteHead | undefined;
   writeHead: WriteHead;
 }
 
+const NODES = ServerResponse.prototype.writeHead as unknown as WriteHead;
 let isTried = false;
 let canAdd = false;
 
@@ -33,15 +40,9 @@ export function takesLines(response: object): boolean {
   return canAdd && response.constructor === ServerResponse;
 }
 
-/** @param lines - of `name: value`, each with its end; nothing in them may be of a client's making */
-export function addLines(response: object, lines: string): void {
+/** Adds the lines of what is in its `SOURCE` then. Once for each response. */
+export function addLines(response: object): void {
   const lined = response as Lined;
-  const others = lined[LINES];
-  if (others !== undefined) {
-    lined[LINES] = others + lines;
-    return;
-  }
-  lined[LINES] = lines;
   const before = lined.writeHead;
   if (before !== NODES) lined[BEFORE] = before;
   lined.writeHead = writeHead;
@@ -50,10 +51,8 @@ export function addLines(response: object, lines: string): void {
 /** As if none had been added: the head is another one's. */
 export function dropLines(response: object): void {
   const lined = response as Lined;
-  if (lined[LINES] !== undefined) lined[LINES] = '';
+  if (lined.writeHead === writeHead) lined.writeHead = lined[BEFORE] ?? NODES;
 }
-
-const NODES = ServerResponse.prototype.writeHead as unknown as WriteHead;
 
 function writeHead(this: Lined, status: number, reason?: unknown, headers?: unknown): unknown {
   const before = this[BEFORE];
@@ -63,7 +62,8 @@ function writeHead(this: Lined, status: number, reason?: unknown, headers?: unkn
       : before.call(this, status, reason, headers);
   const head = this._header;
   // It ends with an empty line.
-  if (typeof head === 'string') this._header = `${head.slice(0, -2)}${this[LINES]}\r\n`;
+  if (typeof head === 'string')
+    this._header = `${head.slice(0, -2)}${this[SOURCE]!.headerLines()}\r\n`;
   return result;
 }
 
@@ -82,7 +82,8 @@ function arrives(): boolean {
   });
   try {
     response.assignSocket(sink as unknown as Socket);
-    addLines(response, 'x-tried: 1\r\n');
+    (response as unknown as Lined)[SOURCE] = { headerLines: () => 'x-tried: 1\r\n' };
+    addLines(response);
     response.writeHead(200);
     response.end('body');
     return /^HTTP\/1\.1 200 OK\r\n([^\r\n]+\r\n)*x-tried: 1\r\n\r\n/.test(sent);

@@ -1,15 +1,13 @@
 /** How a guard and the responses of Node's servers come together, which Express, Fastify and Hono use as well. */
 import type { ServerResponse } from 'node:http';
 import type { GuardedRequest, RequestHeaders } from './guarded-request.ts';
-import { addLines, dropLines, takesLines } from './head-lines.ts';
+import { addLines, dropLines, SOURCE, takesLines } from './head-lines.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
-const GUARDED = Symbol('guarded');
-
 /** What a response remembers: its request, as the innermost guard has it. */
 interface Watched extends ServerResponse {
-  [GUARDED]?: GuardedRequest | undefined;
+  [SOURCE]?: GuardedRequest | undefined;
 }
 
 /** A request has come; it ends with its response. @param routeOf - the template of its route, once it is over */
@@ -22,21 +20,21 @@ export function beginOn<R>(
   routeOf?: (native: R) => string | undefined,
 ): GuardedRequest {
   const watched = response as Watched;
-  const outer = watched[GUARDED];
+  const outer = watched[SOURCE];
   const guarded = guard.begin(native, method, headers, { outer, routeOf });
-  watched[GUARDED] = guarded;
+  watched[SOURCE] = guarded;
   // One listener for all responses, and all guards of one.
   if (outer === undefined) response.on('close', onClose);
   return guarded;
 }
 
 export function guardedOf(response: ServerResponse): GuardedRequest | undefined {
-  return (response as Watched)[GUARDED];
+  return (response as Watched)[SOURCE];
 }
 
 function onClose(this: Watched): void {
   const isWhole = this.writableFinished;
-  for (let one = this[GUARDED]; one !== undefined; one = one.outer) {
+  for (let one = this[SOURCE]; one !== undefined; one = one.outer) {
     if (!isWhole) one.gone();
     one.end(isWhole ? this.statusCode : 499);
   }
@@ -44,8 +42,12 @@ function onClose(this: Watched): void {
 
 /** The headers of a response whose request was let in. */
 export function setHeaders(response: ServerResponse, guarded: GuardedRequest): void {
-  if (takesLines(response)) addLines(response, guarded.headerLines());
-  else guarded.eachHeader(response, setHeader);
+  if (takesLines(response)) {
+    // Those of a guard around this one are asked of this one.
+    if (guarded.outer === undefined) addLines(response);
+  } else {
+    guarded.eachHeader(response, setHeader);
+  }
 }
 
 function setHeader(response: ServerResponse, name: string, value: string): void {

@@ -266,7 +266,9 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
   /** Whether there is time enough. */
   #beginDeadline(request: GuardedCall): boolean {
     const { maxMs, leastMs, deadlines } = this.#settings.deadline!;
-    const givenMs = deadlineFrom(request.headers);
+    // Most have none, and to know that costs less than to read it.
+    const hasOwn = headerOf(request.headers, 'grpc-timeout') != null;
+    const givenMs = hasOwn ? deadlineFrom(request.headers) : undefined;
     if (givenMs !== undefined && givenMs <= leastMs) return false;
     const outerMs = request.dueMs;
     const onDue = (): void => request.expire();
@@ -275,7 +277,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
       request.timer = this.clock.after(givenMs, onDue);
     } else if (deadlines !== undefined) {
       request.dueMs = request.begunMs + maxMs;
-      request.timer = deadlines.begin(onDue);
+      request.timer = deadlines.begin(onDue, request.begunMs);
     }
     request.dueMs = Math.min(request.dueMs, outerMs);
     return true;
