@@ -1,6 +1,6 @@
 // Three processes of a service under a constant rate of requests on kept connections, restarted one after the other. No request
 // may fail, and none is sent twice. Run it:  node scripts/run.mjs examples/rolling-restart/main.ts --restarts 20 --rate 500
-// With --shutdown close, or none, the service ends as many do, and requests fail.
+// --framework is node, express, fastify or hono. With --shutdown close, or none, the service ends as many do, and requests fail.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,6 +15,7 @@ const { values } = parseArgs({
   options: {
     restarts: { type: 'string', default: '20' },
     rate: { type: 'string', default: '500' },
+    framework: { type: 'string', default: 'node' },
     shutdown: { type: 'string', default: 'graceful' },
   },
 });
@@ -41,7 +42,9 @@ class Instance {
   }
 
   async start(): Promise<void> {
-    this.child = fork(SERVICE, [String(this.port), values.shutdown], { stdio: 'inherit' });
+    this.child = fork(SERVICE, [String(this.port), values.shutdown, values.framework], {
+      stdio: 'inherit',
+    });
     await once(this.child, 'message');
   }
 
@@ -71,7 +74,8 @@ class Instance {
   send(method: string, path: string, body = ''): Promise<number> {
     const { port, agent } = this;
     return new Promise((resolve, reject) => {
-      const options = { host: '127.0.0.1', port, agent, method, path, timeout: 10_000 };
+      const headers = { 'content-type': 'text/plain', 'content-length': body.length };
+      const options = { host: '127.0.0.1', port, agent, method, path, headers, timeout: 10_000 };
       const request = httpRequest(options, (response) => {
         response.on('end', () => resolve(response.statusCode!));
         response.on('error', reject);

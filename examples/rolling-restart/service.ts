@@ -1,10 +1,10 @@
 // One instance of a service that can be restarted at any time: it knows when it may be sent requests, and ends in
 // the order in which nobody notices. `main.ts` starts three of them.
 
-import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gracefulShutdown, healthChecks } from 'quorate/http';
 import { workerPool } from 'quorate/resilience';
+import { FRAMEWORKS } from './frameworks.ts';
 
 const port = Number(process.argv[2] ?? 0);
 const work = workerPool({ size: 100 });
@@ -15,18 +15,16 @@ const health = healthChecks({
   },
 });
 
-const server = createServer(async (request, response) => {
-  if (health.handle(request, response)) return;
-  let bytes = 0;
-  for await (const chunk of request) bytes += (chunk as Buffer).length;
+const build = FRAMEWORKS[process.argv[4] ?? 'node'];
+if (build === undefined) throw new Error(`one of ${Object.keys(FRAMEWORKS).join(', ')} is needed`);
+const server = await build(health, async (body) => {
   // Every hundredth takes long: there is always something in progress.
   const tookMs = await work.submit(async () => {
     const forMs = Math.random() < 0.01 ? 400 : Math.random() * 20;
     await delay(forMs);
     return forMs;
   });
-  response.writeHead(200, { 'content-type': 'application/json' });
-  response.end(JSON.stringify({ pid: process.pid, bytes, tookMs }));
+  return { pid: process.pid, characters: body.length, tookMs };
 });
 
 // For comparison: `close` does what many do, `none` leaves it to Node.

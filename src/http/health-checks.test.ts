@@ -180,7 +180,10 @@ test('over HTTP: 200 or 503 as JSON that nobody keeps, HEAD without a body, othe
   const server = createServer({ rejectNonStandardBodyWrites: true }, (request, response) => {
     if (!health.handle(request, response)) response.writeHead(404).end('none');
   });
-  t.after(() => server.close());
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const get = (path: string, method = 'GET') =>
