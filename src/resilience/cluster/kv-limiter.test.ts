@@ -345,6 +345,31 @@ describe('a store that does not answer', () => {
     assert.ok(Math.abs((await limiter.usage('k')).remaining - 100) < 0.01);
   });
 
+  it('is not one whose callers gave up', async () => {
+    let isSlow = true;
+    const store = withTxn(async (_, run) => {
+      if (isSlow) await new Promise<void>((resolve) => void clock.after(50, resolve));
+      return run();
+    });
+    const limiter = open({ rate: SLOW, timeout: 100 }, store);
+    const stop = new AbortController();
+    const { signal } = stop;
+    // The first is under way; the others wait for the next round, and give up before it begins.
+    const asked = Array.from({ length: 9 }, (_, i) =>
+      (i === 0 ? Promise.resolve() : settled()).then(() => limiter.allow('k', 10, { signal })),
+    );
+    const ended = Promise.allSettled(asked);
+    await settled();
+    await settled();
+    stop.abort(new Error('enough'));
+    for (const { status } of await ended) assert.equal(status, 'rejected');
+    isSlow = false;
+    await clock.advance(130);
+    assert.deepEqual(await limiter.allow('k'), { ok: true, retryAfterMs: 0 });
+    // The first was taken, as it was under way; it could not be given back, as its time had come.
+    assert.ok((await limiter.usage('k')).remaining > 88);
+  });
+
   it('is an outcome of its own for calls behind a limit', async () => {
     const it = hanging();
     const guard = limit(open({ rate: { limit: 1, period: '100s' }, timeout: 50 }, it.store));

@@ -13,7 +13,14 @@ import type { Compare, KeyValue, Kv, Op } from '../../kv/kv.ts';
 import type { Usage } from '../limiter.ts';
 import { KvLeases } from './kv-leases.ts';
 import { KvRecord, type RowReceipt } from './kv-record.ts';
-import type { Ask, ClusterAlgorithm, LimitStore, StoreRules, Taken } from './limit-store.ts';
+import {
+  type Ask,
+  type ClusterAlgorithm,
+  type LimitStore,
+  NOT_ASKED,
+  type StoreRules,
+  type Taken,
+} from './limit-store.ts';
 import { SharedTime } from './shared-time.ts';
 
 /** As many questions are decided by one transaction. */
@@ -159,7 +166,7 @@ export class KvLimitStore implements LimitStore {
       let known = this.#known.get(name) ?? NOT_THERE;
       for (;;) {
         throwIfAborted(stop.signal);
-        answered = round.filter((question) => !question.isGone());
+        answered = stillAsked(answered);
         if (answered.length === 0) return;
         const next = await this.#attempt(name, known, answered, stop.signal);
         if (next === undefined) break;
@@ -236,6 +243,15 @@ export class KvLimitStore implements LimitStore {
       break;
     }
   }
+}
+
+/** Those that somebody waits for; the others are told that nothing was asked. */
+function stillAsked(questions: readonly Question[]): readonly Question[] {
+  if (!questions.some((question) => question.isGone())) return questions;
+  return questions.filter((question) => {
+    if (question.isGone()) question.reject(NOT_ASKED);
+    return !question.isGone();
+  });
 }
 
 function knownOf(kv: KeyValue | undefined): Known {

@@ -43,6 +43,9 @@ export interface Taken {
   readonly receipt: unknown;
 }
 
+/** What a store rejects with where it did not ask since nobody waits for the answer: it says nothing about the store. */
+export const NOT_ASKED: unique symbol = Symbol('not asked');
+
 /**
  * A store. Every call rejects where it cannot answer, with what it may have done left done: what was taken for nobody counts.
  * Keys are any text; the store keeps those of different ways to count apart.

@@ -9,6 +9,7 @@ import { limiterDown, limiterUp } from '../../telemetry/channels.ts';
 import { type CircuitBreaker, circuitBreaker } from '../breaker/circuit-breaker.ts';
 import { Deadlines } from '../deadlines.ts';
 import { Rejection } from '../outcome.ts';
+import { NOT_ASKED } from './limit-store.ts';
 
 /** So many calls in a row that failed are a store that is down. */
 const FAILURES = 3;
@@ -73,6 +74,11 @@ export class StoreGuard {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#deadlines.end(deadline);
+        if (error === NOT_ASKED) {
+          permit.cancel();
+          reject(error);
+          return;
+        }
         if (isQuorateError(error) && isThere(error)) {
           permit.success();
           reject(error);
