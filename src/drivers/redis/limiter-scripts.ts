@@ -133,7 +133,8 @@ return took(amount, wait, state, idle_at(), had or '', idle_before)`;
 
 /**
  * A sorted set of the last units: the score counts all that were ever taken, up to this one; the member is the moment until which they
- * count. It begins with a unit that never was. Twice the limit is kept, so that it can be given back. a: the period.
+ * count. Twice the limit is kept, so that it can be given back; the first member, which counts until 0, says what is forgotten. a: the
+ * period.
  */
 const SLIDING = `local call = tonumber(ARGV[#ARGV])
 local time = redis.call('TIME')
@@ -179,11 +180,12 @@ local wait = at - now
 if wait > longest and wait > 0 then return {call, '0', text(wait)} end
 local amount = cost
 if wait == 0 and most > cost then amount = math.max(cost, math.min(most, room())) end
-if total == 0 then redis.call('ZADD', key, 0, '0') end
 till = at + period
 total = total + amount
 redis.call('ZADD', key, whole(total), whole(till))
-redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(total - 2 * limit))
+local forgotten = math.max(0, total - 2 * limit)
+redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(forgotten))
+redis.call('ZADD', key, whole(forgotten), '0')
 redis.call('PEXPIRE', key, whole(math.ceil((till - now) / 1000) + 1))
 return {call, text(amount), text(wait), whole(amount), whole(till), whole(total), text(at)}`;
 

@@ -60,11 +60,11 @@ interface Receipt {
   readonly words: readonly string[];
 }
 
-class RedisStore implements LimitStore {
-  readonly #commands: Commands;
+export class RedisStore implements LimitStore {
+  readonly #commands: Pick<Commands, 'ask'>;
   readonly #prefix: string;
 
-  constructor(commands: Commands, prefix: string) {
+  constructor(commands: Pick<Commands, 'ask'>, prefix: string) {
     this.#commands = commands;
     this.#prefix = prefix;
   }
