@@ -28,7 +28,7 @@ export function guardExpress<R extends ExpressRequest>(
 ): (request: R, response: ServerResponse, next: (error?: unknown) => void) => void {
   return (request, response, next) => {
     const { method, headers } = request;
-    const guarded = beginOn(guard, response, request, method!, headers, routeOf);
+    const guarded = beginOn(guard, response, request, method!, headers, KNOWN);
     const handle = (refusal: Refusal | undefined): void => {
       if (refusal !== undefined) {
         answer(response, refusal);
@@ -47,3 +47,5 @@ export function guardExpress<R extends ExpressRequest>(
 function routeOf({ baseUrl, route }: ExpressRequest): string | undefined {
   return route === undefined ? undefined : baseUrl + String(route.path);
 }
+
+const KNOWN = { routeOf };

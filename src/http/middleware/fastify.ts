@@ -44,7 +44,7 @@ export function guardFastify<R extends FastifyRequestLike>(
 ): (app: FastifyLike<R>, options: object, done: () => void) => void {
   const onRequest: Hook<R> = (request, reply, done) => {
     const { method, headers } = request.raw;
-    const guarded = beginOn(guard, reply.raw, request, method!, headers, routeOf);
+    const guarded = beginOn(guard, reply.raw, request, method!, headers, KNOWN);
     const handle = (refusal: Refusal | undefined): void => {
       if (refusal === undefined) {
         setHeaders(reply.raw, guarded);
@@ -80,3 +80,5 @@ export function guardFastify<R extends FastifyRequestLike>(
 function routeOf({ routeOptions }: FastifyRequestLike): string | undefined {
   return routeOptions.url;
 }
+
+const KNOWN = { routeOf };

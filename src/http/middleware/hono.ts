@@ -35,7 +35,7 @@ export function guardHono<C extends HonoContextLike>(
     const outgoing = node?.outgoing;
     if (outgoing === undefined) return withoutNode(guard, context, next);
     const headers = node!.incoming?.headers ?? raw.headers;
-    const guarded = beginOn(guard, outgoing, context, method, headers, routeOf);
+    const guarded = beginOn(guard, outgoing, context, method, headers, KNOWN);
     const entering = guarded.enter();
     const refusal = entering instanceof Promise ? await entering : entering;
     if (refusal !== undefined) return respond(context, refusal);
@@ -64,7 +64,7 @@ async function withoutNode<C extends HonoContextLike>(
 ): Promise<Response | undefined> {
   const { method, raw } = context.req;
   const outer = innermost.get(raw);
-  const guarded = guard.begin(context, method, raw.headers, { outer, routeOf });
+  const guarded = guard.begin(context, method, raw.headers, { outer, ...KNOWN });
   innermost.set(raw, guarded);
   const { signal } = raw;
   const onAbort = (): void => guarded.gone();
@@ -113,3 +113,5 @@ function routeOf({ req }: HonoContextLike): string | undefined {
 function setHeaderOfContext(context: HonoContextLike, name: string, value: string): void {
   context.header(name, value);
 }
+
+const KNOWN = { routeOf };

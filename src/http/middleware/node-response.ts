@@ -1,6 +1,6 @@
 /** How a guard and the responses of Node's servers come together, which Express, Fastify and Hono use as well. */
 import type { ServerResponse } from 'node:http';
-import type { GuardedRequest, RequestHeaders } from './guarded-request.ts';
+import type { BeginOptions, GuardedRequest, RequestHeaders } from './guarded-request.ts';
 import { addLines, dropLines, SOURCE, takesLines } from './head-lines.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
@@ -10,18 +10,19 @@ interface Watched extends ServerResponse {
   [SOURCE]?: GuardedRequest | undefined;
 }
 
-/** A request has come; it ends with its response. @param routeOf - the template of its route, once it is over */
+/** A request has come; it ends with its response. @param known - of all requests of an adapter */
 export function beginOn<R>(
   guard: RequestGuard<R>,
   response: ServerResponse,
   native: R,
   method: string,
   headers: RequestHeaders,
-  routeOf?: (native: R) => string | undefined,
+  known?: BeginOptions<R>,
 ): GuardedRequest {
   const watched = response as Watched;
   const outer = watched[SOURCE];
-  const guarded = guard.begin(native, method, headers, { outer, routeOf });
+  const options = outer === undefined ? known : { ...known, outer };
+  const guarded = guard.begin(native, method, headers, options);
   watched[SOURCE] = guarded;
   // One listener for all responses, and all guards of one.
   if (outer === undefined) response.on('close', onClose);

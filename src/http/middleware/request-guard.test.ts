@@ -178,6 +178,78 @@ test('an end that comes twice counts once', () => {
   assert.equal(guard.stats().active, 0);
 });
 
+test('a request that ends while it waits for its place waits no longer', async () => {
+  const shed = bulkhead({ max: 1, queue: 1 });
+  const guard = requestGuard({ shed });
+  const first = guard.begin({}, 'GET', {});
+  first.enter();
+  const second = guard.begin({}, 'GET', {});
+  const entering = second.enter();
+  assert.equal(shed.queued, 1);
+  second.end(500);
+  assert.equal(shed.queued, 0);
+  assert.equal((await entering)?.reason, 'aborted');
+  first.end(200);
+  assert.equal(shed.running, 0);
+});
+
+test('a place that comes at the moment at which its client goes away is given back', async () => {
+  const shed = bulkhead({ max: 1, queue: 1 });
+  const guard = requestGuard({ shed });
+  const first = guard.begin({}, 'GET', {});
+  first.enter();
+  const second = guard.begin({}, 'GET', {});
+  const entering = second.enter();
+  first.end(200);
+  second.gone();
+  second.end(499);
+  assert.equal((await entering)?.reason, 'aborted');
+  assert.equal(shed.running, 0);
+});
+
+test('a failure of the service is told to policies that judge, a client that leaves is not', () => {
+  const ends: string[] = [];
+  const gate = { name: 'gate', enter: () => 0, leave: (_: unknown, end: string) => ends.push(end) };
+  const guard = requestGuard({ shed: gate as never, clock: new VirtualClock() });
+  const play = (end: (request: ReturnType<typeof guard.begin>) => void): void => {
+    const request = guard.begin({}, 'GET', {});
+    request.enter();
+    end(request);
+  };
+  play((request) => request.end(200));
+  play((request) => request.end(404));
+  play((request) => request.end(500));
+  play((request) => {
+    request.gone();
+    request.end(499);
+  });
+  assert.deepEqual(ends, ['success', 'success', 'failure', 'ignored']);
+});
+
+test('within another guard the earlier deadline counts, and the trace is the same', () => {
+  const clock = new VirtualClock();
+  for (const [outerMs, innerMs] of [
+    [1000, 5000],
+    [5000, 1000],
+  ]) {
+    const around = requestGuard({ clock, deadline: { max: outerMs } });
+    const within = requestGuard({ clock, deadline: { max: innerMs } });
+    const outer = around.begin({}, 'GET', {});
+    outer.enter();
+    const inner = within.begin({}, 'GET', {}, { outer });
+    inner.enter();
+    assert.equal(inner.remainingMs, 1000);
+    assert.equal(inner.requestId, outer.requestId);
+    assert.equal(inner.spanId, outer.spanId);
+    inner.end(200);
+    outer.end(200);
+  }
+  const outer = requestGuard({ clock, deadline: { max: 7 } }).begin({}, 'GET', {});
+  outer.enter();
+  const without = requestGuard({ clock }).begin({}, 'GET', {}, { outer });
+  assert.equal(without.remainingMs, 7);
+});
+
 test('what adapters are not told of is not known: outside of requests there is none', () => {
   assert.equal(currentRequest(), undefined);
   assert.deepEqual(traceHeaders(), {});
