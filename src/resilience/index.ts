@@ -136,7 +136,12 @@ export {
 } from './retry-budget.ts';
 export { type Shed, type ShedOptions, type ShedRules, type ShedStats, shed } from './shed.ts';
 export { moved } from './threads/moved.ts';
-export type { RecycleRules, ThreadPoolOptions, ThreadTaskOptions } from './threads/options.ts';
+export type {
+  RecycleRules,
+  ThreadPoolOptions,
+  ThreadPoolQueue,
+  ThreadTaskOptions,
+} from './threads/options.ts';
 export {
   type ThreadExport,
   type ThreadExports,

@@ -3,9 +3,13 @@ import { availableParallelism } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Transferable } from 'node:worker_threads';
-import { QuorateError } from '../../core/errors.ts';
 import { wholeNumber } from '../numbers.ts';
-import type { WorkerPoolOptions } from '../pools/pool-options.ts';
+import {
+  type FullRule,
+  invalid,
+  type PoolQueue,
+  type WorkerPoolOptions,
+} from '../pools/pool-options.ts';
 import type { TaskOptions } from '../pools/task.ts';
 import type { ThreadPlan } from './thread.ts';
 
@@ -21,10 +25,18 @@ export interface RecycleRules {
   readonly tasks?: number | undefined;
 }
 
+/** The queue of a pool of threads. */
+export interface ThreadPoolQueue extends PoolQueue {
+  /** @defaultValue `'wait'` */
+  readonly full?: Exclude<FullRule, 'run-in-caller'> | undefined;
+}
+
 /** What a pool of threads takes: what a pool of workers does, and more. */
-export interface ThreadPoolOptions extends Omit<WorkerPoolOptions, 'size'> {
+export interface ThreadPoolOptions extends Omit<WorkerPoolOptions, 'size' | 'queue'> {
   /** Threads at most; one is started when a task needs it and none is free. @defaultValue one fewer than there are CPUs, and at least one */
   readonly size?: number | undefined;
+  /** What is not begun waits here. Nothing but threads runs the module, so there is no `run-in-caller`. */
+  readonly queue?: ThreadPoolQueue | undefined;
   /** A thread whose heap needs more megabytes ends, and with it the task that it has. @defaultValue Node's limit */
   readonly maxHeapMb?: number | undefined;
   /** @defaultValue threads are kept */
@@ -42,6 +54,9 @@ export interface ThreadTaskOptions extends TaskOptions {
 /** @throws ERR_INVALID_ARGUMENT */
 export function threadPlan(module: URL | string, options: ThreadPoolOptions): ThreadPlan {
   const { maxHeapMb, recycle = {}, workerData } = options;
+  if ((options.queue as PoolQueue | undefined)?.full === 'run-in-caller') {
+    throw invalid('queue.full: run-in-caller; a caller cannot run what threads are for');
+  }
   const { heapMb, tasks } = recycle;
   return {
     url: urlOf(module),
@@ -70,5 +85,5 @@ function urlOf(module: URL | string): string {
   }
   const needed =
     "a URL or an absolute path is needed, such as new URL('./work.js', import.meta.url)";
-  throw new QuorateError('ERR_INVALID_ARGUMENT', `module: ${String(module)}; ${needed}`);
+  throw invalid(`module: ${String(module)}; ${needed}`);
 }

@@ -29,6 +29,13 @@ export function exitAfterwards(code: number): number {
   return code;
 }
 
+/** Throws when the task is over. */
+export function throwAfterwards(): void {
+  setImmediate(() => {
+    throw new Error('between tasks');
+  });
+}
+
 export function never(): Promise<never> {
   setInterval(() => undefined, 1000);
   return new Promise(() => undefined);

@@ -140,6 +140,7 @@ describe('a pool of threads', () => {
       [WORK, { recycle: { heapMb: 1.5 } }],
       [WORK, { recycle: { tasks: 0 } }],
       [WORK, { timeout: -1 }],
+      [WORK, { queue: { full: 'run-in-caller' as never } }],
     ];
     for (const [module, options] of wrong) {
       assert.throws(
@@ -202,6 +203,19 @@ describe('a thread that ends by itself', () => {
     const pool = open(t, { queue: { max: 100 } });
     const all = Array.from({ length: 8 }, (_, i) => pool.run.exitAfterwards(i));
     assert.deepEqual(await Promise.all(all), [0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('is a warning where that was between two tasks', async (t) => {
+    const warnings: Error[] = [];
+    const listener = (warning: Error) => warnings.push(warning);
+    process.on('warning', listener);
+    t.after(() => process.off('warning', listener));
+    const pool = open(t, { name: 'images' });
+    await pool.run.throwAfterwards();
+    await until(() => warnings.length > 0);
+    assert.match(warnings[0]!.message, /^images: a thread ended between two tasks .*between tasks/);
+    assert.equal(warnings[0]!.name, 'QuorateWarning');
+    assert.equal(await pool.run.add(1, 2), 3);
   });
 
   it('is ended where it needs too much memory', async (t) => {

@@ -91,8 +91,8 @@ export interface ThreadPool<M> {
 /**
  * Makes a pool of threads, for work that keeps a CPU busy: the functions that a module exports run in `node:worker_threads`.
  *
- * A thread that ends by itself takes only the task with it that it had begun, and is replaced. Threads do not keep the
- * process alive while there is no task.
+ * A thread that ends by itself takes only the task with it that it had begun, and is replaced; where it had begun none, that is a warning
+ * of the process. Threads do not keep the process alive while there is no task.
  *
  * @param module - where it is: a URL or an absolute path
  * @throws ERR_INVALID_ARGUMENT

@@ -165,6 +165,7 @@ export class Threads implements ThreadOwner {
     if (wasLoading) this.#loading -= 1;
     if (!wasWanted) this.#lost(thread, wasLoading);
     if (call !== undefined) this.#bury(call, thread, wasWanted);
+    if (!wasWanted && !wasLoading && !(call !== undefined && thread.hadBegun)) this.#warn(thread);
     if (wasLoading && !wasWanted) this.#refuseWaiting(this.#unableError(thread));
     this.#startSome();
   }
@@ -271,6 +272,16 @@ export class Threads implements ThreadOwner {
     call.reject(
       new QuorateError('ERR_UNAVAILABLE', `${this.#name}: the thread ${why} ${what}`, options),
     );
+  }
+
+  /** Nobody else hears of it. */
+  #warn(thread: Thread): void {
+    const { error } = thread;
+    const detail = error instanceof Error ? error.stack : undefined;
+    process.emitWarning(`${this.#name}: a thread ended between two tasks (${causeOf(thread)})`, {
+      type: 'QuorateWarning',
+      ...(detail === undefined ? undefined : { detail }),
+    });
   }
 
   /** Where no thread can be had those that wait hear why. */
