@@ -44,6 +44,7 @@ if (how === 'graceful') {
   });
 }
 
+process.on('disconnect', () => process.exit()); // nobody is left to end it
 server.listen(port, '127.0.0.1');
 await delay(100); // whatever has to be loaded first
 isWarm = true;
