@@ -82,7 +82,9 @@ describe('scripts of limits', { skip: missingRedis() }, () => {
             );
             const rowBefore = record.row.slice();
             algorithm.take(record.row, 0, amount, whenMs);
-            last = [receipt, record.receipt(rowBefore, whenMs)];
+            const rowReceipt = record.receipt(rowBefore, whenMs);
+            assert.equal(receipt === undefined, whenMs <= nowMs, about);
+            if (receipt !== undefined) last = [receipt, rowReceipt];
             counts[whenMs > nowMs ? 'later' : 'taken'] += 1;
             if (amount > cost) counts.more += 1;
           }

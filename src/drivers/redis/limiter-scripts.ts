@@ -34,6 +34,8 @@ local limit, a, b = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local cost, most, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local function took(amount, wait, state, idle, before, idle_before)
   put(state, idle)
+  -- What is taken now cannot be given back.
+  if wait <= 0 then return {call, text(amount), '0'} end
   return {call, text(amount), text(wait), state, before, text(now + wait), text(idle_before)}
 end
 `;
@@ -187,6 +189,7 @@ local forgotten = math.max(0, total - 2 * limit)
 redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(forgotten))
 redis.call('ZADD', key, whole(forgotten), '0')
 redis.call('PEXPIRE', key, whole(math.ceil((till - now) / 1000) + 1))
+if wait <= 0 then return {call, text(amount), '0'} end
 return {call, text(amount), text(wait), whole(amount), whole(till), whole(total), text(at)}`;
 
 /** Each way to count. */

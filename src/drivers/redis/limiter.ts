@@ -114,8 +114,9 @@ function wordsOf({
   return [`${limit}`, `${interval}`, `${limit * interval + SLACK_US}`];
 }
 
-function receiptOf({ kind, limit }: StoreRules, reply: Reply): Receipt {
-  const [, , ...values] = reply.map(String);
+function receiptOf({ kind, limit }: StoreRules, reply: Reply): Receipt | undefined {
+  if (reply.length === 2) return undefined;
+  const values = reply.slice(2).map(String);
   return { words: kind === 'sliding-window' ? [`${limit}`, ...values] : values };
 }
 

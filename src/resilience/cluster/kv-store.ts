@@ -270,6 +270,10 @@ function take(rules: StoreRules, record: KvRecord, ask: Ask, nowMs: number): Tak
     const room = Math.min(most, Math.floor(algorithm.remaining(row, 0, nowMs)));
     if (room > cost && algorithm.earliest(row, 0, room, nowMs) === nowMs) amount = room;
   }
+  if (delayMs === 0) {
+    algorithm.take(row, 0, amount, nowMs);
+    return { amount, delayMs, receipt: undefined };
+  }
   const before = row.slice();
   algorithm.take(row, 0, amount, whenMs);
   return { amount, delayMs, receipt: record.receipt(before, whenMs) };

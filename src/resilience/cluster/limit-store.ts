@@ -39,7 +39,7 @@ export interface Taken {
   readonly amount: number;
   /** Until its time comes; where nothing was taken, until it would. */
   readonly delayMs: number;
-  /** For `undo`. */
+  /** For `undo`; `undefined` where its time has come, so that nothing can be given back. */
   readonly receipt: unknown;
 }
 

@@ -24,8 +24,17 @@ interface Sleeper {
   readonly taken: Taken;
   readonly rules: StoreRules;
   readonly dueMs: number;
+  cancelAlarm: Cancel;
+  readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
-  end: () => void;
+  readonly end: () => void;
+}
+
+/** Those who wait for a key, in the order in which the store answered. */
+interface Line {
+  readonly sleepers: Set<Sleeper>;
+  /** Of the last one. */
+  lastDueMs: number;
 }
 
 interface Asked {
@@ -55,8 +64,8 @@ class StoreLimiter implements ClusterLimiter {
   readonly #guard: StoreGuard;
   readonly #leases: TokenLeases | undefined;
   readonly #sleepers: Set<Sleeper>;
-  /** How many of them wait for a key. */
-  readonly #asleep: Map<string, number>;
+  /** The same by key. */
+  readonly #asleep: Map<string, Line>;
   /** Waits under way, those that ask the store included. */
   #waiting: number;
   /** Gave up in this turn. */
@@ -303,8 +312,8 @@ class StoreLimiter implements ClusterLimiter {
     }
   }
 
-  async #giveBack(key: string, rules: StoreRules, { amount, receipt }: Taken): Promise<boolean> {
-    if (amount <= 0) return false;
+  async #giveBack(key: string, rules: StoreRules, { receipt }: Taken): Promise<boolean> {
+    if (receipt === undefined) return false;
     try {
       return await this.#guard.run(() => this.#store.undo(rules, key, receipt));
     } catch {
@@ -328,10 +337,8 @@ class StoreLimiter implements ClusterLimiter {
       void this.#giveBack(key, rules, taken);
       return Promise.reject(closed());
     }
-    const dueMs = this.#clock.now() + taken.delayMs;
-    this.#asleep.set(key, (this.#asleep.get(key) ?? 0) + 1);
     return new Promise((resolve, reject) => {
-      let cancel: Cancel = () => undefined;
+      const line = this.#lineOf(key);
       const onAbort = (): void => {
         sleeper.end();
         reject(signal!.reason);
@@ -339,28 +346,55 @@ class StoreLimiter implements ClusterLimiter {
         if (this.#leaving.length === 1) queueMicrotask(() => this.#leave());
       };
       const end = (): void => {
-        cancel();
+        sleeper.cancelAlarm();
         signal?.removeEventListener('abort', onAbort);
         this.#sleepers.delete(sleeper);
-        const left = this.#asleep.get(key)! - 1;
-        if (left === 0) this.#asleep.delete(key);
-        else this.#asleep.set(key, left);
+        line.sleepers.delete(sleeper);
+        if (line.sleepers.size === 0) this.#asleep.delete(key);
       };
-      const sleeper: Sleeper = { key, taken, rules, dueMs, reject, end };
-      const wake = (): void => {
-        const leftMs = dueMs - this.#clock.now();
-        if (leftMs > 0) {
-          // Timers come a little early. Somebody awaits it, and perhaps nothing else.
-          cancel = this.#clock.after(Math.ceil(leftMs), wake, true);
-          return;
-        }
-        end();
-        resolve();
-      };
+      const dueMs = this.#dueMs(line, taken.delayMs);
+      const cancelAlarm: Cancel = () => undefined;
+      const sleeper: Sleeper = { key, taken, rules, dueMs, cancelAlarm, resolve, reject, end };
+      line.sleepers.add(sleeper);
       this.#sleepers.add(sleeper);
       signal?.addEventListener('abort', onAbort, { once: true });
-      wake();
+      this.#wake(line, sleeper);
     });
+  }
+
+  /** An answer that came late makes a time late, and that of one behind it not. In a line nobody gets ahead for that. */
+  #dueMs(line: Line, delayMs: number): number {
+    const dueMs = this.#clock.now() + delayMs;
+    const lateMs = line.lastDueMs - dueMs;
+    line.lastDueMs = lateMs > 0 && lateMs <= this.#settings.timeoutMs ? line.lastDueMs : dueMs;
+    return line.lastDueMs;
+  }
+
+  #lineOf(key: string): Line {
+    const known = this.#asleep.get(key);
+    if (known !== undefined) return known;
+    const line: Line = { sleepers: new Set(), lastDueMs: 0 };
+    this.#asleep.set(key, line);
+    return line;
+  }
+
+  #wake(line: Line, sleeper: Sleeper): void {
+    const nowMs = this.#clock.now();
+    const leftMs = sleeper.dueMs - nowMs;
+    if (leftMs > 0) {
+      // Timers come a little early. Somebody awaits it, and perhaps nothing else.
+      const wake = (): void => this.#wake(line, sleeper);
+      sleeper.cancelAlarm = this.#clock.after(Math.ceil(leftMs), wake, true);
+      return;
+    }
+    for (const one of line.sleepers) {
+      if (one.dueMs > nowMs) break;
+      one.end();
+      one.resolve();
+    }
+    // It is one of them, unless somebody before it waits for longer.
+    sleeper.end();
+    sleeper.resolve();
   }
 
   #leave(): void {
