@@ -276,3 +276,35 @@ describe('a deadline in a header', () => {
 it('deadline is called that in errors and figures, or what it is given', () => {
   assert.deepEqual([deadline().name, deadline({ name: 'own' }).name], ['deadline', 'own']);
 });
+
+it('a deadline that never comes says nothing of the time that is left', async () => {
+  const { clock, calls } = open({ after: undefined });
+  assert.equal(await calls.run(({ remainingMs }) => remainingMs), undefined);
+  assert.equal(await calls.run(remainingTimeMs), undefined);
+  assert.equal(withDeadline(undefined, remainingTimeMs), undefined);
+  assert.equal(withDeadline('1d', remainingTimeMs, { clock }), 86_400_000);
+});
+
+it('of two deadlines the earlier is kept, wherever it is', async () => {
+  const clock = new VirtualClock();
+  for (const [outerMs, innerMs] of [
+    [100, 200],
+    [200, 100],
+    [100, 100],
+  ] as const) {
+    const left = withDeadline(outerMs, () => withDeadline(innerMs, remainingTimeMs, { clock }), {
+      clock,
+    });
+    assert.equal(left, 100);
+    const both = guarded(
+      deadline({ after: outerMs, clock, name: 'outer' }),
+      deadline({ after: innerMs, clock, name: 'inner' }),
+    );
+    const run = both.attempt(never);
+    await clock.advance(99);
+    await clock.advance(1);
+    assert.equal((await run).ok, false);
+    await clock.advance(1000);
+    assert.equal(clock.pending, 0);
+  }
+});

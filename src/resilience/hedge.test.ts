@@ -255,6 +255,65 @@ describe('hedge', () => {
     assert.equal(clock.pending, 0);
   });
 
+  it('by percentile: looks anew after a while, also where the clock has jumped back, and forgets', async () => {
+    const { clock, calls } = open({ after: { percentile: 90, initially: '400ms' } });
+    const some = async (count: number, ms: number): Promise<void> => {
+      const runs = Array.from({ length: count }, () => calls.run(taking(clock, ms).work));
+      await clock.advance(ms);
+      await Promise.all(runs);
+    };
+    const near = (ms: number): void => {
+      const { afterMs } = calls.stats();
+      assert.ok(Math.abs(afterMs - ms) < ms * 0.03, `${afterMs}, not ${ms}`);
+    };
+    await some(19, 50);
+    await clock.advance(100);
+    near(400);
+    await some(1, 50);
+    near(400);
+    await clock.advance(49);
+    near(400);
+    await clock.advance(1);
+    near(50);
+    await some(40, 90);
+    near(50);
+    clock.stall(-3_600_000);
+    near(90);
+    await clock.advance(11_000);
+    near(400);
+  });
+
+  it('counts nothing of an attempt that ends well although it lost', async () => {
+    const { clock, calls } = open({ after: { percentile: 90, initially: 100 }, max: 2 });
+    let n = 0;
+    const run = calls.run(() => {
+      n += 1;
+      const attempt = n;
+      return new Promise<number>((resolve) => {
+        clock.after([500, 150, 10][attempt - 1]!, () => resolve(attempt));
+      });
+    });
+    await clock.advance(1000);
+    assert.equal(await run, 3);
+    const { hedges, won } = calls.stats();
+    assert.deepEqual([hedges, won], [2, 1]);
+  });
+
+  it('tells those that lost why, all by one error', async () => {
+    const { clock, calls } = open();
+    const reasons: unknown[] = [];
+    for (let i = 0; i < 2; i++) {
+      const { work, seen } = taking(clock, 500, 50);
+      const run = calls.run(work);
+      await clock.advance(1000);
+      await run;
+      reasons.push(seen[0]!.signal.reason);
+    }
+    const [first, second] = reasons as DOMException[];
+    assert.equal(first, second);
+    assert.deepEqual([first!.name, first!.message], ['AbortError', 'another attempt was quicker']);
+  });
+
   it('changes its rules, and stays as it was where they make no sense', async () => {
     const { clock, calls } = open();
     assert.throws(() => calls.reconfigure({ after: 0 }), { code: 'ERR_INVALID_ARGUMENT' });

@@ -134,3 +134,34 @@ describe('latency window', () => {
       assert.throws(() => latency.percentileMs(percent), refused);
   });
 });
+
+describe('a window of times', () => {
+  it('is exact up to 63 µs, and to one in 64 from there on, up to the longest', () => {
+    for (const [us, shown] of [
+      [0, 0],
+      [1, 1],
+      [63, 63],
+      [64, 64.5],
+      [65, 64.5],
+      [66, 66.5],
+      [127, 126.5],
+      [128, 129.5],
+    ] as const) {
+      const latency = new LatencyWindow({ clock: new VirtualClock() });
+      latency.record(us / 1000);
+      assert.equal(latency.percentileMs(50), shown / 1000, `${us} µs`);
+    }
+    const latency = new LatencyWindow({ clock: new VirtualClock() });
+    for (const tookMs of [Number.POSITIVE_INFINITY, 2 ** 40, 4_294_967.295]) {
+      latency.record(tookMs);
+      const mostMs = latency.percentileMs(100)!;
+      assert.ok(mostMs > 4_200_000 && mostMs < 4_300_000, `${mostMs}`);
+    }
+  });
+
+  it('counts what is no positive number as 0', () => {
+    const latency = new LatencyWindow({ clock: new VirtualClock() });
+    for (const tookMs of [-5, Number.NaN, 0]) latency.record(tookMs);
+    assert.deepEqual([latency.count, latency.meanMs, latency.percentileMs(100)], [3, 0, 0]);
+  });
+});

@@ -49,7 +49,7 @@ describe('a limit in the way of calls', () => {
     const [patient, hasty] = [limit(limiter, { maxWait: 1000 }), limit(limiter, { maxWait: 999 })];
     await patient.run(() => 1);
     const refused = await hasty.attempt(() => 1);
-    assert.equal(refused.retryAfterMs, 1000);
+    assert.equal(!refused.ok && refused.retryAfterMs, 1000);
     const run = patient.run(() => 2);
     await settled();
     assert.equal(patient.stats().waiting, 1);

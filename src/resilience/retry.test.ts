@@ -7,6 +7,7 @@ import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { constantBackoff } from './backoff.ts';
 import { bulkhead } from './bulkhead.ts';
 import type { End } from './call.ts';
+import { deadline } from './deadline.ts';
 import { Rejection, type RejectionReason } from './outcome.ts';
 import { Alone, type Part, type Policy } from './policy.ts';
 import { type Failure, type RetryOptions, retry } from './retry.ts';
@@ -480,5 +481,54 @@ describe('retries with a budget', () => {
     const section = guarded(outer, inner);
     await assert.rejects(section.run(fails()), boom);
     assert.equal(counted, 1);
+  });
+});
+
+describe('what a retry goes by', () => {
+  it('tries again what throws nothing that could be looked at', async () => {
+    for (const thrown of [undefined, null, 'text', 7, () => 1]) {
+      const { clock, calls } = open({ attempts: 2, backoff: constantBackoff(0) });
+      const { work, timesMs } = ending(clock, () => Promise.reject(thrown));
+      const outcome = await calls.attempt(work);
+      assert.deepEqual(outcome, { ok: false, reason: 'failed', error: thrown });
+      assert.equal(timesMs.length, 2);
+    }
+  });
+
+  it('leaves out what asks for a time that is no number', async () => {
+    for (const retryAfterMs of ['5000', Number.NaN, -5, null]) {
+      const { clock, calls } = open({ attempts: 2 });
+      const { work, timesMs } = ending(clock, fails({ retryAfterMs }), () => 'well');
+      const run = calls.run(work);
+      await clock.advance(1000);
+      assert.equal(await run, 'well');
+      assert.deepEqual(timesMs, [0, 100]);
+    }
+  });
+
+  it('keeps the reasons that it was given, whatever becomes of the list', async () => {
+    const retryOn: ('failed' | 'timeout')[] = ['failed'];
+    const { clock, calls } = open({ attempts: 2, retryOn });
+    retryOn.length = 0;
+    const { work, timesMs } = ending(clock, fails());
+    const run = assert.rejects(calls.run(work), boom);
+    await clock.advance(1000);
+    await run;
+    assert.equal(timesMs.length, 2);
+  });
+
+  it('makes no pause that would take all of the time that is left', async () => {
+    for (const [delayMs, attempts] of [
+      [99, 2],
+      [100, 1],
+    ] as const) {
+      const clock = new VirtualClock();
+      const calls = retry({ attempts: 2, backoff: constantBackoff(delayMs), clock });
+      const { work, timesMs } = ending(clock, fails());
+      const run = guarded(deadline({ after: 100, clock }), calls).attempt(work);
+      await clock.advance(1000);
+      assert.equal((await run).ok, false);
+      assert.equal(timesMs.length, attempts);
+    }
   });
 });
