@@ -55,6 +55,9 @@ export class Deadlines {
     else deadline.before.after = deadline.after;
     if (deadline.after === undefined) this.#last = deadline.before;
     else deadline.after.before = deadline.before;
+    // One that has grown old would keep those after it, and all that they know, from being collected while they are young.
+    deadline.before = undefined;
+    deadline.after = undefined;
   }
 
   #look(): void {
