@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { seededRandom } from '../../core/random.ts';
+import { settled, VirtualClock } from '../../testing/virtual-clock.ts';
+import type { LimitStore, Taken } from './limit-store.ts';
+import { type ClusterLimiterOptions, settingsOf } from './options.ts';
+import { limiterOver } from './store-limiter.ts';
+
+/** A limiter whose store answers what the test says, when it says. */
+function open(options: Partial<ClusterLimiterOptions> = {}) {
+  const clock = new VirtualClock();
+  const answers: ((taken: Taken) => void)[] = [];
+  const undone: unknown[] = [];
+  const store: LimitStore = {
+    take: () => new Promise((resolve) => void answers.push(resolve)),
+    undo: async (_, __, receipt) => {
+      undone.push(receipt);
+      return true;
+    },
+    usage: async () => ({ limit: 1, remaining: 1, resetMs: 0 }),
+    forget: async () => undefined,
+  };
+  const settings = settingsOf({ rate: '1/s', clock, random: seededRandom(1), ...options });
+  const limiter = limiterOver(store, settings);
+  const answer = async (delayMs: number, receipt: unknown = delayMs): Promise<void> => {
+    answers.shift()!({ amount: 1, delayMs, receipt });
+    await settled();
+  };
+  return { clock, limiter, answers, answer, undone };
+}
+
+describe('limiters of many processes, with any store', () => {
+  it('serve in the order of the store those whose answers took different times', async () => {
+    const { clock, limiter, answer } = open();
+    const order: string[] = [];
+    const first = limiter.wait('k').then(() => order.push('first'));
+    const second = limiter.wait('k').then(() => order.push('second'));
+    const third = limiter.wait('other').then(() => order.push('other'));
+    await settled();
+    // The first answer was on its way for 60 ms more.
+    await clock.advance(60);
+    await answer(500);
+    await answer(440);
+    await answer(300);
+    await clock.advance(499);
+    assert.deepEqual(order, ['other']);
+    await clock.advance(2);
+    await Promise.all([first, second, third]);
+    assert.deepEqual(order, ['other', 'first', 'second']);
+    assert.equal(clock.pending, 0);
+  });
+
+  it('hold up nobody for who waits for much longer, as after a reset', async () => {
+    const { clock, limiter, answer } = open();
+    const order: string[] = [];
+    const long = limiter.wait('k').then(() => order.push('long'));
+    await settled();
+    await answer(10_000);
+    const short = limiter.wait('k').then(() => order.push('short'));
+    await settled();
+    await answer(100);
+    await clock.advance(101);
+    assert.deepEqual(order, ['short']);
+    await clock.advance(10_000);
+    await Promise.all([long, short]);
+    assert.deepEqual(order, ['short', 'long']);
+  });
+
+  it('give back what was taken for those who give up, the last one first', async () => {
+    const { clock, limiter, answer, undone } = open();
+    const stop = new AbortController();
+    const waits = [1, 2, 3].map(() => limiter.wait('k', { signal: stop.signal }));
+    const ended = Promise.allSettled(waits);
+    await settled();
+    await answer(500, 'a');
+    await answer(600, 'b');
+    const reason = new Error('enough');
+    stop.abort(reason);
+    for (const end of await ended) assert.deepEqual(end, { status: 'rejected', reason });
+    await settled();
+    assert.deepEqual(undone, ['b', 'a']);
+    // The third had no answer yet: it goes back when that comes.
+    await answer(700, 'c');
+    assert.deepEqual(undone, ['b', 'a', 'c']);
+    await clock.advance(1000);
+    assert.equal(clock.pending, 0);
+  });
+
+  it('give back nothing of what could be used at once', async () => {
+    const { limiter, answers, undone } = open();
+    const stop = new AbortController();
+    const asked = limiter.allow('k', 1, { signal: stop.signal });
+    const ended = assert.rejects(asked, { name: 'AbortError' });
+    await settled();
+    stop.abort();
+    await ended;
+    answers.shift()!({ amount: 1, delayMs: 0, receipt: undefined });
+    await settled();
+    assert.deepEqual(undone, []);
+  });
+
+  it('end every wait when closed, the ones without an answer as well', async () => {
+    const { limiter, answer, answers, undone, clock } = open();
+    const waits = [limiter.wait('k'), limiter.wait('k'), limiter.wait('k')];
+    const ended = Promise.allSettled(waits);
+    await settled();
+    await answer(500, 'a');
+    await answer(600, 'b');
+    await limiter.close();
+    assert.deepEqual(undone, ['b', 'a']);
+    assert.equal(answers.length, 1);
+    await answer(700, 'c');
+    for (const end of await ended) {
+      assert.equal(
+        end.status === 'rejected' && (end.reason as { code: string }).code,
+        'ERR_CLOSED',
+      );
+    }
+    assert.deepEqual(undone, ['b', 'a', 'c']);
+    for (const ask of [() => limiter.allow(), () => limiter.usage(), () => limiter.reset()]) {
+      await assert.rejects(ask(), { code: 'ERR_CLOSED' });
+    }
+    await clock.advance(1000);
+    assert.equal(clock.pending, 0);
+  });
+
+  it('with leases ask once for all who wait, and remember what was refused', async () => {
+    const { clock, limiter, answers } = open({ lease: { tokens: 8, for: '5s' } });
+    const asked = Array.from({ length: 5 }, () => limiter.allow('k'));
+    await settled();
+    assert.equal(answers.length, 1);
+    answers.shift()!({ amount: 5, delayMs: 0, receipt: undefined });
+    assert.ok((await Promise.all(asked)).every(({ ok }) => ok));
+    const more = limiter.allow('k');
+    await settled();
+    answers.shift()!({ amount: 0, delayMs: 200, receipt: undefined });
+    assert.deepEqual(await more, { ok: false, retryAfterMs: 200 });
+    await clock.advance(150);
+    assert.deepEqual(await limiter.allow('k'), { ok: false, retryAfterMs: 50 });
+    assert.equal(answers.length, 0);
+    await clock.advance(51);
+    const again = limiter.allow('k');
+    await settled();
+    assert.equal(answers.length, 1);
+    answers.shift()!({ amount: 1, delayMs: 0, receipt: undefined });
+    assert.equal((await again).ok, true);
+  });
+});
