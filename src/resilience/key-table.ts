@@ -31,10 +31,6 @@ export class KeyTable {
     this.#hand = this.#places.entries();
   }
 
-  get size(): number {
-    return this.#places.size;
-  }
-
   /** Where the row of a key begins; `undefined` for one that is not there. */
   find(key: string): number | undefined {
     return this.#places.get(key);

@@ -361,6 +361,84 @@ describe('hints over a store', () => {
     assert.equal(hints.lost, 1);
   });
 
+  it('are told to all that listen to the circuit, until they listen no more', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    await using hints = kvHints(kv, { instance: 'me', clock });
+    const heard: string[] = [];
+    const ends = ['a', 'b'].map((name) =>
+      hints.listen('stock', (others) => heard.push(`${name} ${others}`)),
+    );
+    hints.listen('other', () => heard.push('other'));
+    await kv.put('breakers/stock/x', '');
+    await until(() => heard.length === 2);
+    ends[0]!();
+    ends[0]!();
+    await kv.put('breakers/stock/y', '');
+    await until(() => heard.length === 3);
+    await settled();
+    assert.deepEqual(heard, ['a 1', 'b 1', 'b 2']);
+  });
+
+  it('are taken back by the end of a block, also those that were about to be told', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    {
+      await using hints = kvHints(kv, { instance: 'a', clock });
+      hints.tell('told', true);
+      await until(async () => (await kv.range({ prefix: 'breakers/' })).count === 1);
+      hints.tell('soon', true);
+    }
+    assert.equal((await kv.range({ prefix: 'breakers/' })).count, 0);
+    assert.deepEqual(await kv.leases(), []);
+    assert.equal(clock.pending, 0);
+  });
+
+  it('are given up where the store does not answer that they are taken back', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    const mute = new Proxy(kv, {
+      get(target, name: keyof Kv) {
+        if (name !== 'revokeLease') return (target[name] as () => unknown).bind(target);
+        return (_id: bigint, { signal }: { signal: AbortSignal }) =>
+          new Promise((_, reject) => {
+            signal.addEventListener('abort', () => reject(signal.reason));
+          });
+      },
+    });
+    const hints = kvHints(mute, { instance: 'a', clock });
+    hints.tell('stock', true);
+    await until(async () => (await kv.range({ prefix: 'breakers/' })).count === 1);
+    await settled();
+    let isClosed = false;
+    const closing = hints.close().then(() => {
+      isClosed = true;
+    });
+    await clock.advance(4999);
+    assert.deepEqual([isClosed, hints.lost], [false, 0]);
+    await clock.advance(1);
+    await closing;
+    assert.equal(hints.lost, 1);
+  });
+
+  it('listen no more to a store that does not answer when they are closed', async () => {
+    const clock = new VirtualClock();
+    await using kv = memoryKv();
+    const mute = new Proxy(kv, {
+      get(target, name: keyof Kv) {
+        if (name !== 'range') return (target[name] as () => unknown).bind(target);
+        return (_range: unknown, { signal }: { signal?: AbortSignal } = {}) =>
+          new Promise((_, reject) => {
+            signal?.addEventListener('abort', () => reject(signal.reason));
+          });
+      },
+    });
+    const hints = kvHints(mute, { instance: 'a', clock });
+    await settled();
+    await hints.close();
+    assert.equal(clock.pending, 0);
+  });
+
   it('refuse names and times that are none', async () => {
     await using kv = memoryKv();
     const refused = { code: 'ERR_INVALID_ARGUMENT' };
