@@ -414,6 +414,35 @@ test('Hono without a server of Node is guarded as well', async () => {
   );
 });
 
+test('an answer in place of the handler has nothing of its content', async () => {
+  const guard = requestGuard({});
+  const server = createServer(
+    guardNode(guard, (_, response) => {
+      response.setHeader('etag', '"1"');
+      response.setHeader('content-encoding', 'gzip');
+      response.setHeader('cache-control', 'max-age=9');
+      response.setHeader('access-control-allow-origin', '*');
+      throw new Error('after its headers');
+    }),
+  ).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const warned = once(process, 'warning');
+  try {
+    const { port } = server.address() as AddressInfo;
+    const { status, headers, text } = await ask(port, '/');
+    assert.equal(status, 500);
+    assert.equal(JSON.parse(text).status, 500);
+    assert.equal(headers['access-control-allow-origin'], '*');
+    for (const name of ['etag', 'content-encoding', 'cache-control'])
+      assert.equal(headers[name], undefined);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+  // Without `onError` the process says it.
+  assert.match(String((await warned)[0]), /after its headers/);
+});
+
 test('a handler of node:http that fails after it has begun to answer is cut off', async () => {
   const errors: unknown[] = [];
   const guard = requestGuard({
