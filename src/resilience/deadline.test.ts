@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { onEvent } from '../telemetry/index.ts';
 import { VirtualClock } from '../testing/virtual-clock.ts';
 import { constantBackoff } from './backoff.ts';
 import {
+  carried,
   type DeadlineOptions,
   deadline,
   deadlineFrom,
   deadlineHeaders,
   remainingTimeMs,
+  requestAround,
   withDeadline,
 } from './deadline.ts';
 import type { Rejection } from './outcome.ts';
@@ -283,6 +286,28 @@ it('a deadline that never comes says nothing of the time that is left', async ()
   assert.equal(await calls.run(remainingTimeMs), undefined);
   assert.equal(withDeadline(undefined, remainingTimeMs), undefined);
   assert.equal(withDeadline('1d', remainingTimeMs, { clock }), 86_400_000);
+  // As a server has it for a request without one.
+  const endless = { dueMs: Number.POSITIVE_INFINITY, clock, request: {} };
+  carried.run(endless, () => {
+    assert.equal(remainingTimeMs(), undefined);
+    assert.equal(requestAround(), endless.request);
+    assert.deepEqual(deadlineHeaders(), {});
+    withDeadline(5, () => assert.equal(requestAround(), endless.request), { clock });
+  });
+  assert.equal(requestAround(), undefined);
+});
+
+it('a call that comes too late is told of', async () => {
+  const clock = new VirtualClock();
+  const told: unknown[] = [];
+  const stop = onEvent('quorate:call:rejected', ({ policy, reason, hadBegun }) => {
+    told.push([policy, reason, hadBegun]);
+  });
+  const { calls } = open({ least: 50 }, clock);
+  const outcome = await withDeadline(50, () => calls.attempt(() => 1), { clock });
+  assert.equal(outcome.ok, false);
+  stop();
+  assert.deepEqual(told, [['deadline', 'deadline', false]]);
 });
 
 it('of two deadlines the earlier is kept, wherever it is', async () => {

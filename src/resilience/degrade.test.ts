@@ -373,3 +373,72 @@ describe('degradation', () => {
     assert.throws(() => policy.switchTo('maybe' as never), refused);
   });
 });
+
+describe('a degradation on trial', () => {
+  it('tries another call where one is given up, and goes by the end of that', async () => {
+    const { clock, primary, policy, work, call } = open();
+    primary.isDown = true;
+    await call(4);
+    assert.equal(policy.isDegraded, true);
+    primary.isDown = false;
+    await clock.advance(1000);
+    const stop = new AbortController();
+    const given = policy.attempt(
+      ({ signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason));
+        }),
+      { signal: stop.signal },
+    );
+    await settled();
+    const before = policy.stats();
+    assert.equal(before.state, 'half-open');
+    assert.equal(await policy.run(work), 'fallback', 'its place is taken');
+    stop.abort(new Error('enough'));
+    assert.equal((await given).ok, false);
+    await settled();
+    assert.equal(await policy.run(work), 'primary');
+    assert.equal(policy.isDegraded, false);
+    const { primaryCalls, requests } = policy.stats();
+    assert.equal(primaryCalls, before.primaryCalls + 1, 'what was given up says nothing');
+    assert.equal(requests, before.requests + 2);
+  });
+
+  it('says that it is not degraded while it is switched off, whatever fails', async () => {
+    const { primary, policy, call } = open();
+    assert.equal(policy.mode, 'auto');
+    primary.isDown = true;
+    await call(4);
+    assert.equal(policy.isDegraded, true);
+    policy.switchTo('off');
+    assert.equal(policy.isDegraded, false);
+    assert.deepEqual(await call(8), new Array(8).fill('failed'));
+    assert.deepEqual([policy.isDegraded, policy.stats().state], [false, 'closed']);
+    policy.switchTo('auto');
+    assert.equal(policy.isDegraded, false, 'it begins to count anew');
+    await call(4);
+    assert.equal(policy.isDegraded, true);
+    policy.switchTo('on');
+    assert.deepEqual([policy.mode, policy.isDegraded], ['on', true]);
+  });
+
+  it('notes what the fallback does when it does it', async () => {
+    const clock = new VirtualClock();
+    const policy = degrade({
+      fallback: async () => {
+        await new Promise<void>((resolve) => clock.after(7000, resolve));
+        throw new Error('none either');
+      },
+      clock,
+    });
+    const run = policy.attempt(() => Promise.reject(new Error('down')));
+    await clock.advance(7000);
+    assert.equal((await run).ok, false);
+    const now = policy.stats();
+    assert.deepEqual([now.fallbacks, now.fallbackErrors, now.requests], [1, 1, 1]);
+    // The request is out of the window, its end is not.
+    await clock.advance(4000);
+    const later = policy.stats();
+    assert.deepEqual([later.fallbacks, later.fallbackErrors, later.requests], [0, 1, 0]);
+  });
+});

@@ -471,6 +471,44 @@ describe('defects of other breakers', () => {
   });
 });
 
+describe('what a circuit breaker goes by', () => {
+  it('is the error of a policy further in, as who asks for the value gets it', async () => {
+    const clock = new VirtualClock();
+    const seen: unknown[] = [];
+    const isFailure = (error: unknown): boolean => {
+      seen.push(error);
+      return isQuorateError(error, 'ERR_TIMEOUT');
+    };
+    const breaker = circuitBreaker({ consecutive: 1, isFailure, clock });
+    const late = asParts(breaker, timeout(10, { clock })).attempt(
+      () => new Promise(() => undefined),
+    );
+    await clock.advance(10);
+    const outcome = await late;
+    assert.deepEqual(seen, [!outcome.ok && outcome.error]);
+    assert.equal(breaker.state, 'open');
+  });
+
+  it('are results by another window, where only its length changes', () => {
+    for (const [window, other] of [
+      [{ time: '10s' }, { time: '20s' }],
+      [
+        { time: '10s', slices: 10 },
+        { time: '10s', slices: 20 },
+      ],
+      [{ calls: 10 }, { calls: 20 }],
+    ] as const) {
+      const { breaker } = open({ consecutive: 9, failureRate: 1, minCalls: 5, window });
+      fail(breaker, 2);
+      const rules = { consecutive: 9, failureRate: 1, minCalls: 5 };
+      breaker.reconfigure({ ...rules, window });
+      assert.equal(breaker.stats().calls, 2);
+      breaker.reconfigure({ ...rules, window: other });
+      assert.equal(breaker.stats().calls, 0);
+    }
+  });
+});
+
 describe('circuit breaker by hand', () => {
   it('opens, closes, and counts anew', () => {
     const { breaker } = open();
