@@ -19,7 +19,7 @@ export interface LimitAlgorithm {
   remaining(rows: Float64Array, at: number, nowMs: number): number;
   /** From this moment on it is as if it was never used. */
   idleAt(rows: Float64Array, at: number): number;
-  /** Time begins so much later: a whole number of periods. Where a row is kept for years its numbers stay small, and so exact. */
+  /** Time begins so much later: for windows of the clock a whole number of periods. Where a row is kept for years its numbers stay small, and so exact. */
   shift(rows: Float64Array, at: number, byMs: number): void;
   /** Fills a row of zeros with what a row of the same way to count, with other rules and more or fewer columns, tells. */
   carry?(
@@ -33,10 +33,13 @@ export interface LimitAlgorithm {
 
 /**
  * Rounding is against the caller: times are fractions of up to a nanosecond or two after three months of uptime, so each
- * interval is that much longer, and what looks full by less than half of it is not.
+ * interval is that much longer, and what looks full by less than half of it is not. Intervals of months have fewer places for
+ * fractions: a share of them is added.
  */
 const SLOWER_MS = 2 ** -18;
+const SLOWER = 1 + 2 ** -48;
 const SLACK_MS = 2 ** -19;
+const SLACK = 1 + 2 ** -50;
 
 /**
  * The token bucket, as the generic cell rate algorithm (GCRA; ATM Forum TM 4.0 §4.4.2) keeps it: the one number of
@@ -53,8 +56,8 @@ export class BucketAlgorithm implements LimitAlgorithm {
 
   constructor(perMs: number, burst: number) {
     this.limit = burst;
-    this.#intervalMs = 1 / perMs + SLOWER_MS;
-    this.#aheadMs = burst * this.#intervalMs + SLACK_MS;
+    this.#intervalMs = SLOWER / perMs + SLOWER_MS;
+    this.#aheadMs = burst * this.#intervalMs * SLACK + SLACK_MS;
   }
 
   earliest(rows: Float64Array, at: number, cost: number, nowMs: number): number {

@@ -25,9 +25,11 @@ const SHORT: Readonly<Record<ClusterAlgorithm, string>> = {
   'sliding-counter': 'counter',
   'fixed-window': 'fixed',
 };
-/** Rounded against the caller, as `limit-algorithm.ts` does: fractions of a nanosecond would be lost. */
+/** Rounded against the caller, as `limit-algorithm.ts` does. */
 const SLOWER_US = 2 ** -8;
+const SLOWER = 1 + 2 ** -48;
 const SLACK_US = 2 ** -9;
+const SLACK = 1 + 2 ** -50;
 /** Longer than anything may wait, in microseconds. */
 const FOR_EVER_US = 2 ** 52;
 
@@ -110,8 +112,8 @@ function wordsOf({
   periodUs,
 }: StoreRules): readonly [string, string, string] {
   if (kind !== 'token-bucket') return [`${limit}`, `${periodUs}`, '0'];
-  const interval = periodUs / perPeriod + SLOWER_US;
-  return [`${limit}`, `${interval}`, `${limit * interval + SLACK_US}`];
+  const interval = (periodUs / perPeriod) * SLOWER + SLOWER_US;
+  return [`${limit}`, `${interval}`, `${limit * interval * SLACK + SLACK_US}`];
 }
 
 function receiptOf({ kind, limit }: StoreRules, reply: Reply): Receipt | undefined {

@@ -236,6 +236,21 @@ describe('time of limiters over a store', () => {
     assert.equal((await limiter.allow('k')).ok, true);
   });
 
+  it('of a year, in the middle of a year, is rounded for nobody: all of it can be taken, one by one or at once', async () => {
+    for (const algorithm of ALGORITHMS) {
+      for (let day = 0; day < 300; day += 7) {
+        const its = skewed(() => (20_000 + day) * 86_400_000 + day * 12_345.678);
+        const rate = { limit: 12, period: '360d' };
+        const limiter = open({ rate, algorithm, clock: its, prefix: `${algorithm}${day}/` });
+        assert.equal((await limiter.allow('at once', 12)).ok, true, `${algorithm}, day ${day}`);
+        for (let i = 0; i < 12; i++) {
+          assert.equal((await limiter.allow('k')).ok, true, `${algorithm}, day ${day}: ${i}`);
+        }
+        assert.equal((await limiter.allow('k')).ok, false);
+      }
+    }
+  });
+
   it('moves on for a record that is used all the time, and forgets nothing', async () => {
     for (const algorithm of ALGORITHMS) {
       let byMs = 0;

@@ -35,9 +35,10 @@ export class KvRecord {
   }
 
   /** Of a key that was never used. Windows begin at the same time for all keys. */
-  static first({ algorithm, periodUs }: StoreRules, nowUs: number): KvRecord {
-    const originUs = Math.floor(nowUs / periodUs) * periodUs;
-    return new KvRecord(originUs, 0, new Float64Array(algorithm.columns));
+  static first(rules: StoreRules, nowUs: number): KvRecord {
+    const unitUs = unitOf(rules);
+    const originUs = Math.floor(nowUs / unitUs) * unitUs;
+    return new KvRecord(originUs, 0, new Float64Array(rules.algorithm.columns));
   }
 
   /** @throws ERR_PROTOCOL for what is no record of such rules */
@@ -78,14 +79,14 @@ export class KvRecord {
   }
 
   /** The time by which is counted: never before that of who counted last. */
-  advance({ algorithm, periodUs }: StoreRules, nowUs: number): number {
+  advance(rules: StoreRules, nowUs: number): number {
     let nowMs = Math.max(this.#stampMs, (nowUs - this.#originUs) / 1000);
     if (nowMs >= LONG_MS) {
-      const periods = Math.floor((nowMs * 1000) / periodUs);
-      const byMs = (periods * periodUs) / 1000;
-      algorithm.shift(this.row, 0, byMs);
-      this.#originUs += periods * periodUs;
-      nowMs = Math.max(0, nowMs - byMs);
+      const unitUs = unitOf(rules);
+      const byUs = Math.floor((nowMs * 1000) / unitUs) * unitUs;
+      rules.algorithm.shift(this.row, 0, byUs / 1000);
+      this.#originUs += byUs;
+      nowMs = Math.max(0, nowMs - byUs / 1000);
     }
     this.#stampMs = nowMs;
     return nowMs;
@@ -106,4 +107,9 @@ export class KvRecord {
     for (const { at, before } of changes) this.row[at] = before;
     return true;
   }
+}
+
+/** Time begins at a whole number of these: windows of the clock begin together for all keys. */
+function unitOf({ kind, periodUs }: StoreRules): number {
+  return kind === 'fixed-window' || kind === 'sliding-counter' ? periodUs : 1000;
 }
