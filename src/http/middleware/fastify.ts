@@ -1,7 +1,6 @@
 /** A guard as a plugin of Fastify, which is known by its shape. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { requestAround } from '../../resilience/deadline.ts';
-import { answerLate, beginOn, guardedOf, setHeaders } from './node-response.ts';
+import { answerLate, beginOn, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -23,7 +22,7 @@ type Hook<R> = (request: R, reply: FastifyReplyLike, done: () => void) => void;
 
 /** What is used of Fastify. */
 export interface FastifyLike<R> {
-  addHook(name: 'onRequest' | 'preValidation', hook: Hook<R>): unknown;
+  addHook(name: 'onRequest', hook: Hook<R>): unknown;
 }
 
 /** Of a plugin that is for all routes, not only for those that are registered within it. */
@@ -62,16 +61,8 @@ export function guardFastify<R extends FastifyRequestLike>(
     else handle(refusal);
   };
 
-  // A body is read in listeners, which know nothing of the request.
-  const preValidation: Hook<R> = (_, reply, done) => {
-    const guarded = guardedOf(reply.raw);
-    if (guarded === undefined || requestAround() === guarded) done();
-    else guarded.run(done);
-  };
-
   const plugin = (app: FastifyLike<R>, _: object, done: () => void): void => {
     app.addHook('onRequest', onRequest);
-    app.addHook('preValidation', preValidation);
     done();
   };
   return Object.assign(plugin, { [SKIP_OVERRIDE]: true, [NAME]: 'quorate-guard' });

@@ -29,10 +29,6 @@ export function beginOn<R>(
   return guarded;
 }
 
-export function guardedOf(response: ServerResponse): GuardedRequest | undefined {
-  return (response as Watched)[SOURCE];
-}
-
 function onClose(this: Watched): void {
   const isWhole = this.writableFinished;
   for (let one = this[SOURCE]; one !== undefined; one = one.outer) {

@@ -12,7 +12,7 @@ import { seededRandom } from '../../core/random.ts';
 import { bulkhead } from '../../resilience/bulkhead.ts';
 import { deadline } from '../../resilience/deadline.ts';
 import { slidingCounter, tokenBucket } from '../../resilience/limiters.ts';
-import { VirtualClock } from '../../testing/virtual-clock.ts';
+import { settled, VirtualClock } from '../../testing/virtual-clock.ts';
 import {
   currentRequest,
   guardExpress,
@@ -386,7 +386,7 @@ test('routes of Express and Fastify are known, and guards within guards share th
 test('Hono without a server of Node is guarded as well', async () => {
   const clock = new VirtualClock();
   const guard = requestGuard({
-    limit: { limiter: tokenBucket({ rate: '3/h' }), key },
+    limit: { limiter: tokenBucket({ rate: '4/h' }), key },
     shed: bulkhead({ max: 1 }),
     deadline: { max: '1s' },
     clock,
@@ -396,13 +396,23 @@ test('Hono without a server of Node is guarded as well', async () => {
   app.get('/users/:id', (c) => c.text(currentRequest()!.requestId));
   app.get('/raw', () => new Response('raw'));
   app.get('/hangs', () => new Promise<Response>(() => undefined));
+  app.get('/gone', async (c) => {
+    const { signal } = currentRequest()!;
+    await once(signal, 'abort');
+    return c.text(signal.reason.code);
+  });
   const first = await app.request('/users/1');
   assert.equal(await first.text(), first.headers.get('x-request-id'));
   const raw = await app.request('/raw');
-  assert.match(raw.headers.get('ratelimit')!, /^"default";r=1;/);
+  assert.match(raw.headers.get('ratelimit')!, /^"default";r=2;/);
   const hanging = app.request('/hangs');
   await clock.advance(1000);
   assert.equal((await hanging).status, 504);
+  const gone = new AbortController();
+  const going = app.request('/gone', { signal: gone.signal });
+  await settled();
+  gone.abort();
+  assert.equal(await (await going).text(), 'ERR_CLOSED');
   const refused = await app.request('/raw');
   assert.equal(refused.status, 429);
   assert.equal(refused.headers.get('content-type'), 'application/problem+json');
@@ -410,7 +420,7 @@ test('Hono without a server of Node is guarded as well', async () => {
   assert.equal(active, 0);
   assert.deepEqual(
     requests.map(({ route, status }) => `${route} ${status}`),
-    ['other 429', '/users/:id 200', '/raw 200', '/hangs 504'],
+    ['other 429', '/users/:id 200', '/raw 200', '/hangs 504', '/gone 499'],
   );
 });
 
