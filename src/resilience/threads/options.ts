@@ -60,7 +60,7 @@ export function threadPlan(module: URL | string, options: ThreadPoolOptions): Th
   const { heapMb, tasks } = recycle;
   return {
     url: urlOf(module),
-    workerData,
+    workerData: copyOf(workerData),
     maxHeapMb: maxHeapMb === undefined ? undefined : wholeNumber('maxHeapMb', maxHeapMb, 1),
     recycleBytes:
       heapMb === undefined
@@ -74,6 +74,15 @@ export function threadPlan(module: URL | string, options: ThreadPoolOptions): Th
 /** Of the main thread one CPU is left. */
 export function defaultSize(): number {
   return Math.max(1, availableParallelism() - 1);
+}
+
+/** Each thread gets a copy of this copy: what becomes of the original later makes no difference. */
+function copyOf(workerData: unknown): unknown {
+  try {
+    return structuredClone(workerData);
+  } catch (error) {
+    throw invalid(`workerData: it cannot be copied: ${String(error)}`);
+  }
 }
 
 /** A thread would look for a relative path beside its own file. */

@@ -140,6 +140,7 @@ describe('a pool of threads', () => {
       [WORK, { recycle: { heapMb: 1.5 } }],
       [WORK, { recycle: { tasks: 0 } }],
       [WORK, { timeout: -1 }],
+      [WORK, { workerData: () => 1 }],
       [WORK, { queue: { full: 'run-in-caller' as never } }],
     ];
     for (const [module, options] of wrong) {
@@ -283,6 +284,20 @@ describe('a module that cannot be loaded', () => {
     await clock.advance(10_000);
     await assert.rejects(pool.run.add(1, 2), fails);
     assert.ok(pool.stats().started > started);
+  });
+
+  it('or for which there can be no thread', async () => {
+    const clock = new VirtualClock();
+    // As where the system has no room for another.
+    const plan = { ...threadPlan(WORK, {}), workerData: () => undefined };
+    const threads = new Threads('threads', plan, 2, clock);
+    const fails = failsAs('ERR_UNAVAILABLE', 'not-applied', /no thread can be started/);
+    for (const waitMs of [0, 0, 100, 200]) {
+      await clock.advance(waitMs);
+      await assert.rejects(threads.run('add', [1, 2], undefined).result, fails);
+    }
+    assert.deepEqual(threads.counts(), { threads: 0, started: 0, crashed: 0, recycled: 0 });
+    await threads.close();
   });
 
   it('or ends its thread, too', async (t) => {

@@ -218,10 +218,23 @@ export class Threads implements ThreadOwner {
         this.#startLater();
         return;
       }
+      try {
+        this.#all.add(new Thread(this, this.#plan));
+      } catch (cause) {
+        this.#cannotStart(cause);
+        continue;
+      }
       this.#loading += 1;
       this.#started += 1;
-      this.#all.add(new Thread(this, this.#plan));
     }
+  }
+
+  /** The system gives no more threads. */
+  #cannotStart(cause: unknown): void {
+    const message = `${this.#name}: no thread can be started: ${String(cause)}`;
+    this.#unable = new QuorateError('ERR_UNAVAILABLE', message, { retryable: true, cause });
+    this.#slowDown(true);
+    this.#refuseWaiting(this.#unable);
   }
 
   #isTooEarly(): boolean {
@@ -247,12 +260,16 @@ export class Threads implements ThreadOwner {
 
   #lost(thread: Thread, wasLoading: boolean): void {
     this.#crashed += 1;
-    // What cannot even begin is not tried again at once.
-    this.#losses = wasLoading ? Math.max(this.#losses, FREE_LOSSES) + 1 : this.#losses + 1;
+    this.#slowDown(wasLoading);
+    if (wasLoading) this.#unable = this.#unableError(thread);
+  }
+
+  /** @param isVain - it could not even begin, so that it is not tried again at once */
+  #slowDown(isVain: boolean): void {
+    this.#losses = isVain ? Math.max(this.#losses, FREE_LOSSES) + 1 : this.#losses + 1;
     if (this.#losses <= FREE_LOSSES) return;
     const waitMs = FIRST_WAIT_MS * 2 ** Math.min(this.#losses - FREE_LOSSES - 1, 10);
     this.#notBeforeMs = this.#clock.now() + Math.min(waitMs, LONGEST_WAIT_MS);
-    if (wasLoading) this.#unable = this.#unableError(thread);
   }
 
   /** What becomes of the call of a thread that is there no more. */
