@@ -82,8 +82,8 @@ function ask(socket: Socket, untilMs: number): Promise<number> {
 }
 
 export async function benchHttp(report: Report, quick: boolean): Promise<void> {
-  const rounds = quick ? 3 : 9;
-  const ms = quick ? 400 : 1000;
+  const rounds = quick ? 5 : 21;
+  const ms = quick ? 300 : 500;
   for (const framework of FRAMEWORKS) {
     const [plain, guarded] = await Promise.all([
       Subject.start(framework, 'plain'),

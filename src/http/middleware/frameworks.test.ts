@@ -555,10 +555,11 @@ for (const [name, start] of Object.entries(SERVERS)) {
 
 async function run(start: StartServer, { options, run: body }: Case): Promise<void> {
   const gates = new Gates();
-  await using server = await start(options(), gates);
+  const server = await start(options(), gates);
   try {
     await body(server, gates);
   } finally {
     gates.open();
+    await server.stop();
   }
 }

@@ -48,9 +48,10 @@ export type AnyOptions = Omit<RequestGuardOptions<never>, 'limit' | 'priority' |
   readonly priority?: (request: AnyRequest) => number;
 };
 
-export interface RunningServer extends AsyncDisposable {
+export interface RunningServer {
   readonly port: number;
   readonly stats: RequestGuard<never>['stats'];
+  readonly stop: () => Promise<void>;
 }
 
 /** Starts a server with a guard of these options. */
@@ -94,7 +95,7 @@ async function listening(
   return {
     port,
     stats,
-    async [Symbol.asyncDispose]() {
+    async stop() {
       server.closeAllConnections();
       if (close !== undefined) await close();
       else await new Promise((resolve) => server.close(resolve));
