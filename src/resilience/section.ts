@@ -1,6 +1,6 @@
 /**
  * How policies are run around the work. A policy is a gate, which lets a call in and is told how it ended, or it is wrapped
- * around what is inside it. Gates that follow each other are one section: one asynchronous function, however many they are.
+ * around what is inside it. Gates that follow each other are one section: one promise, however many they are.
  */
 import { Call, type CallOptions, type End, type Work } from './call.ts';
 import { type Outcome, Rejection, tellRejected } from './outcome.ts';
@@ -125,9 +125,7 @@ export class Section {
     return orGivenUp(this.#run(call, OUTCOME) as Promise<Outcome<T>>, call, signal, aborted);
   }
 
-  /**
-   * Promises are what a call costs, so there is one for a section: none to go in unless a gate has to wait.
-   */
+  /** Promises are what a call costs, so there is one for a section, and none to go in unless a gate has to wait. */
   #run(call: Call, next: Next): Promise<unknown> {
     let entered = 0;
     try {
