@@ -1,8 +1,7 @@
 /** A guard as middleware of Hono, which is known by its shape. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GuardedRequest } from './guarded-request.ts';
-import { dropLines } from './head-lines.ts';
-import { beginOn, setHeaders } from './node-response.ts';
+import { answerLate, beginOn, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -29,22 +28,22 @@ export interface HonoContextLike {
 export function guardHono<C extends HonoContextLike>(
   guard: RequestGuard<C>,
 ): (context: C, next: () => Promise<void>) => Promise<Response | undefined> {
-  return async (context, next) => {
+  return (context, next) => {
     const { method, raw } = context.req;
     const node = context.env as OnNode | undefined;
     const outgoing = node?.outgoing;
     if (outgoing === undefined) return withoutNode(guard, context, next);
     const headers = node!.incoming?.headers ?? raw.headers;
     const guarded = beginOn(guard, outgoing, context, method, headers, KNOWN);
+    const handle = (refusal: Refusal | undefined): Promise<Response | undefined> => {
+      if (refusal !== undefined) return Promise.resolve(respond(context, refusal));
+      // What the handler returns may be any response, which knows nothing of headers that the context has.
+      setHeaders(outgoing, guarded);
+      guarded.late(outgoing, answerLate);
+      return guarded.run(next) as Promise<undefined>;
+    };
     const entering = guarded.enter();
-    const refusal = entering instanceof Promise ? await entering : entering;
-    if (refusal !== undefined) return respond(context, refusal);
-    // What the handler returns may be any response, which knows nothing of headers that the context has.
-    setHeaders(outgoing, guarded);
-    const late = await handled(guarded, next);
-    if (late === undefined) return undefined;
-    dropLines(outgoing);
-    return respond(context, late);
+    return entering instanceof Promise ? entering.then(handle) : handle(entering);
   };
 }
 
