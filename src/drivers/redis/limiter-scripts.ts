@@ -2,8 +2,8 @@
  * How limits count in Redis: one script for each algorithm, the same ways as `src/resilience/limit-algorithm.ts`, by the time of
  * the server. Times are whole microseconds; what is rounded is rounded against the caller.
  *
- * ARGV: what to do, then for `take` the rate (three numbers, see `argumentsOf`), the cost, the most, and the longest wait; the
- * last one names the call and is the first value of the reply. Numbers that may be fractions travel as text, as Redis cuts them.
+ * ARGV: what to do, then for `take` the rate (three numbers, see `wordsOf`), the cost, the most, and the longest wait; the
+ * last one names the call and is the first value of the reply. Fractions travel as text, as Redis cuts numbers.
  *
  * Scripts are sent again where the reply was lost on the way to the client: then it counts twice, never not at all.
  */
@@ -11,127 +11,108 @@ import type { ClusterAlgorithm } from '../../resilience/cluster/limit-store.ts';
 import { type Script, script } from './commands.ts';
 
 /**
- * Keys whose state is one short text of numbers: `take` and `usage` come from the algorithm. It goes when it says nothing any
- * more. `undo` gives back what was taken where the state is still the one that taking left, and its time has not come.
+ * Keys whose state is two or three numbers, packed into a string: `read`, `usage` and `take` come from the algorithm, which leaves the
+ * numbers in `x`, `y`, `z`, and in `idle` from when on they say nothing: then the key goes. `undo` gives back what was taken where the
+ * state is still the one that taking left, and its time has not come. What most questions need is written first, and without
+ * functions: they cost as much as the counting.
  */
-const TEXT = `local call = tonumber(ARGV[#ARGV])
+const packed = (
+  form: string,
+  { read, usage, take }: { readonly read: string; readonly usage: string; readonly take: string },
+): string => `local call = tonumber(ARGV[#ARGV])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local had = redis.call('GET', KEYS[1])
-local function text(n) return string.format('%.17g', n) end
-local function put(state, idle)
-  local left = math.ceil((idle - now) / 1000)
-  if left > 0 then redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', left + 1))
-  elseif had then redis.call('DEL', KEYS[1]) end
-end
-local function bad() return redis.error_reply('QUORATE not the state of a limit under this key') end
-if ARGV[1] == 'undo' then
-  if had ~= ARGV[2] or now >= tonumber(ARGV[4]) then return {call, 0} end
-  put(ARGV[3], tonumber(ARGV[5]))
-  return {call, 1}
-end
 local limit, a, b = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local cost, most, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local function took(amount, wait, state, idle, before, idle_before)
-  put(state, idle)
-  -- What is taken now cannot be given back.
-  if wait <= 0 then return {call, text(amount), '0'} end
-  return {call, text(amount), text(wait), state, before, text(now + wait), text(idle_before)}
+local x, y, z, idle = 0, 0, 0, 0
+if had then
+  if #had ~= struct.size('${form}') then
+    return redis.error_reply('QUORATE not the state of a limit under this key')
+  end
+  x, y, z = struct.unpack('${form}', had)
 end
-`;
+if ARGV[1] == 'take' then
+  local cost, most, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local amount, wait = cost, 0
+  local x0, y0, z0 = x, y, z
+  ${read}
+  local idle0 = idle
+  ${take}
+  redis.call('SET', KEYS[1], struct.pack('${form}', x, y, z), 'PX', math.max(1, math.ceil((idle - now) / 1000) + 1))
+  -- What is taken now cannot be given back.
+  if wait == 0 and amount % 1 == 0 then return {call, amount, 0} end
+  if wait == 0 then return {call, string.format('%.17g', amount), 0} end
+  local words = {x, y, z, x0, y0, z0, now + wait, idle0}
+  for i = 1, 8 do words[i] = string.format('%.17g', words[i]) end
+  return {call, string.format('%.17g', amount), wait, unpack(words)}
+end
+if ARGV[1] == 'usage' then
+  ${read}
+  ${usage}
+  return {call, string.format('%.17g', math.max(0, left)), string.format('%.17g', math.max(0, idle - now))}
+end
+local n = {}
+for i = 2, 9 do n[i - 1] = tonumber(ARGV[i]) end
+if had ~= struct.pack('${form}', n[1], n[2], n[3]) or now >= n[7] then return {call, 0} end
+if n[8] <= now then redis.call('DEL', KEYS[1])
+else redis.call('SET', KEYS[1], struct.pack('${form}', n[4], n[5], n[6]), 'PX', math.ceil((n[8] - now) / 1000) + 1) end
+return {call, 1}`;
 
 /** GCRA: the state is the moment at which the bucket is full again, whole and fraction. a: between two tokens. b: the burst. */
-const BUCKET = `local interval, ahead = a, b
-local full = 0
-if had then
-  local whole, part = had:match('^(%d+) (%S+)$')
-  if not whole then return bad() end
-  full = math.max(0, (whole - now) + part)
-end
-if ARGV[1] == 'usage' then
-  return {call, text(math.max(0, limit - math.max(0, full - 0.002) / interval)), text(full)}
-end
-local wait = math.ceil(full + cost * interval - ahead)
-if wait > longest and wait > 0 then return {call, '0', text(wait)} end
-local amount = cost
-if wait <= 0 then
-  wait = 0
-  if most > cost then
-    local room = math.min(most, math.floor((ahead - full) / interval))
-    if room > cost and full + room * interval <= ahead then amount = room end
+const BUCKET = packed('>dd', {
+  read: `local full = math.max(0, (x - now) + y)
+  idle = now + full`,
+  usage: `local left = limit - math.max(0, full - 0.002) / a`,
+  take: `wait = math.max(0, math.ceil(full + cost * a - b))
+  if wait > longest then return {call, 0, wait} end
+  if wait == 0 and most > cost then
+    local room = math.min(most, math.floor((b - full) / a))
+    if room > cost and full + room * a <= b then amount = room end
   end
-end
-local after = full + amount * interval
-local whole = math.floor(after)
-local state = string.format('%.0f %.17g', now + whole, after - whole)
-return took(amount, wait, state, now + after, had or '', now + full)`;
+  local after = full + amount * a
+  local whole = math.floor(after)
+  x, y, idle = now + whole, after - whole, now + after`,
+});
 
-/** The state is the number of a window, and what was taken in it. a: the period. */
-const FIXED = `local period = a
-local row, taken = 0, 0
-if had then
-  local r, t = had:match('^(%d+) (%S+)$')
-  if not r then return bad() end
-  row, taken = tonumber(r), tonumber(t)
-end
-local function used_in(window) return math.max(0, taken - limit * (window - row)) end
-local function idle_at() return taken == 0 and 0 or (row + math.ceil(taken / limit)) * period end
-local window = math.floor(now / period)
-local used = used_in(window)
-if ARGV[1] == 'usage' then
-  return {call, text(math.max(0, limit - used)), text(math.max(0, idle_at() - now))}
-end
-local at = now
-if used + cost > limit then
-  local full = math.floor(used / limit)
-  if used - full * limit + cost > limit then full = full + 1 end
-  at = math.max(now, (window + full) * period)
-end
-local wait = at - now
-if wait > longest and wait > 0 then return {call, '0', text(wait)} end
-local amount = cost
-if wait == 0 and most > cost then amount = math.max(cost, math.min(most, math.floor(limit - used))) end
-local idle_before = idle_at()
-local into = math.floor(at / period)
-taken = used_in(into) + amount
-row = into
-local state = string.format('%.0f %.17g', row, taken)
-return took(amount, wait, state, idle_at(), had or '', idle_before)`;
+/** The state is the number of a window, and what was taken in it, which may be more than one has room for. a: the period. */
+const FIXED = packed('>dd', {
+  read: `local window = math.floor(now / a)
+  local used = math.max(0, y - limit * (window - x))
+  if y > 0 then idle = (x + math.ceil(y / limit)) * a end`,
+  usage: `local left = limit - used`,
+  take: `if used + cost > limit then
+    local full = math.floor(used / limit)
+    if used - full * limit + cost > limit then full = full + 1 end
+    wait = math.max(0, (window + full) * a - now)
+    if wait > longest then return {call, 0, wait} end
+  end
+  if wait == 0 and most > cost then amount = math.max(cost, math.min(most, math.floor(limit - used))) end
+  local into = math.floor((now + wait) / a)
+  x, y = into, math.max(0, y - limit * (into - x)) + amount
+  idle = (x + math.ceil(y / limit)) * a`,
+});
 
 /** The state is the number of a window, what was taken in it and in the one before. a: the period. */
-const COUNTER = `local period = a
-local row, taken, before = 0, 0, 0
-if had then
-  local r, t, f = had:match('^(%d+) (%S+) (%S+)$')
-  if not r then return bad() end
-  row, taken, before = tonumber(r), tonumber(t), tonumber(f)
-end
-local window = math.max(row, math.floor(now / period))
-local used, last = 0, 0
-if window == row then used, last = taken, before elseif window == row + 1 then last = taken end
-local function idle_at() return (taken == 0 and before == 0) and 0 or (row + 2) * period end
-local function remaining()
-  if window * period > now then return 0 end
-  return math.max(0, limit - used - last * (1 - (now - window * period) / period))
-end
-if ARGV[1] == 'usage' then return {call, text(remaining()), text(math.max(0, idle_at() - now))} end
-local begins, free, counted = window, limit - used - cost, last
-if free < 0 then begins, free, counted = window + 1, limit - cost, used end
-local part = 0
-if counted > free then part = 1 - free / counted end
-local at = math.max(now, begins * period + math.ceil(part * period))
-local wait = at - now
-if wait > longest and wait > 0 then return {call, '0', text(wait)} end
-local amount = cost
-if wait == 0 and most > cost then amount = math.max(cost, math.min(most, math.floor(remaining()))) end
-local idle_before = idle_at()
-local into = math.max(row, math.floor(at / period))
-if into == row + 1 then before, taken = taken, 0
-elseif into > row then before, taken = 0, 0 end
-row = into
-taken = taken + amount
-local state = string.format('%.0f %.17g %.17g', row, taken, before)
-return took(amount, wait, state, idle_at(), had or '', idle_before)`;
+const COUNTER = packed('>ddd', {
+  read: `local window = math.max(x, math.floor(now / a))
+  local used, last = 0, 0
+  if window == x then used, last = y, z elseif window == x + 1 then last = y end
+  if y > 0 or z > 0 then idle = (x + 2) * a end
+  local room = 0
+  if window * a <= now then room = limit - used - last * (1 - (now - window * a) / a) end`,
+  usage: `local left = room`,
+  take: `local begins, free, counted = window, limit - used - cost, last
+  if free < 0 then begins, free, counted = window + 1, limit - cost, used end
+  local part = 0
+  if counted > free then part = 1 - free / counted end
+  wait = math.max(0, begins * a + math.ceil(part * a) - now)
+  if wait > longest then return {call, 0, wait} end
+  if wait == 0 and most > cost then amount = math.max(cost, math.min(most, math.floor(room))) end
+  local into = math.max(x, math.floor((now + wait) / a))
+  if into == x + 1 then y, z = 0, y elseif into > x then y, z = 0, 0 end
+  x, y = into, y + amount
+  idle = (x + 2) * a`,
+});
 
 /**
  * A sorted set of the last units: the score counts all that were ever taken, up to this one; the member is the moment until which they
@@ -179,7 +160,7 @@ end
 -- The server's clock may have gone back.
 at = math.max(at, till - period)
 local wait = at - now
-if wait > longest and wait > 0 then return {call, '0', text(wait)} end
+if wait > 0 and wait > longest then return {call, 0, wait} end
 local amount = cost
 if wait == 0 and most > cost then amount = math.max(cost, math.min(most, room())) end
 till = at + period
@@ -189,15 +170,15 @@ local forgotten = math.max(0, total - 2 * limit)
 redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(forgotten))
 redis.call('ZADD', key, whole(forgotten), '0')
 redis.call('PEXPIRE', key, whole(math.ceil((till - now) / 1000) + 1))
-if wait <= 0 then return {call, text(amount), '0'} end
-return {call, text(amount), text(wait), whole(amount), whole(till), whole(total), text(at)}`;
+if wait <= 0 then return {call, amount, 0} end
+return {call, amount, wait, whole(amount), whole(till), whole(total), text(at)}`;
 
 /** Each way to count. */
 export const SCRIPTS: Readonly<Record<ClusterAlgorithm, Script>> = {
-  'token-bucket': script(TEXT + BUCKET),
+  'token-bucket': script(BUCKET),
   'sliding-window': script(SLIDING),
-  'sliding-counter': script(TEXT + COUNTER),
-  'fixed-window': script(TEXT + FIXED),
+  'sliding-counter': script(COUNTER),
+  'fixed-window': script(FIXED),
 };
 
 /** A key is as if it was never used. */

@@ -65,16 +65,21 @@ interface Receipt {
 export class RedisStore implements LimitStore {
   readonly #commands: Pick<Commands, 'ask'>;
   readonly #prefix: string;
+  /** Those that were asked by last, as a script takes them. */
+  #rules: StoreRules | undefined;
+  #words: readonly string[];
 
   constructor(commands: Pick<Commands, 'ask'>, prefix: string) {
     this.#commands = commands;
     this.#prefix = prefix;
+    this.#rules = undefined;
+    this.#words = [];
   }
 
   async take(rules: StoreRules, key: string, ask: Ask): Promise<Taken> {
     const longest = Math.min(FOR_EVER_US, Math.floor(ask.maxWaitMs * 1000));
     const words = [`${ask.cost}`, `${ask.most}`, `${longest}`];
-    const reply = await this.#ask(rules, key, ['take', ...wordsOf(rules), ...words]);
+    const reply = await this.#ask(rules, key, ['take', ...this.#wordsOf(rules), ...words]);
     const delayMs = numberOf(reply[1]) / 1000;
     return { amount: numberOf(reply[0]), delayMs, receipt: receiptOf(rules, reply) };
   }
@@ -85,7 +90,7 @@ export class RedisStore implements LimitStore {
   }
 
   async usage(rules: StoreRules, key: string): Promise<Usage> {
-    const words = ['usage', ...wordsOf(rules), '1', '1', '0'];
+    const words = ['usage', ...this.#wordsOf(rules), '1', '1', '0'];
     const [remaining, resetUs] = await this.#ask(rules, key, words);
     const { limit } = rules;
     return { limit, remaining: numberOf(remaining), resetMs: numberOf(resetUs) / 1000 };
@@ -99,18 +104,22 @@ export class RedisStore implements LimitStore {
     return this.#commands.ask(SCRIPTS[rules.kind], this.#keyOf(rules, key), words);
   }
 
+  /** To write fractions as text takes longer than all the rest. */
+  #wordsOf(rules: StoreRules): readonly string[] {
+    if (this.#rules !== rules) {
+      this.#rules = rules;
+      this.#words = wordsOf(rules);
+    }
+    return this.#words;
+  }
+
   #keyOf({ kind }: StoreRules, key: string): string {
     return keyOf(`${this.#prefix}${SHORT[kind]}:`, key);
   }
 }
 
 /** The rate as a script takes it. */
-function wordsOf({
-  kind,
-  limit,
-  perPeriod,
-  periodUs,
-}: StoreRules): readonly [string, string, string] {
+function wordsOf({ kind, limit, perPeriod, periodUs }: StoreRules): readonly string[] {
   if (kind !== 'token-bucket') return [`${limit}`, `${periodUs}`, '0'];
   const interval = (periodUs / perPeriod) * SLOWER + SLOWER_US;
   return [`${limit}`, `${interval}`, `${limit * interval * SLACK + SLACK_US}`];
