@@ -134,3 +134,8 @@ export function isQuorateError(error: unknown, code?: ErrorCode): error is Quora
   if (typeof error !== 'object' || error === null || !(BRAND in error)) return false;
   return code === undefined || (error as QuorateError).code === code;
 }
+
+/** `ERR_INVALID_ARGUMENT`: what was given cannot be, and nothing was changed. */
+export function invalid(message: string, cause?: unknown): QuorateError {
+  return new QuorateError('ERR_INVALID_ARGUMENT', message, { cause });
+}

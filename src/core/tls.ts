@@ -1,7 +1,7 @@
 /** Certificates in options. What cannot be one is said at once: later it would look like a server out of reach. */
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { QuorateError } from './errors.ts';
+import { invalid } from './errors.ts';
 
 /** Certificates and a key, in PEM. */
 export interface Certificates {
@@ -26,8 +26,4 @@ export function requireCertificates({ ca, cert, key }: Certificates): void {
     const why = (cause as Error).message;
     throw invalid(`tls.cert and tls.key: are no certificate in PEM with its key: ${why}`, cause);
   }
-}
-
-function invalid(message: string, cause?: unknown): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message, cause === undefined ? {} : { cause });
 }

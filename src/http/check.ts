@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError, QuorateError } from '../core/errors.ts';
 
 /** What a check may return to say more than that it ended well. */
 export interface CheckResult {
@@ -203,8 +203,4 @@ export function shownOf(error: unknown): string {
 /** Tenths of a millisecond are enough for who reads it. */
 function round(ms: number): number {
   return Math.round(ms * 10) / 10;
-}
-
-function invalid(text: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', text);
 }

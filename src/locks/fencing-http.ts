@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import { parseToken, staleToken, type TokenSource, tokenOf } from './fencing.ts';
 import { localLocks } from './local.ts';
 import type { Locks } from './locks.ts';
@@ -162,8 +162,4 @@ class Fence implements TokenFence {
       return await work();
     });
   }
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -2,7 +2,7 @@
  * Fencing in SQL databases: a column keeps the highest token that wrote the row, and a write with a lower
  * one changes no row. Check and write are one statement, so nothing comes between.
  */
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import { staleToken, type TokenSource, tokenOf } from './fencing.ts';
 
 /** A write of one row under a token. */
@@ -156,8 +156,4 @@ function quoted(name: string): string {
   throw invalid(
     `${JSON.stringify(name)} is no name of a table or column: letters, digits and '_' are needed`,
   );
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

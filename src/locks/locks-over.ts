@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { throwIfAborted, type WaitOptions } from '../core/abort.ts';
 import { durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import type { ClaimRequest, LockEngine } from './engine.ts';
 import { HeldTogether } from './held-together.ts';
 import type {
@@ -185,10 +185,6 @@ function permitsOf({ shared, permits }: AcquireOptions, has: LockGuarantees): nu
   }
   if (has.permits) return permits;
   throw unsupported('permits: this engine has no semaphores');
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }
 
 function unsupported(message: string): QuorateError {

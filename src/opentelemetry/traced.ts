@@ -1,5 +1,5 @@
 /** A span of OpenTelemetry around calls. */
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError } from '../core/errors.ts';
 import type { Call, CallWatcher } from '../resilience/call.ts';
 import { Rejection } from '../resilience/outcome.ts';
 import { Alone, type Policy } from '../resilience/policy.ts';
@@ -137,8 +137,4 @@ function noteError(span: SpanLike, call: Call, error: unknown): void {
 function typeOf(error: unknown): string {
   if (isQuorateError(error)) return error.code;
   return error instanceof Error ? error.name : '_OTHER';
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

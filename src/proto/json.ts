@@ -4,7 +4,7 @@
  * is zero left out. Both spellings of a field's name are read, and unknown fields are passed over.
  */
 import { unreachable } from '../core/assert.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, type QuorateError } from '../core/errors.ts';
 import type { MessageType } from './etcd.ts';
 import type { AnyMessageType, Field } from './message.ts';
 
@@ -186,8 +186,4 @@ function invalidValue(field: Field, value: unknown): QuorateError {
   const shown = JSON.stringify(value) ?? 'nothing';
   const text = shown.length > 100 ? `${shown.slice(0, 100)}...` : shown;
   return invalid(`invalid value for ${field.kind} field ${field.protoName}: ${text}`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

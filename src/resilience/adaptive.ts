@@ -1,6 +1,6 @@
 /** A limit for how many calls run at the same time that finds out itself how many that are. */
 import { type Clock, systemClock } from '../core/clock.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError } from '../core/errors.ts';
 import { AdaptiveLimit, type Said } from './adaptive-limit.ts';
 import type { Call, End } from './call.ts';
 import { wholeNumber } from './numbers.ts';
@@ -189,8 +189,4 @@ function saysOverload(error: unknown): boolean {
     isQuorateError(error, 'ERR_OVERLOADED') ||
     isQuorateError(error, 'ERR_RATE_LIMITED')
   );
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

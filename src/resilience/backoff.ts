@@ -3,7 +3,7 @@
  * is drawn from a range; see M. Brooker, "Exponential Backoff And Jitter" (2015), for what the ranges do to a crowd.
  */
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 
 /**
@@ -137,8 +137,4 @@ function rangeOf(base: Duration, max: Duration): { baseMs: number; maxMs: number
 /** In `[0, 1)`. */
 function fraction(random: Random): number {
   return random.below(2 ** 32) / 2 ** 32;
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { degradeSwitch } from '../telemetry/channels.ts';
 import { Admission, Breaker, type Isolation } from './breaker/circuit-breaker.ts';
@@ -336,8 +336,4 @@ function counted(answer: unknown, breaker: Breaker, figures: Figures): FallbackF
       throw error;
     }
   };
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

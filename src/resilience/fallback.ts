@@ -1,5 +1,5 @@
 /** Something else in the place of what failed. */
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { Call, CallContext } from './call.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
@@ -141,8 +141,4 @@ function withCause(error: unknown, cause: unknown): unknown {
   // As the constructor of errors does it: not among the properties that are listed.
   Object.defineProperty(error, 'cause', { value: cause, writable: true, configurable: true });
   return error;
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import { hedgeAttempt } from '../telemetry/channels.ts';
 import type { Call } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
@@ -318,8 +318,4 @@ function rulesOf(given: HedgeRules): Rules {
   const afterMs = Math.max(leastMs, durationMs(initially, 'after.initially'));
   if (leastMs <= 0) throw invalid('after.least: 0, so that calls could be made twice at once');
   return { afterMs, percentile, leastMs, max, budget };
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import { SteadyClock } from './steady-clock.ts';
 
 /** What a latency window takes. */
@@ -171,8 +171,4 @@ function middleUs(bucket: number): number {
   const shift = (bucket >> BUCKET_BITS) - 1;
   const lowest = (bucket - shift * BUCKETS_PER_OCTAVE) * 2 ** shift;
   return lowest + (2 ** shift - 1) / 2;
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -1,6 +1,6 @@
 /** The limiters of a process: how each counts, and what it promises. */
 import { durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import {
   BucketAlgorithm,
   FixedWindowAlgorithm,
@@ -137,7 +137,3 @@ export function rateOf(rate: Rate): { readonly limit: number; readonly periodMs:
 }
 
 const MAX_PERIOD_MS = 366 * 86_400_000;
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
-}

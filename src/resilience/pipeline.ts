@@ -1,6 +1,6 @@
 /** Several policies as one, with a name, figures, and rules that can be changed while it is used. */
 import { type Clock, systemClock } from '../core/clock.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { CallOptions, Work } from './call.ts';
 import { Meter, type PipelineStats } from './meter.ts';
 import type { Outcome } from './outcome.ts';
@@ -197,8 +197,4 @@ function partOf(pipelineName: string, policy: unknown): Part {
   if (isPart) return part as unknown as Part;
   const what = typeof part?.run === 'function' ? 'a pipeline; use its policies' : 'no policy';
   throw invalid(`pipeline '${pipelineName}': ${what}`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

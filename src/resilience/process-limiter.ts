@@ -2,7 +2,7 @@
 import { throwIfAborted } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import { KeyTable } from './key-table.ts';
 import type { LimitAlgorithm } from './limit-algorithm.ts';
 import type {
@@ -265,10 +265,6 @@ function countOf(name: string, given: number): number {
 
 function maxWaitOf({ maxWait }: Pick<LimitWaitOptions, 'maxWait'>): number {
   return maxWait === undefined ? Number.POSITIVE_INFINITY : durationMs(maxWait, 'maxWait');
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }
 
 function refused(key: string, why: string, retryAfterMs: number): QuorateError {

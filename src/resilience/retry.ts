@@ -1,7 +1,7 @@
 /** To try again what failed. */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { retryAttempt } from '../telemetry/channels.ts';
 import { type Backoff, type BackoffRules, backoffOf } from './backoff.ts';
@@ -354,8 +354,4 @@ function rulesOf(given: RetryRules): Rules {
 function requirePause(pauseMs: number): number {
   if (pauseMs >= 0) return pauseMs;
   throw invalid(`backoff: it returned ${pauseMs}; milliseconds from 0 are needed`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { Call } from './call.ts';
 import { Deadlines } from './deadlines.ts';
 import { wholeNumber } from './numbers.ts';
@@ -261,8 +261,4 @@ const MAX_LEVELS = 100;
 function levelsOf(levels: number): number {
   if (wholeNumber('levels', levels, 1) <= MAX_LEVELS) return levels;
   throw invalid(`levels: ${levels}; at most ${MAX_LEVELS} are possible`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

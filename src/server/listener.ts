@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { Server as HttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import { stopHttp1 } from './http/http1.ts';
 import { Http2Connection, type Http2Context } from './http2/connection.ts';
 import { PREFACE } from './http2/frames.ts';
@@ -261,8 +261,4 @@ function listening(server: Server, host: string, port: number, listenUrl: string
       resolve();
     });
   });
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

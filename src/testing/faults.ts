@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import { type Random, seededRandom } from '../core/random.ts';
 import type { Call } from '../resilience/call.ts';
 import { numberWithin } from '../resilience/numbers.ts';
@@ -297,8 +297,4 @@ function delaysOf({ delay, min, max }: LatencyFault): readonly [minMs: number, m
   const maxMs = durationMs(max, 'latency.max');
   if (minMs <= maxMs) return [minMs, maxMs];
   throw invalid(`latency.max: ${maxMs} ms, which is below min, ${minMs} ms`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -18,7 +18,7 @@
  *
  * All members must use the same D and r: see `openReplica`, which refuses peers with others.
  */
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 
 /** What makes lease reads possible. The same on every node of a cluster, but for the functions. */
 export interface LeaseOptions {
@@ -46,10 +46,6 @@ function validateLease(options: LeaseOptions): void {
   if (!(maxClockDrift >= 0 && maxClockDrift < 1)) {
     throw invalid(`maxClockDrift must be a fraction from 0 to below 1, but is ${maxClockDrift}`);
   }
-}
-
-function invalid(text: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', text);
 }
 
 /** One node's side of all leases. Without options it holds none, and waits for none. */

@@ -1,7 +1,7 @@
 /** What a user may say about the way to Consul, checked and completed. */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationWithin } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import { requireCertificates } from '../../core/tls.ts';
 
@@ -113,8 +113,4 @@ function targetOf(text: string, hasTls: boolean): Target {
   if (port === 0) throw invalid('address: port 0 is none');
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   return { name: `${url.hostname}:${port}`, host, port, isSecure };
-}
-
-function invalid(message: string, cause?: unknown): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message, cause === undefined ? {} : { cause });
 }

@@ -1,7 +1,7 @@
 /** What a user may say about the connection to an etcd-compatible cluster, checked and completed. */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import { requireCertificates } from '../../core/tls.ts';
 
@@ -147,8 +147,4 @@ function positive(duration: Duration, name: string): number {
   const ms = durationMs(duration, name);
   if (ms > 0) return ms;
   throw invalid(`${name}: must be above zero`);
-}
-
-function invalid(message: string, cause?: unknown): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message, cause === undefined ? {} : { cause });
 }

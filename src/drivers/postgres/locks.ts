@@ -7,7 +7,7 @@
  */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import type { AcquireOptionsWithout, Locks } from '../../locks/locks.ts';
 import { locksOver } from '../../locks/locks-over.ts';
 import type { PostgresPool } from './client.ts';
@@ -81,8 +81,4 @@ function duration(given: Duration, name: string, leastMs: number): number {
   const ms = durationMs(given, name);
   if (ms >= leastMs && ms <= 3_600_000) return ms;
   throw invalid(`${name}: ${ms} ms; ${leastMs} ms to one hour are needed`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { staleToken, type TokenSource, tokenOf } from '../../locks/fencing.ts';
 import { requireBytes } from '../../locks/names.ts';
 import { connectionOf, type RedisClient } from './clients.ts';
@@ -102,8 +102,4 @@ export function redisFence(client: RedisClient, options: RedisFenceOptions = {})
       await send(resource, token, []);
     },
   };
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -1,7 +1,7 @@
 /** Locks and elections on one Redis. */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationWithin } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { Elections } from '../../locks/elections.ts';
 import { electionsOver } from '../../locks/elections-over.ts';
@@ -101,8 +101,4 @@ function open(
 /** @throws `ERR_INVALID_ARGUMENT` unless Redis and timers can do it */
 export function ttlOf(given: Duration | undefined): number {
   return durationWithin(given ?? '10s', 'ttl', LEAST_TTL_MS, MOST_TTL_MS);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -8,7 +8,7 @@
 import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { Claim, ClaimRequest, LockEngine } from '../../locks/engine.ts';
 import { Hold } from '../../locks/hold.ts';
@@ -274,8 +274,4 @@ function nodeTimeoutOf(given: Duration | undefined, ttlMs: number): number {
 function holderOf(grant: string): LockHolder {
   const [holder = '', owner] = grant.split(' ');
   return { holder, owner: fromWord(owner).toString(), fencingToken: undefined, waiting: false };
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

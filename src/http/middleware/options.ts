@@ -1,7 +1,7 @@
 /** What a guard of requests takes, and how it is checked. */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs, durationWithin } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { Adaptive } from '../../resilience/adaptive.ts';
 import type { Bulkhead } from '../../resilience/bulkhead.ts';
@@ -170,8 +170,4 @@ function isGate(given: object): given is Gate {
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error));
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

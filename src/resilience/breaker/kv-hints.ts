@@ -5,7 +5,7 @@
 import { sleep } from '../../core/abort.ts';
 import { type Cancel, type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { invalid, isQuorateError } from '../../core/errors.ts';
 import type { Kv } from '../../kv/kv.ts';
 import { numberAbove } from '../numbers.ts';
 import type { BreakerHints } from './hints.ts';
@@ -234,8 +234,4 @@ class Hints implements KvHints {
     const slash = name.lastIndexOf('/');
     return { circuit: name.slice(0, Math.max(0, slash)), instance: name.slice(slash + 1) };
   }
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -1,7 +1,7 @@
 /** What a circuit breaker takes, and what is made of it once it was checked. */
 import type { Clock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import type { Random } from '../../core/random.ts';
 import { numberAbove, numberWithin, wholeNumber } from '../numbers.ts';
 import type { BreakerHints } from './hints.ts';
@@ -254,8 +254,4 @@ function failureRateOf(given: number, isAbove: boolean): number {
 function functionOf<T>(name: string, given: T | undefined): T | undefined {
   if (given === undefined || typeof given === 'function') return given;
   throw invalid(`${name}: ${typeof given}; a function is needed`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

@@ -1,5 +1,5 @@
 /** Limiters of many processes over the key-value contract: on the quorum inside your processes, on etcd, in memory. */
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import type { Kv } from '../../kv/kv.ts';
 import type { ClusterLimiter } from '../limiter.ts';
 import { KvLimitStore } from './kv-store.ts';
@@ -40,8 +40,4 @@ function requireShort({ kind, limit }: StoreRules): void {
   throw invalid(
     `rate: ${limit} a window; up to ${MAX_SLIDING} is possible here, as all of it is one value; see 'sliding-counter'`,
   );
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

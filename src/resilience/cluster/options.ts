@@ -1,7 +1,7 @@
 /** What limiters of many processes take, and what is made of it once it was checked. */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs, durationWithin } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { LimitAlgorithm } from '../limit-algorithm.ts';
 import type { Limiter, LimitRules } from '../limiter.ts';
@@ -114,8 +114,4 @@ function leaseOf(lease: LimitLease): { readonly tokens: number; readonly forMs: 
 /** The longest wait that a caller allows. @throws ERR_INVALID_ARGUMENT */
 export function maxWaitOf(maxWait: Duration | undefined): number {
   return maxWait === undefined ? Number.POSITIVE_INFINITY : durationMs(maxWait, 'maxWait');
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

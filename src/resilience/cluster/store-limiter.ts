@@ -1,7 +1,7 @@
 /** Limiters of many processes: waiting, leases, and what is done while the store is down, over any store. */
 import { orAborted, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import type { Cancel, Clock } from '../../core/clock.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid, QuorateError } from '../../core/errors.ts';
 import type {
   ClusterDecision,
   ClusterLimiter,
@@ -402,10 +402,6 @@ class StoreLimiter implements ClusterLimiter {
     this.#leaving = [];
     this.#giveBackAll(leaving);
   }
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }
 
 function usedUp(key: string, why: string, retryAfterMs: number): QuorateError {

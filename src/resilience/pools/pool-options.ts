@@ -1,7 +1,7 @@
 /** What pools of workers take, and how it is checked. */
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import { wholeNumber } from '../numbers.ts';
 import type { Policy } from '../policy.ts';
 import { extrasOf, type Task, type TaskExtras, type TaskOptions } from './task.ts';
@@ -140,8 +140,4 @@ function timeoutMsOf(timeout: Duration | undefined): number | undefined {
   const timeoutMs = durationMs(timeout, 'timeout');
   if (timeoutMs > 0) return timeoutMs;
   throw invalid('timeout: 0, so that every task would be too late');
-}
-
-export function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }

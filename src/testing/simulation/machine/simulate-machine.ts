@@ -3,7 +3,7 @@
  * own nodes, and it is held against what a replicated state machine must be.
  */
 import type { StateMachine } from '../../../consensus/state-machine.ts';
-import { QuorateError } from '../../../core/errors.ts';
+import { invalid } from '../../../core/errors.ts';
 import type { Random } from '../../../core/random.ts';
 import { ClusterChecks } from '../checks/cluster-checks.ts';
 import type { Seat } from '../cluster.ts';
@@ -77,10 +77,6 @@ function checkOptions<Result, Machine extends StateMachine<Result>>(
   const digest: unknown = options.digest(machine);
   if (typeof digest === 'string') return;
   throw invalid(`digest must return the whole state as a string, not as ${typeof digest}`);
-}
-
-function invalid(message: string): QuorateError {
-  return new QuorateError('ERR_INVALID_ARGUMENT', message);
 }
 
 class MachineChecks<Result, Machine extends StateMachine<Result>> extends ClusterChecks<
