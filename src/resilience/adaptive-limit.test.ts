@@ -123,6 +123,10 @@ describe('an adaptive limit, cohort by cohort', () => {
     assert.equal(quick.limit.loadedMs, undefined, 'a moment before');
     quick.batch(20, 48);
     assert.notEqual(quick.limit.loadedMs, undefined);
+    const second = new Bench(20);
+    second.batch(20, 150);
+    second.batch(40, 50);
+    near(second.limit.loadedMs, 150);
   });
 
   it('is told nothing by calls that began in another cohort', () => {
@@ -172,6 +176,15 @@ describe('an adaptive limit, cohort by cohort', () => {
     bench.end(beganMs, 10, 0, 'nothing');
     // The last of the nine that are counted ends it.
     near(bench.limit.loadedMs, (10 * 100 + 9 * 200) / 19);
+    // What says that there is too much to do is quick, or has timed out: that is no measure.
+    const busy = new Bench(20);
+    busy.batch(20, 100);
+    const busyMs = busy.begin(20);
+    busy.nowMs += 100;
+    busy.end(busyMs, 10, 10);
+    busy.nowMs += 100;
+    busy.end(busyMs, 10, 0, ...new Array<Said>(10).fill('overload'));
+    near(busy.limit.loadedMs, 100);
     const unknown = new Bench(20);
     unknown.batch(20, 100, ...new Array<Said>(20).fill('nothing'));
     assert.equal(unknown.limit.loadedMs, undefined);
@@ -216,15 +229,19 @@ describe('what calls take without load', () => {
     // Draining: more still run than half of it.
     const beganMs = bench.begin(60);
     bench.nowMs += 10;
-    bench.end(beganMs, 2, half - 1);
+    bench.end(beganMs, 1, half + 1);
+    const tooSoonMs = bench.begin(1);
+    bench.nowMs += 1;
+    bench.end(beganMs, 1, half);
     bench.nowMs += 10;
     // What began before the probe says nothing.
-    bench.end(beganMs, 20, 0);
+    bench.end(beganMs, 20, half);
+    bench.end(tooSoonMs, 1, half);
     const probedMs = bench.begin(50);
     bench.nowMs += 130;
-    bench.end(probedMs, 47, 3);
+    bench.end(probedMs, 47, half);
     near(bench.limit.unloadedMs, 150);
-    bench.end(probedMs, 1, 2);
+    bench.end(probedMs, 1, half);
     near(bench.limit.unloadedMs, 140);
     assert.equal(bench.limit.limit, Math.floor(grown(100, 3)), 'back to all of it');
     near(bench.limit.loadedMs, 150);

@@ -185,6 +185,15 @@ describe('an adaptive limit', () => {
       assert.equal(policy.stats().limit, 5);
     });
 
+    it('is served no further than the limit, whatever else is set', async () => {
+      const { policy, log, call } = open({ isOverload: () => true });
+      for (const n of [1, 2, 3]) void call(n);
+      policy.reconfigure({ max: 1, queue: 2 });
+      await settled();
+      assert.deepEqual(log, [1]);
+      assert.deepEqual([policy.stats().running, policy.stats().queued], [1, 2]);
+    });
+
     it('is served though what is asked about a failure throws', async () => {
       const boom = new Error('boom');
       const { policy, log, call } = open({
@@ -219,6 +228,17 @@ describe('an adaptive limit', () => {
     assert.equal(adaptive({ max: 7 }).stats().limit, 7);
     assert.equal(adaptive({ min: 30 }).stats().limit, 30);
   });
+});
+
+it('adaptive keeps what tells an overload when it is given new rules without it', () => {
+  const clock = new VirtualClock();
+  const asked: unknown[] = [];
+  const policy = adaptive({ isOverload: (error) => asked.push(error) > 0, clock });
+  policy.reconfigure({ max: 100 });
+  const gate = policy as unknown as Gate;
+  const error = new Error('mine');
+  gate.leave(gate.enter(new Call(() => undefined)) as Ticket, 'failure', error);
+  assert.deepEqual(asked, [error]);
 });
 
 it('adaptive is called that in errors and figures, or what it is given', () => {
