@@ -64,24 +64,28 @@ function knownPath(path: string): string {
   return join(CACHE, 'known', `${path.replace('src/resilience/', '').replaceAll('/', '+')}.json`);
 }
 
-/** The tests that load it, by imports. */
-function testsOf(path: string): string[] {
+function importsOf(file: string): string[] {
+  const source = readFileSync(join(ROOT, file), 'utf8');
+  const found = [...source.matchAll(/from '(\.[^']+\.ts)'/g)];
+  const paths = found.map(([, to]) => posix.join(posix.dirname(file), to!));
+  return paths.filter((one) => existsSync(join(ROOT, one)));
+}
+
+/** The tests that load it, by imports, and those of them that import it themselves. */
+function testsOf(path: string): { readonly all: string[]; readonly near: string[] } {
   const reaches = new Map<string, boolean>([[path, true]]);
   const visit = (file: string): boolean => {
     const seen = reaches.get(file);
     if (seen !== undefined) return seen;
     reaches.set(file, false);
-    const source = readFileSync(join(ROOT, file), 'utf8');
-    const found = [...source.matchAll(/from '(\.[^']+\.ts)'/g)].map(([, to]) =>
-      posix.join(posix.dirname(file), to!),
-    );
     // All of them, as others will ask.
-    const any = found.filter((one) => existsSync(join(ROOT, one))).map(visit);
+    const any = importsOf(file).map(visit);
     reaches.set(file, any.includes(true));
     return reaches.get(file)!;
   };
   const all = [...paths(), ...paths(OTHER_TESTS)];
-  return all.filter((one) => one.endsWith('.test.ts') && visit(one));
+  const tests = all.filter((one) => one.endsWith('.test.ts') && visit(one));
+  return { all: tests, near: tests.filter((one) => importsOf(one).includes(path)) };
 }
 
 type MakeStryker = new (options: object) => Stryker;
@@ -93,7 +97,9 @@ async function installedStryker(): Promise<MakeStryker> {
 }
 
 async function tryMutantsOf(path: string, Stryker: MakeStryker): Promise<void> {
-  process.env['QUORATE_MUTATE_TESTS'] = JSON.stringify(testsOf(path));
+  const { all, near } = testsOf(path);
+  process.env['QUORATE_MUTATE_TESTS'] = JSON.stringify(all);
+  process.env['QUORATE_MUTATE_NEAR'] = JSON.stringify(near);
   const stryker = new Stryker({
     mutate: [path],
     testRunner: 'node-test',

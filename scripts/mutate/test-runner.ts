@@ -3,6 +3,9 @@
  * once, with `node:test` replaced, and runs for each mutant the tests that reach it, in this process. The runners that
  * Stryker has for `node:test` start a process for each file and mutant, which takes twenty times as long.
  *
+ * A test that takes long is run only for what its file imports itself (`QUORATE_MUTATE_NEAR`): that others could also see something is not worth
+ * the time. So a score is never too high for that.
+ *
  * A test that can never end, as nothing is under way that could wake it, fails at once; `node:test` sees that, too. What no timer
  * sees, a loop without end, Stryker ends by its own timeout and by counting how often mutants are hit.
  */
@@ -37,6 +40,7 @@ interface Failure {
 const state = ((globalThis as { __stryker__?: Instrumented }).__stryker__ ??= {});
 /** In the sandbox: how long tests took in the dry run, for processes that begin anew. */
 const TIMES = 'test-times.json';
+const LONG_MS = 500;
 const LOOK_EVERY_MS = 25;
 /** So often in a row nothing may be under way before a test counts as stuck. */
 const STUCK_LOOKS = 4;
@@ -105,7 +109,14 @@ function textOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
+const near = new Set(JSON.parse(process.env['QUORATE_MUTATE_NEAR'] ?? '[]') as string[]);
+
+function isNear({ file }: Case): boolean {
+  return near.has(file);
+}
+
 class NodeTestRunner {
+  /** By test, as it was at first: mutants change that. */
   readonly #tookMs: Map<string, number>;
 
   constructor() {
@@ -145,7 +156,10 @@ class NodeTestRunner {
       return { status: 'killed', killedBy: [], failureMessage: textOf(error), nrOfTests: 0 };
     }
     const wanted = testFilter && new Set(testFilter);
-    const chosen = wanted === undefined ? [...cases] : cases.filter(({ id }) => wanted.has(id));
+    const chosen = cases.filter(
+      (one) =>
+        (wanted === undefined || wanted.has(one.id)) && (isNear(one) || this.#cost(one) < LONG_MS),
+    );
     chosen.sort((a, b) => this.#cost(a) - this.#cost(b));
     Object.assign(state, { activeMutant: activeMutant.id, hitCount: 0, hitLimit });
     try {
@@ -158,11 +172,9 @@ class NodeTestRunner {
   /** The first test that fails ends it. */
   async #run(chosen: readonly Case[], hitLimit: number | undefined): Promise<object> {
     for (const [index, one] of chosen.entries()) {
-      const begun = performance.now();
       let failure = await failureOf(one);
       // What nobody caught may come from a test of the mutant before.
       if (failure?.isStray) failure = await failureOf(one);
-      if (failure === undefined) this.#tookMs.set(one.id, performance.now() - begun);
       if (hitLimit !== undefined && state.hitCount! > hitLimit) {
         return { status: 'timeout', reason: `hit more than ${hitLimit} times` };
       }
