@@ -1,5 +1,5 @@
 /** Checks of what services built with Quorate stand on. Each knows its object by shape, so that a wrapper fits too. */
-import { QuorateError } from '../core/errors.ts';
+import { numberAbove, wholeNumber } from '../core/numbers.ts';
 import type { Kv } from '../kv/kv.ts';
 import type { CircuitBreaker } from '../resilience/breaker/circuit-breaker.ts';
 import type { LoopDelay } from '../resilience/loop-delay.ts';
@@ -52,11 +52,7 @@ export function poolCheck(
   pool: { stats(): Pick<ReturnType<WorkerPool['stats']>, 'queued' | 'blocked'> },
   options: PoolCheckOptions = {},
 ): Check {
-  const { maxWaiting = 1000 } = options;
-  if (!(Number.isSafeInteger(maxWaiting) && maxWaiting >= 1)) {
-    const text = `maxWaiting: ${String(maxWaiting)}; a whole number of at least 1 is needed`;
-    throw new QuorateError('ERR_INVALID_ARGUMENT', text);
-  }
+  const maxWaiting = wholeNumber('maxWaiting', options.maxWaiting ?? 1000, 1);
   return () => {
     const { queued, blocked } = pool.stats();
     const waiting = queued + blocked;
@@ -75,10 +71,7 @@ export function poolCheck(
  * ```
  */
 export function loopDelayCheck(loop: Pick<LoopDelay, 'read'>, maxMs: number): Check {
-  if (!(Number.isFinite(maxMs) && maxMs > 0)) {
-    const text = `maxMs: ${String(maxMs)}; a number above 0 is needed`;
-    throw new QuorateError('ERR_INVALID_ARGUMENT', text);
-  }
+  numberAbove('maxMs', maxMs, 0);
   return () => {
     const lateMs = loop.read();
     return { ok: lateMs <= maxMs, message: `the event loop is ${Math.round(lateMs)} ms late` };

@@ -9,10 +9,11 @@
 import { orAborted, throwIfAborted } from '../core/abort.ts';
 import type { Cancel } from '../core/clock.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
 import { KvClaim } from './kv-claim.ts';
 import type { Held } from './locks.ts';
-import { type MeetingWait, rangeOf, requireCount, Waits } from './meeting.ts';
+import { type MeetingWait, rangeOf, Waits } from './meeting.ts';
 import { requireEncodable } from './names.ts';
 import { type OverKvOptions, openSessions } from './over-kv.ts';
 import { ownerName } from './owner.ts';
@@ -75,7 +76,7 @@ const START_AFTER_MS = 500;
  */
 export function kvBarrier(kv: Kv, name: string, options: BarrierOptions): Barrier {
   requireEncodable(name);
-  requireCount('parties', options?.parties, MAX_PARTIES);
+  wholeNumber('parties', options?.parties, 1, MAX_PARTIES);
   return new KvBarrier(openSessions(kv, options), name, options);
 }
 

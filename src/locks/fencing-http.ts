@@ -5,6 +5,7 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid, QuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import { parseToken, staleToken, type TokenSource, tokenOf } from './fencing.ts';
 import { localLocks } from './local.ts';
 import type { Locks } from './locks.ts';
@@ -76,10 +77,7 @@ class MemoryTokens implements HighestTokens {
   readonly #highest: Map<string, { token: bigint; atMs: number }>;
 
   constructor({ maxResources = 100_000, keep = '1d', clock = systemClock }: MemoryTokensOptions) {
-    if (!Number.isSafeInteger(maxResources) || maxResources < 1) {
-      throw invalid(`maxResources: ${maxResources}; a whole number of at least 1 is needed`);
-    }
-    this.#max = maxResources;
+    this.#max = wholeNumber('maxResources', maxResources, 1);
     this.#keepMs = durationMs(keep, 'keep');
     this.#clock = clock;
     this.#highest = new Map();

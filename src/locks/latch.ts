@@ -8,10 +8,11 @@
 import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { KeyValue, Kv, TxnResult } from '../kv/kv.ts';
 import { type Gone, RenewedLife } from './life.ts';
-import { type MeetingWait, rangeOf, requireCount, Waits } from './meeting.ts';
+import { type MeetingWait, rangeOf, Waits } from './meeting.ts';
 import { requireEncodable } from './names.ts';
 import { type OverKvOptions, ttlOf } from './over-kv.ts';
 import { settle } from './settle.ts';
@@ -66,7 +67,7 @@ const OPEN_AGAIN_MS = 50;
  */
 export function kvLatch(kv: Kv, name: string, options: LatchOptions): Latch {
   requireEncodable(name);
-  requireCount('count', options?.count, MAX_COUNT);
+  wholeNumber('count', options?.count, 1, MAX_COUNT);
   return new KvLatch(kv, name, options);
 }
 

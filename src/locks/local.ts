@@ -6,7 +6,8 @@
 import { orAborted, throwIfAborted } from '../core/abort.ts';
 import { type BytesLike, toBytes } from '../core/bytes.ts';
 import { type Cancel, type Clock, systemClock } from '../core/clock.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import type { Elections, Leader } from './elections.ts';
 import { electionsOver } from './elections-over.ts';
 import type { Claim, ClaimRequest, ElectionEngine, LeaderView } from './engine.ts';
@@ -78,17 +79,11 @@ class LocalEngine implements ElectionEngine {
 
   constructor({ space = new Space(), maxWaiting = 10_000, clock = systemClock }: LocalOptions) {
     if (!(space instanceof Space)) {
-      throw new QuorateError('ERR_INVALID_ARGUMENT', 'space: one of localSpace() is needed');
-    }
-    if (!Number.isSafeInteger(maxWaiting) || maxWaiting < 0) {
-      throw new QuorateError(
-        'ERR_INVALID_ARGUMENT',
-        `maxWaiting: ${maxWaiting}; a whole number of at least 0 is needed`,
-      );
+      throw invalid('space: one of localSpace() is needed');
     }
     this.clock = clock;
     this.space = space;
-    this.#maxWaiting = maxWaiting;
+    this.#maxWaiting = wholeNumber('maxWaiting', maxWaiting, 0);
     this.#watching = 0;
     this.#isClosed = false;
   }

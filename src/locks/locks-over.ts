@@ -3,6 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { throwIfAborted, type WaitOptions } from '../core/abort.ts';
 import { durationMs } from '../core/duration.ts';
 import { invalid, QuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import type { ClaimRequest, LockEngine } from './engine.ts';
 import { HeldTogether } from './held-together.ts';
 import type {
@@ -180,9 +181,7 @@ function permitsOf({ shared, permits }: AcquireOptions, has: LockGuarantees): nu
     throw unsupported('shared: this engine has no locks that are shared');
   }
   if (permits === undefined || permits === 1) return 1;
-  if (!Number.isSafeInteger(permits) || permits < 1 || permits > MAX_PERMITS) {
-    throw invalid(`permits: ${permits}; a whole number of 1 to ${MAX_PERMITS} is needed`);
-  }
+  wholeNumber('permits', permits, 1, MAX_PERMITS);
   if (has.permits) return permits;
   throw unsupported('permits: this engine has no semaphores');
 }

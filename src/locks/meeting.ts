@@ -60,15 +60,6 @@ function late(what: string, waitMs: number): QuorateError {
   );
 }
 
-/** @throws ERR_INVALID_ARGUMENT unless it is a whole number of 1 to `most` */
-export function requireCount(option: string, given: number, most: number): void {
-  if (Number.isSafeInteger(given) && given >= 1 && given <= most) return;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `${option}: ${given}; a whole number of 1 to ${most} is needed`,
-  );
-}
-
 /** What a step of a transaction read. */
 export function rangeOf(result: OpResult | undefined): RangeResult {
   if (result?.op === 'range') return result;

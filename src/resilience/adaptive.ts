@@ -1,9 +1,9 @@
 /** A limit for how many calls run at the same time that finds out itself how many that are. */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { invalid, isQuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import { AdaptiveLimit, type Said } from './adaptive-limit.ts';
 import type { Call, End } from './call.ts';
-import { wholeNumber } from './numbers.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate, Ticket } from './section.ts';

@@ -90,7 +90,7 @@ describe('what cannot be is refused, and it says why:', () => {
     slidingWindow({ rate: '100000/s' });
     for (const name of ['maxKeys', 'maxWaiting']) {
       for (const bad of [0, -1, 1.5, Number.NaN, 2 ** 24 + 1]) {
-        const message = `${name}: ${bad}; a whole number of 1 to 16777216 is needed`;
+        const message = `${name}: ${bad}; a whole number from 1 to 16777216 is needed`;
         check([[() => tokenBucket({ rate, [name]: bad }), message]]);
       }
       for (const fine of [1, 2 ** 24]) tokenBucket({ rate, [name]: fine });
@@ -299,8 +299,8 @@ describe('what cannot be is refused, and it says why:', () => {
       [() => shed({ max: 1, target: 9, interval: 9 }), `target: 9 ms; ${target}, 9 ms, is needed`],
       [() => shed({ max: 1, target: -1 }), `target: -1 is no duration; ${NO_DURATION}`],
       [() => shed({ max: 1, interval: -1 }), `interval: -1 is no duration; ${NO_DURATION}`],
-      [() => shed({ max: 1, levels: 0 }), `levels: 0; ${whole(1)}`],
-      [() => shed({ max: 1, levels: 101 }), 'levels: 101; at most 100 are possible'],
+      [() => shed({ max: 1, levels: 0 }), 'levels: 0; a whole number from 1 to 100 is needed'],
+      [() => shed({ max: 1, levels: 101 }), 'levels: 101; a whole number from 1 to 100 is needed'],
       [() => fallback(1, { on: 5 as never }), 'on: number; a function is needed'],
       [
         () => fallback(1).reconfigure({} as never),

@@ -1,6 +1,7 @@
 /** A limit for how many calls run at the same time, with a queue for some more. */
+
+import { wholeNumber } from '../core/numbers.ts';
 import type { Call } from './call.ts';
-import { wholeNumber } from './numbers.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate } from './section.ts';

@@ -5,11 +5,11 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid } from '../core/errors.ts';
+import { numberWithin, wholeNumber } from '../core/numbers.ts';
 import { hedgeAttempt } from '../telemetry/channels.ts';
 import type { Call } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
 import { LatencyWindow } from './latency.ts';
-import { numberWithin, wholeNumber } from './numbers.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import { count } from './retry.ts';

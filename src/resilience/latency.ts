@@ -5,6 +5,7 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid } from '../core/errors.ts';
+import { numberWithin, wholeNumber } from '../core/numbers.ts';
 import { SteadyClock } from './steady-clock.ts';
 
 /** What a latency window takes. */
@@ -61,11 +62,9 @@ export class LatencyWindow {
     const { window = '10s', slices = 10, clock = systemClock } = options;
     const windowMs = durationMs(window, 'window');
     if (windowMs <= 0) throw invalid('window: 0, so that nothing would be in it');
-    if (!Number.isInteger(slices) || slices < 2 || slices > 1000)
-      throw invalid(`slices: ${slices}; a whole number from 2 to 1000 is needed`);
     this.#time = new SteadyClock(clock);
+    this.#slices = wholeNumber('slices', slices, 2, 1000);
     this.#sliceMs = windowMs / slices;
-    this.#slices = slices;
     this.#buckets = new Uint32Array(slices * BUCKETS);
     this.#counts = new Float64Array(slices);
     this.#sumsUs = new Float64Array(slices);
@@ -113,8 +112,7 @@ export class LatencyWindow {
    * @throws `ERR_INVALID_ARGUMENT` for any other.
    */
   percentileMs(percent: number): number | undefined {
-    if (!(percent >= 0 && percent <= 100))
-      throw invalid(`percent: ${percent}; a number from 0 to 100 is needed`);
+    numberWithin('percent', percent, 0, 100);
     this.#advance();
     if (this.#count === 0) return undefined;
     // The nearest rank. Of a product that is a whole number but for rounding the rank is not one more.

@@ -3,6 +3,7 @@ import { throwIfAborted } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { durationMs } from '../core/duration.ts';
 import { invalid, QuorateError } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import { KeyTable } from './key-table.ts';
 import type { LimitAlgorithm } from './limit-algorithm.ts';
 import type {
@@ -57,8 +58,8 @@ export class ProcessLimiter implements Limiter {
     this.#algorithm = algorithmOf(options);
     this.#clock = options.clock ?? systemClock;
     this.#time = new SteadyClock(this.#clock);
-    const maxKeys = countOf('maxKeys', options.maxKeys ?? 1_000_000);
-    this.#maxWaiting = countOf('maxWaiting', options.maxWaiting ?? 10_000);
+    const maxKeys = wholeNumber('maxKeys', options.maxKeys ?? 1_000_000, 1, MAX_COUNT);
+    this.#maxWaiting = wholeNumber('maxWaiting', options.maxWaiting ?? 10_000, 1, MAX_COUNT);
     this.#table = new KeyTable(this.#algorithm.columns, maxKeys, (rows, at) =>
       this.#algorithm.idleAt(rows, at),
     );
@@ -256,12 +257,6 @@ export class ProcessLimiter implements Limiter {
 }
 
 type Turn = Pick<Waiter, 'cost' | 'dueMs' | 'signal'>;
-
-/** A whole number of at least 1. @throws ERR_INVALID_ARGUMENT */
-function countOf(name: string, given: number): number {
-  if (Number.isSafeInteger(given) && given >= 1 && given <= MAX_COUNT) return given;
-  throw invalid(`${name}: ${given}; a whole number of 1 to ${MAX_COUNT} is needed`);
-}
 
 function maxWaitOf({ maxWait }: Pick<LimitWaitOptions, 'maxWait'>): number {
   return maxWait === undefined ? Number.POSITIVE_INFINITY : durationMs(maxWait, 'maxWait');

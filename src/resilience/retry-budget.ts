@@ -3,7 +3,7 @@
  * down they are a load of three times, which keeps it down. A budget holds them to a share of the calls.
  */
 import { type Clock, systemClock } from '../core/clock.ts';
-import { numberWithin, wholeNumber } from './numbers.ts';
+import { numberWithin, wholeNumber } from '../core/numbers.ts';
 import { SteadyClock } from './steady-clock.ts';
 
 /**

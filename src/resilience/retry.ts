@@ -2,11 +2,11 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { retryAttempt } from '../telemetry/channels.ts';
 import { type Backoff, type BackoffRules, backoffOf } from './backoff.ts';
 import type { Call } from './call.ts';
-import { wholeNumber } from './numbers.ts';
 import { type Outcome, Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { RetryBudget } from './retry-budget.ts';

@@ -5,15 +5,16 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid } from '../core/errors.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import type { Call } from './call.ts';
 import { Deadlines } from './deadlines.ts';
-import { wholeNumber } from './numbers.ts';
+import { levelOf, levelsOf } from './levels.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate, Ticket } from './section.ts';
 import { ShareAdmission } from './shed-admission.ts';
 import { SteadyClock } from './steady-clock.ts';
-import { levelOf, type WaitingCall, WaitingCalls } from './waiting-calls.ts';
+import { type WaitingCall, WaitingCalls } from './waiting-calls.ts';
 
 /** What can be changed of load shedding while it is used. */
 export interface ShedRules {
@@ -160,7 +161,7 @@ class Shedding extends Alone implements Gate, Shed, Changeable<ShedRules> {
   }
 
   enter(call: Call): number | Rejection | Promise<Ticket | Rejection> {
-    const level = levelOf(call, this.#levels);
+    const level = levelOf(call.options.priority ?? 1, this.#levels);
     this.#offered[level]! += 1;
     const { admission, max, queue } = this.#rules;
     if (admission !== undefined && !admission.admits(level, this.#time.now()))
@@ -254,11 +255,4 @@ function rulesOf(given: ShedRules, levels: number, clock: Clock): Rules {
     admission: probe && new ShareAdmission(probe, levels, targetMs, intervalMs),
     deadlines: new Deadlines(clock, intervalMs),
   };
-}
-
-const MAX_LEVELS = 100;
-
-function levelsOf(levels: number): number {
-  if (wholeNumber('levels', levels, 1) <= MAX_LEVELS) return levels;
-  throw invalid(`levels: ${levels}; at most ${MAX_LEVELS} are possible`);
 }

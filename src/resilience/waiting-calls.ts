@@ -1,5 +1,4 @@
 /** Calls that wait for a place, by how much they matter. */
-import { QuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
 import type { Rejection } from './outcome.ts';
 import type { Ticket } from './section.ts';
@@ -112,14 +111,4 @@ export class WaitingCalls {
     this.#last[level] = waiting;
     this.#length += 1;
   }
-}
-
-/** The level of a call: its priority, or the last one. @throws ERR_INVALID_ARGUMENT */
-export function levelOf(call: Call, levels: number): number {
-  const { priority = 1 } = call.options;
-  if (Number.isInteger(priority) && priority >= 0) return Math.min(priority, levels - 1);
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `priority: ${priority}; a whole number from 0 is needed, 0 matters most`,
-  );
 }

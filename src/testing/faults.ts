@@ -5,9 +5,9 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid, QuorateError } from '../core/errors.ts';
+import { numberWithin, wholeNumber } from '../core/numbers.ts';
 import { type Random, seededRandom } from '../core/random.ts';
 import type { Call } from '../resilience/call.ts';
-import { numberWithin } from '../resilience/numbers.ts';
 import { Alone, type Changeable, type Policy } from '../resilience/policy.ts';
 import type { Section, Wrap } from '../resilience/section.ts';
 
@@ -249,11 +249,7 @@ async function ended(result: Promise<unknown>): Promise<void> {
 }
 
 function randomOf({ seed, random }: FaultOptions): Random {
-  if (random === undefined) {
-    const given = seed ?? 1;
-    if (Number.isInteger(given) && given >= 0 && given <= MAX_SEED) return seededRandom(given);
-    throw invalid(`seed: ${String(given)}; a whole number from 0 to ${MAX_SEED} is needed`);
-  }
+  if (random === undefined) return seededRandom(wholeNumber('seed', seed ?? 1, 0, MAX_SEED));
   if (seed === undefined) return random;
   throw invalid('seed: there is a random as well; one of them is needed');
 }

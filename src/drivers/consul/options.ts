@@ -2,6 +2,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationWithin } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
+import { wholeNumber } from '../../core/numbers.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import { requireCertificates } from '../../core/tls.ts';
 
@@ -73,9 +74,7 @@ export function resolveConnection(options: ConsulConnection): ResolvedConnection
   if (token !== undefined && (typeof token !== 'string' || !/^[!-~]{1,4096}$/.test(token))) {
     throw invalid('token: text of printable ASCII without spaces is needed');
   }
-  if (!Number.isSafeInteger(maxWaits) || maxWaits < 1 || maxWaits > 10_000) {
-    throw invalid(`maxWaits: ${maxWaits}; a whole number of 1 to 10,000 is needed`);
-  }
+  wholeNumber('maxWaits', maxWaits, 1, 10_000);
   requireCertificates(tls);
   const timeoutMs = durationWithin(options.timeout ?? '5s', 'timeout', 1, 600_000);
   return {

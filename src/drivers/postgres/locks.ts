@@ -8,6 +8,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
+import { wholeNumber } from '../../core/numbers.ts';
 import type { AcquireOptionsWithout, Locks } from '../../locks/locks.ts';
 import { locksOver } from '../../locks/locks-over.ts';
 import type { PostgresPool } from './client.ts';
@@ -60,10 +61,7 @@ export function postgresLocks(
       "pool: a Pool of node-postgres is needed: new Pool({ connectionString }) of 'pg'",
     );
   }
-  const maxConnections = options.maxConnections ?? 10;
-  if (!Number.isSafeInteger(maxConnections) || maxConnections < 2 || maxConnections > 10_000) {
-    throw invalid(`maxConnections: ${maxConnections}; a whole number of 2 to 10,000 is needed`);
-  }
+  const maxConnections = wholeNumber('maxConnections', options.maxConnections ?? 10, 2, 10_000);
   const owner = visibleOwner(options.owner);
   const engine = new PostgresEngine(pool, {
     clock: options.clock ?? systemClock,

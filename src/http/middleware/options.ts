@@ -2,6 +2,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs, durationWithin } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
+import { numberAbove } from '../../core/numbers.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { Adaptive } from '../../resilience/adaptive.ts';
 import type { Bulkhead } from '../../resilience/bulkhead.ts';
@@ -142,8 +143,7 @@ function limitOf<R>(given: GuardLimit<R>): LimitSettings<R> {
     throw invalid('limit.key: a function is needed that says whose request it is');
   if (cost !== undefined && typeof cost !== 'function')
     throw invalid(`limit.cost: a function is needed, not ${typeof cost}`);
-  if (quota !== undefined && !(Number.isFinite(quota) && quota > 0))
-    throw invalid(`limit.quota: ${quota}; a number above 0 is needed`);
+  if (quota !== undefined) numberAbove('limit.quota', quota, 0);
   const windowMs =
     window === undefined ? undefined : durationWithin(window, 'limit.window', 1, MAX_MS);
   const windowSeconds = windowMs && wholeSeconds(windowMs);

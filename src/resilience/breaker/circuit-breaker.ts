@@ -5,10 +5,10 @@
  * Time moves it from open to half-open, and no timer does: whoever looks at it, or calls, finds it as it is by then.
  */
 import { type Cancel, systemClock } from '../../core/clock.ts';
+import { wholeNumber } from '../../core/numbers.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import { breakerChange } from '../../telemetry/channels.ts';
 import type { End } from '../call.ts';
-import { wholeNumber } from '../numbers.ts';
 import { Rejection } from '../outcome.ts';
 import { Alone, type Changeable, type Policy } from '../policy.ts';
 import type { Gate, Ticket } from '../section.ts';

@@ -6,8 +6,8 @@ import { sleep } from '../../core/abort.ts';
 import { type Cancel, type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
 import { invalid, isQuorateError } from '../../core/errors.ts';
+import { numberAbove } from '../../core/numbers.ts';
 import type { Kv } from '../../kv/kv.ts';
-import { numberAbove } from '../numbers.ts';
 import type { BreakerHints } from './hints.ts';
 
 /** What hints over a store take. */

@@ -2,8 +2,8 @@
 import type { Clock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
+import { numberAbove, numberWithin, wholeNumber } from '../../core/numbers.ts';
 import type { Random } from '../../core/random.ts';
-import { numberAbove, numberWithin, wholeNumber } from '../numbers.ts';
 import type { BreakerHints } from './hints.ts';
 import { CountWindow, type ResultWindow, TimeWindow } from './window.ts';
 

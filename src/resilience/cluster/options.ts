@@ -2,11 +2,11 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs, durationWithin } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
+import { wholeNumber } from '../../core/numbers.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { LimitAlgorithm } from '../limit-algorithm.ts';
 import type { Limiter, LimitRules } from '../limiter.ts';
 import { bucketOf, fixedWindowOf, rateOf, slidingCounterOf, slidingWindowOf } from '../limiters.ts';
-import { wholeNumber } from '../numbers.ts';
 import type { ClusterAlgorithm, StoreRules } from './limit-store.ts';
 
 /**
@@ -80,15 +80,13 @@ export function settingsOf(options: ClusterLimiterOptions): Settings {
   const isLocal = typeof whenDown === 'object' && whenDown?.local?.scope === 'process';
   if (!isLocal && whenDown !== 'refuse' && whenDown !== 'admit')
     throw invalid("whenDown: 'refuse', 'admit' or { local: a limiter of this process } is needed");
-  const maxWaiting = wholeNumber('maxWaiting', options.maxWaiting ?? 10_000, 1);
-  if (maxWaiting > MAX_WAITING) throw invalid(`maxWaiting: up to ${MAX_WAITING} is possible`);
   return {
     name: String(options.prefix ?? 'quorate:limit:'),
     rules: storeRulesOf(algorithm, options),
     lease: lease === undefined ? undefined : leaseOf(lease),
     whenDown,
     timeoutMs: durationWithin(options.timeout ?? '250ms', 'timeout', 1, 60_000),
-    maxWaiting,
+    maxWaiting: wholeNumber('maxWaiting', options.maxWaiting ?? 10_000, 1, MAX_WAITING),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
   };
@@ -106,8 +104,7 @@ export function storeRulesOf(kind: ClusterAlgorithm, rules: LimitRules): StoreRu
 
 function leaseOf(lease: LimitLease): { readonly tokens: number; readonly forMs: number } {
   if (typeof lease !== 'object' || lease === null) throw invalid('lease: { tokens } is needed');
-  const tokens = wholeNumber('lease.tokens', lease.tokens, 1);
-  if (tokens > MAX_LEASE) throw invalid(`lease.tokens: up to ${MAX_LEASE} are possible`);
+  const tokens = wholeNumber('lease.tokens', lease.tokens, 1, MAX_LEASE);
   return { tokens, forMs: durationWithin(lease.for ?? '5s', 'lease.for', 10, 3_600_000) };
 }
 

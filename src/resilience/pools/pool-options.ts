@@ -2,7 +2,8 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Duration, durationMs } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
-import { wholeNumber } from '../numbers.ts';
+import { wholeNumber } from '../../core/numbers.ts';
+import { levelsOf } from '../levels.ts';
 import type { Policy } from '../policy.ts';
 import { extrasOf, type Task, type TaskExtras, type TaskOptions } from './task.ts';
 
@@ -93,20 +94,6 @@ export function poolRules(options: WorkerPoolOptions): PoolRules {
 /** @throws ERR_INVALID_ARGUMENT */
 export function sizeOf(size: number): number {
   return wholeNumber('size', size, 1);
-}
-
-/** The next task is looked for in each level, so there are not too many. */
-const MAX_LEVELS = 100;
-
-function levelsOf(levels: number): number {
-  if (wholeNumber('levels', levels, 1) <= MAX_LEVELS) return levels;
-  throw invalid(`levels: ${levels}; at most ${MAX_LEVELS} are possible`);
-}
-
-/** The level of a priority. @throws ERR_INVALID_ARGUMENT */
-export function levelOf(priority: number, levels: number): number {
-  if (Number.isInteger(priority) && priority >= 0) return Math.min(priority, levels - 1);
-  throw invalid(`priority: ${priority}; a whole number from 0 is needed, 0 matters most`);
 }
 
 /** As long as a limiter's. */

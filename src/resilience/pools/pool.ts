@@ -4,18 +4,12 @@ import { durationMs } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { poolDropped } from '../../telemetry/channels.ts';
 import type { Work } from '../call.ts';
+import { levelOf } from '../levels.ts';
 import { Rejection } from '../outcome.ts';
 import { SteadyClock } from '../steady-clock.ts';
 import { Drain, type DrainOptions, type DrainReport } from './drain.ts';
 import { PoolMeter, type PoolStats } from './pool-meter.ts';
-import {
-  checkKey,
-  extrasFrom,
-  type FullRule,
-  levelOf,
-  type PoolRules,
-  sizeOf,
-} from './pool-options.ts';
+import { checkKey, extrasFrom, type FullRule, type PoolRules, sizeOf } from './pool-options.ts';
 import { isThenable, plainPromise, Runner, type RunnerOwner } from './runner.ts';
 import {
   type Moment,

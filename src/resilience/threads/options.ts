@@ -4,7 +4,7 @@ import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Transferable } from 'node:worker_threads';
 import { invalid } from '../../core/errors.ts';
-import { wholeNumber } from '../numbers.ts';
+import { wholeNumber } from '../../core/numbers.ts';
 import type { FullRule, PoolQueue, WorkerPoolOptions } from '../pools/pool-options.ts';
 import type { TaskOptions } from '../pools/task.ts';
 import type { ThreadPlan } from './thread.ts';

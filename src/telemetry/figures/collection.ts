@@ -1,6 +1,6 @@
 /** Figures read once: series by their labels, and not more of them than there is room for. */
 import type { HistogramValue, MetricSample } from '../../core/metric-text.ts';
-import { numberWithin, wholeNumber } from '../../resilience/numbers.ts';
+import { wholeNumber } from '../../core/numbers.ts';
 import { ALL_FIGURES, FIGURES, type Figure } from './families.ts';
 
 /** Labels of a series, without those that say nothing. */
@@ -25,7 +25,7 @@ const MAX_SERIES = 1_000_000;
 
 /** @throws ERR_INVALID_ARGUMENT */
 export function maxSeriesOf({ maxSeries = 1000 }: { readonly maxSeries?: number | undefined }) {
-  return numberWithin('maxSeries', wholeNumber('maxSeries', maxSeries, 1), 1, MAX_SERIES);
+  return wholeNumber('maxSeries', maxSeries, 1, MAX_SERIES);
 }
 
 /**
