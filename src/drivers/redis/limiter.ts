@@ -47,7 +47,7 @@ const FOR_EVER_US = 2 ** 52;
  * ```
  */
 export function redisLimiter(client: RedisClient, options: RedisLimiterOptions): ClusterLimiter {
-  const settings = settingsOf(options);
+  const settings = settingsOf(options, '250ms');
   const { clock, timeoutMs } = settings;
   const prefix = prefixOf(options.prefix, 'quorate:limit:');
   const commands = new Commands(connectionOf(client), clock, timeoutMs);

@@ -178,6 +178,7 @@ describe('limiters over a store', () => {
       { lease: 10 },
       { whenDown: 'wait' },
       { whenDown: { local: open({ rate: SLOW }) } },
+      { rate: undefined },
       { timeout: 0 },
       { timeout: 'soon' },
       { maxWaiting: 0 },
@@ -388,7 +389,8 @@ describe('a store that does not answer', () => {
   it('is an outcome of its own for calls behind a limit', async () => {
     const it = hanging();
     const guard = limit(open({ rate: { limit: 1, period: '100s' }, timeout: 50 }, it.store));
-    const waiting = limit(open({ rate: { limit: 1, period: '1s' }, prefix: 'w' }, it.store), {
+    const slow = { rate: { limit: 1, period: '1s' }, prefix: 'w', timeout: 200 };
+    const waiting = limit(open(slow, it.store), {
       maxWait: '5s',
     });
     assert.equal(await guard.run(() => 'in'), 'in');

@@ -12,6 +12,8 @@ export interface KvLimiterOptions extends ClusterLimiterOptions {}
 
 /** All of it is written with each change: 8 KiB. */
 const MAX_SLIDING = 1000;
+/** Disks of a majority take part, and several processes may meet. */
+const USUAL_TIMEOUT = '1s';
 
 /**
  * A limiter of all processes that share a store and a prefix. `close` leaves the store open.
@@ -27,7 +29,7 @@ const MAX_SLIDING = 1000;
  * ```
  */
 export function kvLimiter(kv: Kv, options: KvLimiterOptions): ClusterLimiter {
-  const settings = settingsOf(options);
+  const settings = settingsOf(options, USUAL_TIMEOUT);
   const { prefix = 'quorate:limit:' } = options;
   if (typeof prefix !== 'string' || prefix.length > 200)
     throw invalid('prefix: a text of up to 200 characters is needed');

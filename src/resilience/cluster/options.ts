@@ -36,7 +36,7 @@ export interface ClusterLimiterOptions extends LimitRules {
   readonly lease?: LimitLease | undefined;
   /** Who decides while the store is down. @defaultValue `'refuse'` */
   readonly whenDown?: WhenDown | undefined;
-  /** The store answers within this, or counts as down: 1 ms to a minute. @defaultValue `'250ms'` */
+  /** The store answers within this, or counts as down: 1 ms to a minute. @defaultValue `'250ms'` on Redis, `'1s'` over a key-value store */
   readonly timeout?: Duration | undefined;
   /** So many may wait in this process, for all keys together; a further one is refused. @defaultValue 10,000 */
   readonly maxWaiting?: number | undefined;
@@ -70,7 +70,7 @@ const ALGORITHMS: Readonly<Record<ClusterAlgorithm, (rules: LimitRules) => Limit
 };
 
 /** @throws ERR_INVALID_ARGUMENT */
-export function settingsOf(options: ClusterLimiterOptions): Settings {
+export function settingsOf(options: ClusterLimiterOptions, usualTimeout: Duration): Settings {
   if (typeof options !== 'object' || options === null) throw invalid('options: a rate is needed');
   const { algorithm = 'token-bucket', lease, whenDown = 'refuse' } = options;
   if (typeof algorithm !== 'string' || !Object.hasOwn(ALGORITHMS, algorithm)) {
@@ -85,7 +85,7 @@ export function settingsOf(options: ClusterLimiterOptions): Settings {
     rules: storeRulesOf(algorithm, options),
     lease: lease === undefined ? undefined : leaseOf(lease),
     whenDown,
-    timeoutMs: durationWithin(options.timeout ?? '250ms', 'timeout', 1, 60_000),
+    timeoutMs: durationWithin(options.timeout ?? usualTimeout, 'timeout', 1, 60_000),
     maxWaiting: wholeNumber('maxWaiting', options.maxWaiting ?? 10_000, 1, MAX_WAITING),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,

@@ -20,7 +20,7 @@ function open(options: Partial<ClusterLimiterOptions> = {}) {
     usage: async () => ({ limit: 1, remaining: 1, resetMs: 0 }),
     forget: async () => undefined,
   };
-  const settings = settingsOf({ rate: '1/s', clock, random: seededRandom(1), ...options });
+  const settings = settingsOf({ rate: '1/s', clock, random: seededRandom(1), ...options }, '250ms');
   const limiter = limiterOver(store, settings);
   const answer = async (delayMs: number, receipt: unknown = delayMs): Promise<void> => {
     answers.shift()!({ amount: 1, delayMs, receipt });
