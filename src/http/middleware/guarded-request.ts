@@ -36,8 +36,11 @@ export interface GuardedRequest extends RequestContext {
   readonly native: unknown;
   /** Whether it is let in: `undefined`, or the answer that it gets. Never rejects. */
   enter(): Refusal | undefined | Promise<Refusal | undefined>;
-  /** How to answer where its time is over after it was let in: called once at most. */
-  late<T>(response: T, answer: (response: T, refusal: Refusal) => void): void;
+  /**
+   * How to answer where its time is over after it was let in: called once at most. Whoever asks for the refusal has to send it: it
+   * counts as one.
+   */
+  late<T>(response: T, answer: (response: T, refuse: () => Refusal) => void): void;
   /** The same request as a guard around this one has it. */
   readonly outer: GuardedRequest | undefined;
   /** Headers for the response, as lines of its head, each with its end. */
@@ -47,8 +50,8 @@ export interface GuardedRequest extends RequestContext {
   /** Runs the handler with up to two arguments, so that `currentRequest` and deadlines within it know the request. */
   run<T, A, B>(work: (one: A, other: B) => T, one: A, other: B): T;
   run<T>(work: () => T): T;
-  /** The handler failed, and has not answered: what to say in its place. */
-  fail(error: unknown): Refusal;
+  /** The handler failed: what to say in its place; `undefined` where it got an answer already, or nobody waits for one. */
+  fail(error: unknown): Refusal | undefined;
   /** The client went away. */
   gone(): void;
   /** It is over. Idempotent. */
@@ -68,7 +71,7 @@ export interface GuardCore {
   readonly clock: Clock;
   enter(request: GuardedCall): Refusal | undefined | Promise<Refusal | undefined>;
   late(request: GuardedCall): Refusal;
-  failed(request: GuardedCall, error: unknown): Refusal;
+  failed(request: GuardedCall, error: unknown): Refusal | undefined;
   ended(request: GuardedCall, status: number): void;
   /** What `RateLimit-Policy` says. */
   readonly policy: string | undefined;
@@ -99,7 +102,7 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
   readonly begunMs: number;
   dueMs: number;
   #response: unknown;
-  #answerLate: ((response: never, refusal: Refusal) => void) | undefined;
+  #answerLate: ((response: never, refuse: () => Refusal) => void) | undefined;
   /** `RateLimit`, where there is a limit. */
   rateLimit: string | undefined;
   ticket: Ticket | undefined;
@@ -191,7 +194,7 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     if (policy !== undefined) set(response, 'ratelimit-policy', policy);
   }
 
-  late<T>(response: T, answer: (response: T, refusal: Refusal) => void): void {
+  late<T>(response: T, answer: (response: T, refuse: () => Refusal) => void): void {
     this.#response = response;
     this.#answerLate = answer;
   }
@@ -213,10 +216,10 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
     const wasIn = this.isIn;
     const message = 'the deadline of the request is over; end what is under way for it';
     this.abort(new QuorateError('ERR_TIMEOUT', message, { outcome: 'unknown', retryable: true }));
-    if (wasIn) this.#answerLate?.(this.#response as never, this.#core.late(this));
+    if (wasIn) this.#answerLate?.(this.#response as never, () => this.#core.late(this));
   }
 
-  fail(error: unknown): Refusal {
+  fail(error: unknown): Refusal | undefined {
     return this.#core.failed(this, error);
   }
 

@@ -96,8 +96,8 @@ async function handled(
   });
 }
 
-function tell(resolve: (late: Refusal) => void, late: Refusal): void {
-  resolve(late);
+function tell(resolve: (late: Refusal) => void, refuse: () => Refusal): void {
+  resolve(refuse());
 }
 
 function respond(context: HonoContextLike, { status, headers, body }: Refusal): Response {

@@ -53,18 +53,31 @@ function setHeader(response: ServerResponse, name: string, value: string): void 
 
 /** Answers in place of the handler. Node reads on to the end of the request by itself, so the connection can be used again. */
 export function answer(response: ServerResponse, { status, headers, body }: Refusal): void {
-  if (response.headersSent || response.writableEnded || response.destroyed) return;
+  if (!isOpen(response)) return;
   response.writeHead(status, headers);
-  response.end(body);
+  // Node would drop a body, or throw: see its `rejectNonStandardBodyWrites`.
+  if (response.req?.method === 'HEAD') response.end();
+  else response.end(body);
+}
+
+function isOpen({ headersSent, writableEnded, destroyed }: ServerResponse): boolean {
+  return !(headersSent || writableEnded || destroyed);
 }
 
 /** What belongs to another answer than the one that is sent. */
 const OF_THE_CONTENT =
   /^(content-(?!security-policy).*|transfer-encoding|etag|last-modified|cache-control|expires|trailer|location)$/;
 
-/** Answers a request whose time is over; what its handler writes from now on goes nowhere. */
-export function answerLate(response: ServerResponse, refusal: Refusal): void {
-  if (response.headersSent || response.writableEnded || response.destroyed) return;
+/** Answers a request whose time is over, unless its handler has begun to. */
+export function answerLate(response: ServerResponse, refuse: () => Refusal): void {
+  if (isOpen(response)) answerInstead(response, refuse());
+}
+
+/** Answers in place of a handler that has begun; what it writes from now on goes nowhere. */
+export function answerInstead(response: ServerResponse, refusal: Refusal): void {
+  if (!isOpen(response)) return;
+  // That of the handler, which may not even be valid. Responses of HTTP/2 have none.
+  if (Object.hasOwn(response, 'statusMessage')) response.statusMessage = '';
   for (const name of response.getHeaderNames()) {
     if (OF_THE_CONTENT.test(name)) response.removeHeader(name);
   }

@@ -1,7 +1,7 @@
 /** A guard in front of a handler of `node:http` and `node:https`. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GuardedRequest } from './guarded-request.ts';
-import { answer, answerLate, beginOn, setHeaders } from './node-response.ts';
+import { answer, answerInstead, answerLate, beginOn, setHeaders } from './node-response.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -53,6 +53,9 @@ export function guardNode(
 
 function fail(guarded: GuardedRequest, response: ServerResponse, error: unknown): void {
   const failure = guarded.fail(error);
-  if (!response.headersSent) answerLate(response, failure);
-  else if (!response.writableEnded) response.destroy();
+  if (response.headersSent) {
+    if (!response.writableEnded) response.destroy();
+  } else if (failure !== undefined) {
+    answerInstead(response, failure);
+  }
 }

@@ -146,7 +146,7 @@ test('a deadline takes no timer of its own where it is that of the service, and 
   const begin = (headers = {}) => {
     const request = guard.begin({}, 'GET', headers);
     assert.equal(request.enter(), undefined);
-    request.late(0, (_, { status }) => void late.push(status));
+    request.late(0, (_, refuse) => void late.push(refuse().status));
     return request;
   };
   const requests = Array.from({ length: 50 }, () => begin());

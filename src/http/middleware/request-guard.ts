@@ -118,7 +118,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
       if (typeof whose !== 'string') throw noKey(whose);
       const takes = cost === undefined ? 1 : cost(request.native as R);
       if (limiter.scope === 'cluster')
-        return this.#askCluster(request, limiter.allow(whose, takes));
+        return this.#waitForLimit(request, limiter.allow(whose, takes));
       const { ok, retryAfterMs } = limiter.allow(whose, takes);
       const usage = limiter.usage(whose);
       if (limit.quota === undefined && this.#quota !== usage.limit) this.#setPolicy(usage.limit);
@@ -134,8 +134,10 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     return this.#refuse(request, 'deadline');
   }
 
-  failed(request: GuardedCall, error: unknown): Refusal {
-    this.#tell(error, request);
+  failed(request: GuardedCall, error: unknown): Refusal | undefined {
+    // To end when it is told to is no failure.
+    if (!(request.isAborted && isAbort(error, request.abortReason))) this.#tell(error, request);
+    if (request.isAborted) return undefined;
     return this.#refuse(request, 'failed', undefined, undefined, error);
   }
 
@@ -168,13 +170,15 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     return isRequestId(given) ? given : this.#ids.next();
   }
 
-  async #askCluster(
+  async #waitForLimit(
     request: GuardedCall,
     asked: Promise<ClusterDecision>,
   ): Promise<Refusal | undefined> {
     try {
-      const { ok, retryAfterMs, down } = await asked;
-      if (request.isEnded || request.isAborted) return this.#given(request);
+      const decision = await Promise.race([asked, ended(request)]);
+      request.onAbort(undefined);
+      if (decision === undefined || request.isAborted) return this.#given(request);
+      const { ok, retryAfterMs, down } = decision;
       if (ok) return await this.#enterGate(request);
       if (down !== undefined) {
         this.#tell(down, request);
@@ -321,6 +325,16 @@ function headerOf(headers: RequestHeaders, name: string): unknown {
   return typeof get === 'function'
     ? (headers as Headers).get(name)
     : (headers as Record<string, unknown>)[name];
+}
+
+/** Resolves when nobody waits for its answer any more. */
+function ended(request: GuardedCall): Promise<undefined> {
+  return new Promise((resolve) => request.onAbort(() => resolve(undefined)));
+}
+
+/** What `signal.throwIfAborted` throws, or what functions of Node and the web make of it. */
+function isAbort(error: unknown, reason: unknown): boolean {
+  return error === reason || (error instanceof Error && error.name === 'AbortError');
 }
 
 function setIn(headers: Record<string, string>, name: string, value: string): void {

@@ -228,6 +228,8 @@ export const SERVERS: Readonly<Record<string, StartServer>> = {
 
 export interface Answer {
   readonly status: number;
+  /** The text beside the status. */
+  readonly reason: string;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
   /** Of the client's end: the same for the same connection. */
@@ -254,6 +256,7 @@ export function ask(port: number, path: string, question: Question = {}): Promis
         for await (const chunk of response) text += String(chunk);
         resolve({
           status: response.statusCode!,
+          reason: response.statusMessage!,
           headers: response.headers,
           text,
           localPort: localPort!,

@@ -78,6 +78,15 @@ test('a tracestate is passed on without its spaces and empty members', () => {
     assert.equal(parseTraceState(header), passed);
 });
 
+test('a tracestate of many blanks is read in a time that grows with its length only', () => {
+  const blanks = `a=${' '.repeat(100_000)}b`;
+  const startedMs = performance.now();
+  assert.equal(parseTraceState(blanks), undefined);
+  assert.equal(parseTraceState(`a=${'\t '.repeat(50_000)}b,c=d`), undefined);
+  // With time squared it is half a minute.
+  assert.ok(performance.now() - startedMs < 2_000);
+});
+
 test('as many as 32 members are passed on', () => {
   const members = (count: number): string =>
     Array.from({ length: count }, (_, i) => `k${i}=1`).join();

@@ -40,13 +40,15 @@ export function formatTraceParent({ traceId, parentId, isSampled }: TraceParent)
 const MEMBER =
   /^([a-z][a-z\d_\-*/]{0,255}|[a-z\d][a-z\d_\-*/]{0,240}@[a-z][a-z\d_\-*/]{0,13})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
 const MAX_MEMBERS = 32;
+/** Space and tab are the only blanks among these. */
+const PRINTABLE = /^[\t\x20-\x7e]*$/;
 
 /** A `tracestate` header as it is to be passed on; `undefined` where there is none, or one that is wrong. */
 export function parseTraceState(header: unknown): string | undefined {
-  if (typeof header !== 'string') return undefined;
+  if (typeof header !== 'string' || !PRINTABLE.test(header)) return undefined;
   const members = header
     .split(',')
-    .map((member) => member.replace(/^[ \t]+|[ \t]+$/g, ''))
+    .map((member) => member.trim())
     .filter((member) => member !== '');
   if (members.length === 0 || members.length > MAX_MEMBERS) return undefined;
   return members.every((member) => MEMBER.test(member)) ? members.join(',') : undefined;
