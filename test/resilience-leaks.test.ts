@@ -29,6 +29,7 @@ import {
   timeout,
   tokenBucket,
 } from '../src/resilience/index.ts';
+import { Alone } from '../src/resilience/policy.ts';
 import { faults, VirtualClock } from '../src/testing/index.ts';
 
 setFlagsFromString('--expose-gc');
@@ -271,12 +272,12 @@ describe('what calls leave behind', () => {
 });
 
 /** Lets all calls in, and leaves something of some. */
-class Leaky implements Pick<Policy, 'name'> {
-  readonly name = 'leaky';
+class Leaky extends Alone {
   readonly #leak: () => void;
   #calls = 0;
 
   constructor(leak: () => void) {
+    super('leaky');
     this.#leak = leak;
   }
 
@@ -295,7 +296,7 @@ describe('a leak in one call of forty is seen, where it is', () => {
   const withLeak =
     (leak: (clock: Clock) => void): Make =>
     (clock) =>
-      pipeline('leaky', [new Leaky(() => leak(clock)) as unknown as Policy], { clock });
+      pipeline('leaky', [new Leaky(() => leak(clock))], { clock });
   const kept: unknown[] = [];
 
   it('of memory', async () => {

@@ -17,6 +17,7 @@ import { limit } from './limit.ts';
 import { fixedWindow, slidingCounter, slidingWindow, tokenBucket } from './limiters.ts';
 import { loopDelay } from './loop-delay.ts';
 import { pipeline, pipelineRegistry } from './pipeline.ts';
+import { Alone } from './policy.ts';
 import { retry } from './retry.ts';
 import { retryBudget } from './retry-budget.ts';
 import { shed } from './shed.ts';
@@ -34,6 +35,8 @@ function check(cases: readonly Case[]): void {
 }
 
 const rate = '10/s';
+const ANOTHER_COPY =
+  'a policy of another copy of this package; see that there is one (npm ls quorate)';
 const RATE_NEEDED =
   "a positive amount in a time is needed, such as '100/s', '10/30s' or { limit: 5000, period: '1h' }";
 
@@ -121,7 +124,12 @@ describe('what cannot be is refused, and it says why:', () => {
     assert.equal(bucket.allow('x'.repeat(1024)).ok, true);
     assert.equal(bucket.allow('', 0.5).ok, true);
     assert.equal(bucket.usage().remaining.toFixed(6), '9.500000', 'nothing else was taken');
-    check([[() => limit(bucket, { maxWait: -1 }), `maxWait: -1 is no duration; ${NO_DURATION}`]]);
+    const needed = "limiter: a limiter is needed, such as tokenBucket({ rate: '100/s' })";
+    check([
+      [() => limit(bucket, { maxWait: -1 }), `maxWait: -1 is no duration; ${NO_DURATION}`],
+      [() => limit({ rate } as never), needed],
+      [() => limit(none), needed],
+    ]);
   });
 
   it('breakers', () => {
@@ -342,8 +350,29 @@ describe('what cannot be is refused, and it says why:', () => {
     adaptive({ min: 5, max: 5, initial: 5 });
   });
 
+  it('work that is no function: no policy hears of it', async () => {
+    const breaker = circuitBreaker({ consecutive: 1 });
+    const stock = pipeline('stock', [retry({ attempts: 3 }), breaker]);
+    const begun = Promise.resolve(7) as never;
+    const message =
+      'work: a promise, so that it has begun already; a function is needed, such as () => fetch(url)';
+    const wrong = { name: 'QuorateError', code: 'ERR_INVALID_ARGUMENT', message };
+    await assert.rejects(stock.run(begun), wrong);
+    await assert.rejects(breaker.run(begun), wrong);
+    const outcome = await stock.attempt(begun);
+    assert.deepEqual([outcome.ok, !outcome.ok && outcome.reason], [false, 'failed']);
+    assert.throws(() => {
+      if (!outcome.ok) throw outcome.error;
+    }, wrong);
+    await assert.rejects(stock.run(none), {
+      message: 'work: undefined; a function is needed, such as () => fetch(url)',
+    });
+    assert.equal(breaker.state, 'closed');
+    assert.equal(stock.stats().calls, 0);
+  });
+
   it('pipelines and registries', () => {
-    const one = pipeline('one', [timeout(5), bulkhead({ max: 1 }), { ...new Fixed() } as never]);
+    const one = pipeline('one', [timeout(5), bulkhead({ max: 1 }), new Fixed()]);
     const guards = pipelineRegistry();
     const get = (name: string) => () => guards.get(name);
     check([
@@ -358,6 +387,12 @@ describe('what cannot be is refused, and it says why:', () => {
       [() => pipeline('p', [one]), "pipeline 'p': a pipeline; use its policies"],
       [() => pipeline('p', [null as never]), "pipeline 'p': no policy"],
       [() => pipeline('p', [{ run: 5 } as never]), "pipeline 'p': no policy"],
+      [
+        () => pipeline('p', [tokenBucket({ rate }) as never]),
+        "pipeline 'p': a limiter is no policy; limit(limiter) is one",
+      ],
+      [() => pipeline('p', [{ ...new Fixed() } as never]), `pipeline 'p': ${ANOTHER_COPY}`],
+      [() => pipeline('p', [{ around: () => 0 } as never]), `pipeline 'p': ${ANOTHER_COPY}`],
       [
         () => one.reconfigure({ other: {} }),
         "pipeline 'one' has no policy 'other'; it has timeout, bulkhead, fixed",
@@ -390,9 +425,11 @@ describe('what cannot be is refused, and it says why:', () => {
 });
 
 /** A gate without rules. */
-class Fixed {
-  readonly name = 'fixed';
-  readonly run = (): undefined => undefined;
+class Fixed extends Alone {
   readonly enter = (): number => 0;
   readonly leave = (): undefined => undefined;
+
+  constructor() {
+    super('fixed');
+  }
 }

@@ -1,5 +1,6 @@
 /** One guarded call, as its policies and its work see it. */
 import type { Clock } from '../core/clock.ts';
+import { invalid, type QuorateError } from '../core/errors.ts';
 
 /** What the work is given. */
 export interface CallContext {
@@ -16,6 +17,13 @@ export interface CallContext {
 
 /** What is guarded. */
 export type Work<T> = (context: CallContext) => PromiseLike<T> | T;
+
+/** The mistake of everybody's first day: `run(fetch(url))`, which has begun before anybody could say no. */
+export function noFunction(given: unknown): QuorateError {
+  const isThenable = typeof (given as { then?: unknown } | undefined | null)?.then === 'function';
+  const what = isThenable ? 'a promise, so that it has begun already' : typeof given;
+  return invalid(`work: ${what}; a function is needed, such as () => fetch(url)`);
+}
 
 /** What a caller says of one call. */
 export interface CallOptions {

@@ -1,6 +1,6 @@
 /** A limiter in the way of calls. */
 import { type Duration, durationMs } from '../core/duration.ts';
-import { isQuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
 import type { ClusterLimiter, Limiter, LimitRules, LimitWaitOptions } from './limiter.ts';
 import { Rejection } from './outcome.ts';
@@ -37,6 +37,7 @@ export interface Limit extends Policy {
  * may be one of this process or of many; with one of many a call is refused with `ERR_UNAVAILABLE` where its store is down and
  * `whenDown` says so.
  *
+ * @throws `ERR_INVALID_ARGUMENT`
  * @example
  * ```ts
  * const perTenant = limit(tokenBucket({ rate: '100/s', burst: 20 }));
@@ -44,6 +45,8 @@ export interface Limit extends Policy {
  * ```
  */
 export function limit(limiter: Limiter | ClusterLimiter, options: LimitOptions = {}): Limit {
+  if (typeof limiter?.allow !== 'function')
+    throw invalid("limiter: a limiter is needed, such as tokenBucket({ rate: '100/s' })");
   return limiter.scope === 'cluster'
     ? new ClusterLimit(limiter, options)
     : new ProcessLimit(limiter, options);

@@ -4,7 +4,7 @@ import { invalid } from '../core/errors.ts';
 import type { CallOptions, Work } from './call.ts';
 import { Meter, type PipelineStats } from './meter.ts';
 import type { Outcome } from './outcome.ts';
-import type { Part, Policy } from './policy.ts';
+import { Alone, type Part, type Policy } from './policy.ts';
 import { type Section, sectionOf } from './section.ts';
 import { SteadyClock } from './steady-clock.ts';
 
@@ -192,9 +192,15 @@ class Registry implements PipelineRegistry {
 }
 
 function partOf(pipelineName: string, policy: unknown): Part {
-  const part = policy as Partial<Record<'enter' | 'around' | 'run', unknown>> | null | undefined;
-  const isPart = typeof part?.enter === 'function' || typeof part?.around === 'function';
-  if (isPart) return part as unknown as Part;
-  const what = typeof part?.run === 'function' ? 'a pipeline; use its policies' : 'no policy';
-  throw invalid(`pipeline '${pipelineName}': ${what}`);
+  if (policy instanceof Alone) return policy as unknown as Part;
+  throw invalid(`pipeline '${pipelineName}': ${whatItIs(policy)}`);
+}
+
+function whatItIs(given: unknown): string {
+  const it = given as Partial<Record<'enter' | 'around' | 'allow' | 'run', unknown>> | null;
+  // It would let everything in: what it refuses with is not known here as a refusal.
+  if (it?.enter !== undefined || it?.around !== undefined)
+    return 'a policy of another copy of this package; see that there is one (npm ls quorate)';
+  if (typeof it?.allow === 'function') return 'a limiter is no policy; limit(limiter) is one';
+  return typeof it?.run === 'function' ? 'a pipeline; use its policies' : 'no policy';
 }

@@ -2,7 +2,7 @@
  * How policies are run around the work. A policy is a gate, which lets a call in and is told how it ended, or it is wrapped
  * around what is inside it. Gates that follow each other are one section: one promise, however many they are.
  */
-import { Call, type CallOptions, type End, type Work } from './call.ts';
+import { Call, type CallOptions, type End, noFunction, type Work } from './call.ts';
 import { type Outcome, Rejection, tellRejected } from './outcome.ts';
 
 /** What a gate gives to a call that it lets in: comes back when that leaves. */
@@ -110,6 +110,7 @@ export class Section {
   }
 
   run<T>(work: Work<T>, options?: CallOptions): Promise<T> {
+    if (typeof work !== 'function') return Promise.reject(noFunction(work));
     const call = new Call(work, options);
     const { signal } = call.options;
     if (signal === undefined) return this.#run(call, VALUE) as Promise<T>;
@@ -118,6 +119,9 @@ export class Section {
   }
 
   attempt<T>(work: Work<T>, options?: CallOptions): Promise<Outcome<T>> {
+    if (typeof work !== 'function') {
+      return Promise.resolve({ ok: false, reason: 'failed', error: noFunction(work) });
+    }
     const call = new Call(work, options);
     const { signal } = call.options;
     if (signal === undefined) return this.#run(call, OUTCOME) as Promise<Outcome<T>>;
