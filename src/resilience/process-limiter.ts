@@ -1,8 +1,7 @@
 /** Limiters of one process: keys, waiting and the contract, over any way to count. */
 import { throwIfAborted } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import { durationMs } from '../core/duration.ts';
-import { invalid, QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import { wholeNumber } from '../core/numbers.ts';
 import { KeyTable } from './key-table.ts';
 import type { LimitAlgorithm } from './limit-algorithm.ts';
@@ -14,6 +13,14 @@ import type {
   Reservation,
   Usage,
 } from './limiter.ts';
+import {
+  limiterClosed,
+  maxWaitOf,
+  requireCost,
+  requireKey,
+  tooLate,
+  usedUp,
+} from './limiter-checks.ts';
 import { SteadyClock } from './steady-clock.ts';
 import { type Waiter, WaitingLine } from './waiting-line.ts';
 
@@ -30,7 +37,6 @@ export interface LimiterOptions {
   readonly clock?: Clock | undefined;
 }
 
-const MAX_KEY_LENGTH = 1024;
 const MAX_COUNT = 2 ** 24;
 /** When to come back where there is no room for a further key: nobody knows. */
 const NO_ROOM_MS = 1000;
@@ -69,7 +75,7 @@ export class ProcessLimiter implements Limiter {
   }
 
   allow(key = '', cost = 1): Decision {
-    this.#requireCost(cost);
+    requireCost(cost, this.#algorithm);
     const nowMs = this.#time.now();
     const at = this.#table.find(key) ?? this.#add(key, nowMs);
     if (at === undefined) return { ok: false, retryAfterMs: NO_ROOM_MS };
@@ -82,25 +88,19 @@ export class ProcessLimiter implements Limiter {
 
   async wait(key = '', options: LimitWaitOptions = {}): Promise<void> {
     const { cost = 1, signal } = options;
-    this.#requireCost(cost);
+    requireCost(cost, this.#algorithm);
     const maxWaitMs = maxWaitOf(options);
     throwIfAborted(signal);
-    if (this.#isClosed) throw closed();
+    if (this.#isClosed) throw limiterClosed();
     const nowMs = this.#time.now();
     const at = this.#table.find(key) ?? this.#add(key, nowMs);
-    if (at === undefined) throw refused(key, 'too many keys are in use', NO_ROOM_MS);
+    if (at === undefined) throw usedUp(key, 'too many keys are in use', NO_ROOM_MS);
     const { rows } = this.#table;
     const dueMs = this.#algorithm.earliest(rows, at, cost, nowMs);
     const delayMs = dueMs - nowMs;
-    if (delayMs > maxWaitMs) {
-      throw refused(
-        key,
-        `it is free in ${Math.ceil(delayMs)} ms, later than the longest wait`,
-        delayMs,
-      );
-    }
+    if (delayMs > maxWaitMs) throw tooLate(key, delayMs);
     if (delayMs > 0 && this.#waiting >= this.#maxWaiting) {
-      throw refused(key, `${this.#maxWaiting} wait already`, delayMs);
+      throw usedUp(key, `${this.#maxWaiting} wait already`, delayMs);
     }
     if (delayMs <= 0) this.#algorithm.take(rows, at, cost, nowMs);
     else await this.#standInLine(key, at, { cost, dueMs, signal });
@@ -108,7 +108,7 @@ export class ProcessLimiter implements Limiter {
 
   reserve(key = '', options: Omit<LimitWaitOptions, 'signal'> = {}): Reservation | undefined {
     const { cost = 1 } = options;
-    this.#requireCost(cost);
+    requireCost(cost, this.#algorithm);
     const maxWaitMs = maxWaitOf(options);
     const nowMs = this.#time.now();
     const at = this.#table.find(key) ?? this.#add(key, nowMs);
@@ -161,7 +161,7 @@ export class ProcessLimiter implements Limiter {
         );
       }
       for (const [key, line] of this.#lines) {
-        this.#waiting -= line.change(algorithm, refused(key, 'it was made smaller', 0));
+        this.#waiting -= line.change(algorithm, usedUp(key, 'it was made smaller', 0));
         this.#moveUp(key, line);
       }
     };
@@ -169,28 +169,14 @@ export class ProcessLimiter implements Limiter {
 
   close(): void {
     this.#isClosed = true;
-    for (const line of this.#lines.values()) line.end(closed());
+    for (const line of this.#lines.values()) line.end(limiterClosed());
     this.#lines.clear();
     this.#waiting = 0;
   }
 
   #add(key: string, nowMs: number): number | undefined {
-    if (typeof key === 'string' && key.length <= MAX_KEY_LENGTH) return this.#table.add(key, nowMs);
-    const given =
-      typeof key === 'string' ? `${key.length} characters` : `no text but ${typeof key}`;
-    throw invalid(
-      `key: ${given}; up to ${MAX_KEY_LENGTH} characters are possible, take a hash of it`,
-    );
-  }
-
-  #requireCost(cost: number): void {
-    const { limit, whole } = this.#algorithm;
-    if (typeof cost === 'number' && cost > 0 && cost <= limit && (!whole || Number.isInteger(cost)))
-      return;
-    const what = whole ? 'a whole number' : 'a number';
-    throw invalid(
-      `cost: ${cost}; ${what} above 0 and up to ${limit} is needed, more is never free at once`,
-    );
+    requireKey(key);
+    return this.#table.add(key, nowMs);
   }
 
   #standInLine(key: string, at: number, turn: Turn): Promise<void> {
@@ -257,16 +243,3 @@ export class ProcessLimiter implements Limiter {
 }
 
 type Turn = Pick<Waiter, 'cost' | 'dueMs' | 'signal'>;
-
-function maxWaitOf({ maxWait }: Pick<LimitWaitOptions, 'maxWait'>): number {
-  return maxWait === undefined ? Number.POSITIVE_INFINITY : durationMs(maxWait, 'maxWait');
-}
-
-function refused(key: string, why: string, retryAfterMs: number): QuorateError {
-  const what = key === '' ? 'the limit is used up' : `the limit of '${key}' is used up`;
-  return new QuorateError('ERR_RATE_LIMITED', `${what}: ${why}`, { retryable: true, retryAfterMs });
-}
-
-function closed(): QuorateError {
-  return new QuorateError('ERR_CLOSED', 'this limiter was closed');
-}

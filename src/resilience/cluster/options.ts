@@ -1,6 +1,6 @@
 /** What limiters of many processes take, and what is made of it once it was checked. */
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { type Duration, durationMs, durationWithin } from '../../core/duration.ts';
+import { type Duration, durationWithin } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
 import { wholeNumber } from '../../core/numbers.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
@@ -106,9 +106,4 @@ function leaseOf(lease: LimitLease): { readonly tokens: number; readonly forMs: 
   if (typeof lease !== 'object' || lease === null) throw invalid('lease: { tokens } is needed');
   const tokens = wholeNumber('lease.tokens', lease.tokens, 1, MAX_LEASE);
   return { tokens, forMs: durationWithin(lease.for ?? '5s', 'lease.for', 10, 3_600_000) };
-}
-
-/** The longest wait that a caller allows. @throws ERR_INVALID_ARGUMENT */
-export function maxWaitOf(maxWait: Duration | undefined): number {
-  return maxWait === undefined ? Number.POSITIVE_INFINITY : durationMs(maxWait, 'maxWait');
 }

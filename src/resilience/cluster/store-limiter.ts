@@ -1,7 +1,6 @@
 /** Limiters of many processes: waiting, leases, and what is done while the store is down, over any store. */
 import { orAborted, throwIfAborted, type WaitOptions } from '../../core/abort.ts';
 import type { Cancel, Clock } from '../../core/clock.ts';
-import { invalid, QuorateError } from '../../core/errors.ts';
 import type {
   ClusterDecision,
   ClusterLimiter,
@@ -10,12 +9,19 @@ import type {
   LimitWaitOptions,
   Usage,
 } from '../limiter.ts';
+import {
+  limiterClosed,
+  maxWaitOf,
+  requireCost,
+  requireKey,
+  tooLate,
+  usedUp,
+} from '../limiter-checks.ts';
 import type { Ask, LimitStore, StoreRules, Taken } from './limit-store.ts';
-import { maxWaitOf, type Settings, storeRulesOf } from './options.ts';
+import { type Settings, storeRulesOf } from './options.ts';
 import { StoreDown, StoreGuard } from './store-guard.ts';
 import { type HeldTokens, TokenLeases } from './token-leases.ts';
 
-const MAX_KEY_LENGTH = 1024;
 const ALLOWED: ClusterDecision = Object.freeze({ ok: true, retryAfterMs: 0 });
 
 /** One who waits for the time that was taken for it. */
@@ -112,7 +118,7 @@ class StoreLimiter implements ClusterLimiter {
   async wait(key = '', options: LimitWaitOptions = {}): Promise<void> {
     const { cost = 1, signal } = options;
     this.#require(key, cost);
-    const maxWaitMs = maxWaitOf(options.maxWait);
+    const maxWaitMs = maxWaitOf(options);
     throwIfAborted(signal);
     const { maxWaiting, whenDown } = this.#settings;
     if (this.#waiting >= maxWaiting) throw usedUp(key, `${maxWaiting} wait already`, 0);
@@ -122,10 +128,7 @@ class StoreLimiter implements ClusterLimiter {
       const rules = this.#rules;
       const taken = await this.#take(key, cost, maxWaitMs, signal);
       const { amount, delayMs } = taken;
-      if (amount <= 0) {
-        const soon = `it is free in ${Math.ceil(delayMs)} ms, later than the longest wait`;
-        throw usedUp(key, soon, delayMs);
-      }
+      if (amount <= 0) throw tooLate(key, delayMs);
       if (delayMs > 0) await this.#sleep(key, rules, taken, signal);
     } catch (error) {
       if (!(error instanceof StoreDown)) throw error;
@@ -139,7 +142,7 @@ class StoreLimiter implements ClusterLimiter {
   async reserve(key = '', options: LimitWaitOptions = {}): Promise<ClusterReservation | undefined> {
     const { cost = 1, signal } = options;
     this.#require(key, cost);
-    const maxWaitMs = maxWaitOf(options.maxWait);
+    const maxWaitMs = maxWaitOf(options);
     throwIfAborted(signal);
     const rules = this.#rules;
     try {
@@ -159,7 +162,7 @@ class StoreLimiter implements ClusterLimiter {
   }
 
   async usage(key = '', { signal }: WaitOptions = {}): Promise<Usage> {
-    this.#require(key, 1, false);
+    this.#requireOpen(key);
     throwIfAborted(signal);
     const rules = this.#rules;
     const usage = await this.#ask(() => this.#store.usage(rules, key), signal);
@@ -169,7 +172,7 @@ class StoreLimiter implements ClusterLimiter {
   }
 
   async reset(key = '', { signal }: WaitOptions = {}): Promise<void> {
-    this.#require(key, 1, false);
+    this.#requireOpen(key);
     throwIfAborted(signal);
     const rules = this.#rules;
     this.#leases?.forget(key);
@@ -204,27 +207,19 @@ class StoreLimiter implements ClusterLimiter {
     const sleepers = [...this.#sleepers];
     for (const sleeper of sleepers) {
       sleeper.end();
-      sleeper.reject(closed());
+      sleeper.reject(limiterClosed());
     }
     await Promise.all(this.#giveBackAll(sleepers));
   }
 
-  #require(key: string, cost: number, isTaken = true): void {
-    if (this.#closed !== undefined) throw closed();
-    if (typeof key !== 'string' || key.length > MAX_KEY_LENGTH) {
-      const given =
-        typeof key === 'string' ? `${key.length} characters` : `no text but ${typeof key}`;
-      throw invalid(
-        `key: ${given}; up to ${MAX_KEY_LENGTH} characters are possible, take a hash of it`,
-      );
-    }
-    const { limit, whole } = this.#rules.algorithm;
-    const isCost = typeof cost === 'number' && cost > 0 && cost <= limit;
-    if (!isTaken || (isCost && (!whole || Number.isInteger(cost)))) return;
-    const what = whole ? 'a whole number' : 'a number';
-    throw invalid(
-      `cost: ${cost}; ${what} above 0 and up to ${limit} is needed, more is never free at once`,
-    );
+  #requireOpen(key: string): void {
+    if (this.#closed !== undefined) throw limiterClosed();
+    requireKey(key);
+  }
+
+  #require(key: string, cost: number): void {
+    this.#requireOpen(key);
+    requireCost(cost, this.#rules.algorithm);
   }
 
   /** Whether it could be taken of what this process holds, or may hold. */
@@ -258,7 +253,7 @@ class StoreLimiter implements ClusterLimiter {
       } finally {
         held.demand -= cost;
       }
-      if (this.#closed !== undefined) throw closed();
+      if (this.#closed !== undefined) throw limiterClosed();
     }
   }
 
@@ -335,7 +330,7 @@ class StoreLimiter implements ClusterLimiter {
   ): Promise<void> {
     if (this.#closed !== undefined) {
       void this.#giveBack(key, rules, taken);
-      return Promise.reject(closed());
+      return Promise.reject(limiterClosed());
     }
     return new Promise((resolve, reject) => {
       const line = this.#lineOf(key);
@@ -402,13 +397,4 @@ class StoreLimiter implements ClusterLimiter {
     this.#leaving = [];
     this.#giveBackAll(leaving);
   }
-}
-
-function usedUp(key: string, why: string, retryAfterMs: number): QuorateError {
-  const what = key === '' ? 'the limit is used up' : `the limit of '${key}' is used up`;
-  return new QuorateError('ERR_RATE_LIMITED', `${what}: ${why}`, { retryable: true, retryAfterMs });
-}
-
-function closed(): QuorateError {
-  return new QuorateError('ERR_CLOSED', 'this limiter was closed');
 }

@@ -96,17 +96,6 @@ export function sizeOf(size: number): number {
   return wholeNumber('size', size, 1);
 }
 
-/** As long as a limiter's. */
-const MAX_KEY_LENGTH = 1024;
-
-/** @throws ERR_INVALID_ARGUMENT */
-export function checkKey(key: string): void {
-  if (typeof key !== 'string') throw invalid('key: a text is needed');
-  if (key.length > MAX_KEY_LENGTH) {
-    throw invalid(`key: it has ${key.length} characters, at most ${MAX_KEY_LENGTH} are possible`);
-  }
-}
-
 /** What is to be kept of a task's options besides priority and key. @throws ERR_INVALID_ARGUMENT */
 export function extrasFrom(
   options: TaskOptions | undefined,

@@ -3,13 +3,14 @@ import type { Clock } from '../../core/clock.ts';
 import { durationMs } from '../../core/duration.ts';
 import { QuorateError } from '../../core/errors.ts';
 import { poolDropped } from '../../telemetry/channels.ts';
-import type { Work } from '../call.ts';
+import { noFunction, type Work } from '../call.ts';
 import { levelOf } from '../levels.ts';
+import { requireKey } from '../limiter-checks.ts';
 import { Rejection } from '../outcome.ts';
 import { SteadyClock } from '../steady-clock.ts';
 import { Drain, type DrainOptions, type DrainReport } from './drain.ts';
 import { PoolMeter, type PoolStats } from './pool-meter.ts';
-import { checkKey, extrasFrom, type FullRule, type PoolRules, sizeOf } from './pool-options.ts';
+import { extrasFrom, type FullRule, type PoolRules, sizeOf } from './pool-options.ts';
 import { isThenable, plainPromise, Runner, type RunnerOwner } from './runner.ts';
 import {
   type Moment,
@@ -162,9 +163,10 @@ export class Pool implements TaskOwner, RunnerOwner {
     isQuiet: boolean,
     mayBeFull: boolean,
   ): PoolTask<T> | undefined {
+    if (typeof work !== 'function') throw noFunction(work);
     const { levels, timeoutMs } = this.#rules;
     const key = options?.key;
-    if (key !== undefined) checkKey(key);
+    if (key !== undefined) requireKey(key);
     const level = levelOf(options?.priority ?? 1, levels);
     const extras = extrasFrom(options, timeoutMs);
     if (!mayBeFull && !this.#hasRoom(key)) return undefined;
