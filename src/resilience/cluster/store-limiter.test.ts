@@ -11,8 +11,13 @@ function open(options: Partial<ClusterLimiterOptions> = {}) {
   const clock = new VirtualClock();
   const answers: ((taken: Taken) => void)[] = [];
   const undone: unknown[] = [];
+  /** Costs, and how much more it may be. */
+  const asks: [cost: number, most: number][] = [];
   const store: LimitStore = {
-    take: () => new Promise((resolve) => void answers.push(resolve)),
+    take: (_, __, ask) => {
+      asks.push([ask.cost, ask.most]);
+      return new Promise((resolve) => void answers.push(resolve));
+    },
     undo: async (_, __, receipt) => {
       undone.push(receipt);
       return true;
@@ -26,7 +31,7 @@ function open(options: Partial<ClusterLimiterOptions> = {}) {
     answers.shift()!({ amount: 1, delayMs, receipt });
     await settled();
   };
-  return { clock, limiter, answers, answer, undone };
+  return { clock, limiter, answers, answer, asks, undone };
 }
 
 describe('limiters of many processes, with any store', () => {
@@ -144,5 +149,70 @@ describe('limiters of many processes, with any store', () => {
     assert.equal(answers.length, 1);
     answers.shift()!({ amount: 1, delayMs: 0, receipt: undefined });
     assert.equal((await again).ok, true);
+  });
+
+  it('with leases hold no more than was said, however many ask', async () => {
+    const { limiter, answers, asks } = open({ rate: '100/s', lease: { tokens: 8, for: '5s' } });
+    const asked = Array.from({ length: 30 }, () => limiter.allow('k'));
+    await settled();
+    while (answers.length > 0) {
+      answers.shift()!({ amount: asks.at(-1)![1], delayMs: 0, receipt: undefined });
+      await settled();
+    }
+    assert.ok((await Promise.all(asked)).every(({ ok }) => ok));
+    assert.deepEqual(asks, [
+      [1, 8],
+      [1, 8],
+      [1, 8],
+      [1, 8],
+    ]);
+  });
+
+  it('with leases top up to what was said, and ask for more than that without one', async () => {
+    const { limiter, answers, asks } = open({ rate: '100/s', lease: { tokens: 8, for: '5s' } });
+    const take = async (cost: number, amount: number): Promise<void> => {
+      const asked = limiter.allow('k', cost);
+      await settled();
+      answers.shift()!({ amount, delayMs: 0, receipt: undefined });
+      assert.equal((await asked).ok, true);
+    };
+    await take(5, 8);
+    // Three are there.
+    await take(7, 5);
+    await take(9, 9);
+    assert.deepEqual(
+      [asks[0], asks[2]],
+      [
+        [5, 5],
+        [9, 9],
+      ],
+    );
+    const [least, most] = asks[1]!;
+    assert.ok(least === 4 && most >= 4 && most <= 5, `${least} to ${most}`);
+  });
+
+  it('with leases let nobody get ahead of those who wait', async () => {
+    const { clock, limiter, answers, asks } = open({
+      rate: '100/s',
+      lease: { tokens: 8, for: '5s' },
+    });
+    const first = limiter.allow('k', 2);
+    await settled();
+    // More than it needs: six are left.
+    answers.shift()!({ amount: 8, delayMs: 0, receipt: undefined });
+    assert.equal((await first).ok, true);
+    const waiting = limiter.wait('k', { cost: 20 });
+    await settled();
+    answers.shift()!({ amount: 20, delayMs: 500, receipt: 'w' });
+    await settled();
+    const ahead = limiter.allow('k');
+    await settled();
+    assert.equal(answers.length, 1, 'it was served from what is held');
+    answers.shift()!({ amount: 0, delayMs: 510, receipt: undefined });
+    assert.equal((await ahead).ok, false);
+    await clock.advance(501);
+    await waiting;
+    assert.equal((await limiter.allow('k')).ok, true);
+    assert.equal(asks.length, 3);
   });
 });
