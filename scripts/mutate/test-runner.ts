@@ -34,8 +34,11 @@ interface MutantRun {
 interface Failure {
   readonly test: string;
   readonly message: string;
-  readonly isStray: boolean;
+  /** Not what a test has found, and perhaps the work of a test of the mutant before: looked at twice. */
+  readonly isDoubtful: boolean;
 }
+
+class Stuck extends Error {}
 
 const state = ((globalThis as { __stryker__?: Instrumented }).__stryker__ ??= {});
 /** In the sandbox: how long tests took in the dry run, for processes that begin anew. */
@@ -43,7 +46,9 @@ const TIMES = 'test-times.json';
 const LONG_MS = 500;
 const LOOK_EVERY_MS = 25;
 /** So often in a row nothing may be under way before a test counts as stuck. */
-const STUCK_LOOKS = 4;
+const STUCK_LOOKS = 6;
+/** What this process itself has under way: the least that was seen, as a message to Stryker may be on its way at any moment. */
+let own = Number.POSITIVE_INFINITY;
 
 /** Errors that nobody caught. */
 let strays: unknown[] = [];
@@ -72,13 +77,13 @@ async function loadAll(): Promise<void> {
 
 /** Rejects where nothing is under way any more that could end `run`. */
 async function orStuck(run: () => Promise<void>): Promise<void> {
-  const baseline = process.getActiveResourcesInfo().length;
+  own = Math.min(own, process.getActiveResourcesInfo().length);
   let idle = 0;
   let timer: NodeJS.Timeout | undefined;
   const stuck = new Promise<never>((_, reject) => {
     timer = setInterval(() => {
-      idle = process.getActiveResourcesInfo().length > baseline ? 0 : idle + 1;
-      if (idle >= STUCK_LOOKS) reject(new Error('it can never end'));
+      idle = process.getActiveResourcesInfo().length > own ? 0 : idle + 1;
+      if (idle >= STUCK_LOOKS) reject(new Stuck('it can never end'));
     }, LOOK_EVERY_MS).unref();
   });
   try {
@@ -96,13 +101,13 @@ async function failureOf(one: Case): Promise<Failure | undefined> {
     // What is thrown on the way is told a turn later.
     await new Promise<void>((done) => void setImmediate(done));
   } catch (error) {
-    return { test: one.id, message: textOf(error), isStray: false };
+    return { test: one.id, message: textOf(error), isDoubtful: error instanceof Stuck };
   } finally {
     state.currentTestId = undefined;
   }
   return strays.length === 0
     ? undefined
-    : { test: one.id, message: textOf(strays[0]), isStray: true };
+    : { test: one.id, message: textOf(strays[0]), isDoubtful: true };
 }
 
 function textOf(error: unknown): string {
@@ -173,8 +178,7 @@ class NodeTestRunner {
   async #run(chosen: readonly Case[], hitLimit: number | undefined): Promise<object> {
     for (const [index, one] of chosen.entries()) {
       let failure = await failureOf(one);
-      // What nobody caught may come from a test of the mutant before.
-      if (failure?.isStray) failure = await failureOf(one);
+      if (failure?.isDoubtful) failure = await failureOf(one);
       if (hitLimit !== undefined && state.hitCount! > hitLimit) {
         return { status: 'timeout', reason: `hit more than ${hitLimit} times` };
       }
