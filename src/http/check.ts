@@ -65,6 +65,12 @@ export interface HealthChange {
   readonly error: unknown;
 }
 
+interface Look {
+  readonly up: boolean;
+  readonly message: string | undefined;
+  readonly error: unknown;
+}
+
 interface Seen {
   readonly up: boolean;
   readonly message: string | undefined;
@@ -158,22 +164,22 @@ export class CachedCheck {
       end(false, text, error);
       controller.abort(error);
     });
-    void this.#run(controller.signal).then(
-      (result) => {
-        this.#busySinceMs = undefined;
-        if (isCheckResult(result)) end(result.ok, result.message, undefined);
-        else end(true, undefined, undefined);
-      },
-      (error: unknown) => {
-        this.#busySinceMs = undefined;
-        end(false, shownOf(error), error);
-      },
-    );
+    void this.#run(controller.signal).then(({ up, message, error }) => {
+      this.#busySinceMs = undefined;
+      end(up, message, error);
+    });
     return promise;
   }
 
-  async #run(signal: AbortSignal): Promise<unknown> {
-    return await this.#check({ signal });
+  /** Never rejects. */
+  async #run(signal: AbortSignal): Promise<Look> {
+    try {
+      const result = await this.#check({ signal });
+      if (!isCheckResult(result)) return { up: true, message: undefined, error: undefined };
+      return { up: result.ok, message: result.message, error: undefined };
+    } catch (error) {
+      return { up: false, message: shownOf(error), error };
+    }
   }
 
   #note(up: boolean, message: string | undefined, error: unknown, tookMs: number): void {
@@ -181,7 +187,12 @@ export class CachedCheck {
     const shown = typeof message === 'string' ? message.slice(0, MAX_MESSAGE_LENGTH) : undefined;
     this.#seen = { up, message: shown, tookMs, atMs: this.#clock.now() };
     if (!hasChanged) return;
-    this.#onChange({ check: this.name, status: up ? 'up' : 'down', message: shown, error });
+    try {
+      this.#onChange({ check: this.name, status: up ? 'up' : 'down', message: shown, error });
+    } catch (thrown) {
+      // Who asks gets an answer all the same.
+      process.emitWarning(thrown instanceof Error ? thrown : String(thrown), 'QuorateHealth');
+    }
   }
 }
 
@@ -193,11 +204,16 @@ function isCheckResult(value: unknown): value is CheckResult {
 
 /** What may be said in public of an error: see `Check`. */
 export function shownOf(error: unknown): string {
-  if (isQuorateError(error)) return `${error.code}: ${error.message}`;
-  if (typeof error !== 'object' || error === null) return 'failed';
-  const { code, name } = error as { code?: unknown; name?: unknown };
-  if (typeof code === 'string' && /^[A-Z0-9_]{2,60}$/.test(code)) return code;
-  return typeof name === 'string' && /^\w{1,60}$/.test(name) ? name : 'failed';
+  try {
+    if (isQuorateError(error)) return `${error.code}: ${error.message}`;
+    if (typeof error !== 'object' || error === null) return 'failed';
+    const { code, name } = error as { code?: unknown; name?: unknown };
+    if (typeof code === 'string' && /^[A-Z0-9_]{2,60}$/.test(code)) return code;
+    return typeof name === 'string' && /^\w{1,60}$/.test(name) ? name : 'failed';
+  } catch {
+    // Not even what it is can be read.
+    return 'failed';
+  }
 }
 
 /** Tenths of a millisecond are enough for who reads it. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { workerPool } from '../resilience/index.ts';
@@ -117,6 +118,69 @@ test('a phase that throws, at once or later, does not keep the next from running
   for (const reason of ['registry gone', 'close broke', 'drain broke', 'lock lost']) {
     assert.ok(text.includes(reason), text);
   }
+});
+
+test('whatever is thrown, also what has no text, the process gets to its end', async () => {
+  const odd: Record<string, unknown> = {
+    nothing: undefined,
+    null: null,
+    bare: Object.create(null),
+    unreadable: Object.defineProperty(new Error(), 'message', {
+      get: () => {
+        throw new Error('no');
+      },
+    }),
+  };
+  const throwing = Object.entries(odd).map(([name, value]) => {
+    const reject = async (): Promise<void> => {
+      throw value;
+    };
+    return [name, reject] as const;
+  });
+  const shutdown = gracefulShutdown({ ...silent, leave: Object.fromEntries(throwing) });
+  const report = await shutdown.run();
+  assert.equal(report.exitCode, 1);
+  assert.deepEqual(
+    report.phases[1]!.steps.map(({ name, outcome, message }) => [name, outcome, message]),
+    [
+      ['nothing', 'failed', 'undefined'],
+      ['null', 'failed', 'null'],
+      ['bare', 'failed', 'what was thrown has no text'],
+      ['unreadable', 'failed', 'what was thrown has no text'],
+    ],
+  );
+});
+
+test('a server that comes to listen only when the process was told to end takes nobody', async () => {
+  const server = createServer();
+  const listens: boolean[] = [];
+  const listen = async (): Promise<void> => {
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    listens.push(server.listening);
+  };
+  const shutdown = gracefulShutdown({
+    ...silent,
+    servers: [server],
+    delay: 0,
+    release: { start: listen },
+  });
+  const { exitCode } = await shutdown.run();
+  assert.deepEqual([exitCode, listens], [0, [false]]);
+  // It ends with the shutdown: a program that goes on may use the server again.
+  await listen();
+  assert.equal(server.listening, true);
+  server.close();
+});
+
+test('a server whose close returns no promise is closed when that returns', async () => {
+  let closed = 0;
+  const close = (): never => {
+    closed++;
+    return undefined as never;
+  };
+  const report = await gracefulShutdown({ ...silent, servers: [{ close }], delay: 0 }).run();
+  assert.deepEqual([report.exitCode, closed], [0, 1]);
 });
 
 test('phases that hang are given up in time, one after the other, within the bound', async () => {
@@ -255,6 +319,12 @@ test('what cannot be is refused, and nothing is touched', () => {
     () => gracefulShutdown({ servers: [server], deadlines: { finish: Number.POSITIVE_INFINITY } }),
     () => gracefulShutdown({ servers: [server], leave: { a: 1 as never } }),
     () => gracefulShutdown({ servers: [server], pools: { a: {} as never } }),
+    () => gracefulShutdown({ servers: [{ server, close: async () => undefined } as never] }),
+    () => gracefulShutdown({ servers: [undefined as never] }),
+    () => gracefulShutdown({ servers: [server], signals: ['SIGTERM', 'SIGKILL'] }),
+    () => gracefulShutdown({ servers: [server], signals: ['SIGSTOP'] }),
+    () => gracefulShutdown({ servers: [server], signals: ['SIGTREM' as never] }),
+    () => gracefulShutdown({ servers: [server], signals: 'SIGTERM' as never }),
   ];
   for (const make of wrong) assert.throws(make, { code: 'ERR_INVALID_ARGUMENT' });
   assert.equal(server.listenerCount('connection'), before);

@@ -8,6 +8,7 @@
  * request still works under it protects nothing, and a log that is flushed before the last line misses it.
  */
 import { Server } from 'node:net';
+import { constants } from 'node:os';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
@@ -171,7 +172,7 @@ class Shutdown implements GracefulShutdown {
     this.#closing = new Map();
     this.#begun = new AbortController();
     this.#hurry = new AbortController();
-    this.#signals = options.signals ?? ['SIGTERM', 'SIGINT'];
+    this.#signals = signalsFrom(options.signals);
     this.#signalledAtMs = undefined;
     this.#report = undefined;
     // What can throw is above: from here on others are touched.
@@ -264,7 +265,7 @@ class Shutdown implements GracefulShutdown {
     const closable = this.#closable.map((server, index) => ({
       name: `server ${index + 1}`,
       run: () => {
-        const closing = server.close({ graceMs });
+        const closing = Promise.resolve(server.close({ graceMs }));
         closing.catch(ignore);
         this.#closing.set(server, closing);
       },
@@ -338,6 +339,20 @@ function deadlinesFrom(given: ShutdownDeadlines = {}): Deadlines {
   };
 }
 
+/** Node takes any name and never calls its listener, or throws for those that cannot be caught. */
+function signalsFrom(
+  given: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
+): readonly NodeJS.Signals[] {
+  const isCaught = (name: NodeJS.Signals): boolean =>
+    Object.hasOwn(constants.signals, name) && name !== 'SIGKILL' && name !== 'SIGSTOP';
+  const wrong = Array.isArray(given) ? given.find((name) => !isCaught(name)) : given;
+  if (wrong === undefined) return given;
+  throw new QuorateError(
+    'ERR_INVALID_ARGUMENT',
+    `signals: ${String(wrong)}; a list of signals is needed that a process can catch`,
+  );
+}
+
 function checkFunctions(options: ShutdownOptions): void {
   const refuse = (what: string): never => {
     throw new QuorateError('ERR_INVALID_ARGUMENT', what);
@@ -351,7 +366,11 @@ function checkFunctions(options: ShutdownOptions): void {
     if (typeof pool?.drain !== 'function') refuse(`pools.${name}: has no function 'drain'`);
   }
   for (const [index, server] of (options.servers ?? []).entries()) {
-    if (typeof server?.close !== 'function') refuse(`servers[${index}]: has no function 'close'`);
+    const { close, server: inner } = (server ?? {}) as { close?: unknown; server?: unknown };
+    if (inner instanceof Server) refuse(`servers[${index}]: an application; give its server`);
+    if (typeof close !== 'function') {
+      refuse(`servers[${index}]: has no function 'close'; of Express give what listen() returns`);
+    }
   }
 }
 

@@ -175,6 +175,31 @@ test('who asks sees no stack, no message of a driver; onChange has the whole err
   assert.deepEqual(changes, [{ check: 'db', status: 'down', message: 'ECONNREFUSED', error }]);
 });
 
+test('a log that is broken, or an error that cannot be read, keeps nobody from an answer', async () => {
+  const unreadable = Object.defineProperty({}, 'code', {
+    get: () => {
+      throw new Error('no');
+    },
+  });
+  const health = healthChecks({
+    clock: new VirtualClock(),
+    onChange: () => {
+      throw new Error('the log is broken');
+    },
+    checks: { one: () => Promise.reject(unreadable), other: () => undefined },
+  });
+  const warned = once(process, 'warning');
+  const { checks } = await health.report('ready');
+  assert.deepEqual(
+    Object.values(checks).map(({ status, message }) => [status, message]),
+    [
+      ['down', 'failed'],
+      ['up', undefined],
+    ],
+  );
+  assert.match(String((await warned)[0]), /the log is broken/);
+});
+
 test('over HTTP: 200 or 503 as JSON that nobody keeps, HEAD without a body, other methods refused', async (t) => {
   const health = healthChecks({ checks: { db: () => ({ ok: true, message: 'fine' }) } });
   const server = createServer({ rejectNonStandardBodyWrites: true }, (request, response) => {

@@ -270,6 +270,25 @@ test('a connection that became another protocol is in progress until it ends', a
   assert.equal(finishing(report).message, 'GET /chat (upgraded)');
 });
 
+test('a tunnel that CONNECT opened is in progress until it ends, also when nothing comes from its client', async (t) => {
+  const { server, client, stop } = await listening(t, () => undefined, {
+    deadlines: { finish: 600 },
+  });
+  const opened = Promise.withResolvers<void>();
+  server.on('connect', (_request, socket: Socket) => {
+    socket.on('error', () => undefined);
+    socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    opened.resolve();
+  });
+  const socket = connect(client.port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  t.after(() => socket.destroy());
+  socket.write('CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n');
+  await opened.promise;
+  const report = await stop();
+  assert.equal(finishing(report).message, 'CONNECT a:1 (upgraded)');
+});
+
 test('100 clients that never heard of readiness: every request that was begun is answered, and no kept connection is cut under one', async (t) => {
   let served = 0;
   const { server, client, stop } = await listening(

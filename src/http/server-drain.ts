@@ -43,6 +43,7 @@ export class ServerDrain {
   readonly #sessions: Map<ServerHttp2Session, Http2Connection>;
   readonly #removers: Cancel[];
   readonly #onResponseClose: (this: ServerResponse) => void;
+  readonly #onListening: () => void;
   /** Connections that were quiet for long enough at the last look. */
   readonly #quiet: Set<ServedConnection>;
   #isDraining: boolean;
@@ -63,6 +64,7 @@ export class ServerDrain {
     this.#onResponseClose = function (this: ServerResponse): void {
       ended(this);
     };
+    this.#onListening = () => void Server.prototype.close.call(server);
     this.#quiet = new Set();
     this.#isDraining = false;
     this.#isStopped = false;
@@ -92,9 +94,14 @@ export class ServerDrain {
     this.#removers.push(this.#clock.every(LOOK_MS, () => this.#look()));
   }
 
-  /** Takes no more connections. Those that there are are not touched, as `server.close()` of `node:http` would. */
+  /**
+   * Takes no more connections, until it is let go of. Those that there are are not touched, as `server.close()` of `node:http`
+   * would.
+   */
   stop(): void {
-    if (this.#server.listening) Server.prototype.close.call(this.#server);
+    if (this.#server.listening) this.#onListening();
+    // A process that is told to end while it starts may come to `listen` only now.
+    this.#server.on('listening', this.#onListening);
     this.#isStopped = true;
   }
 
@@ -113,12 +120,17 @@ export class ServerDrain {
     const finished = this.#finished;
     const names = this.#connections().flatMap((connection) => connection.requests());
     for (const connection of this.#connections()) connection.destroy();
-    this.release();
+    this.#unlisten();
     return { finished, abandoned: names.length, names: names.slice(0, MOST_NAMED) };
   }
 
   /** Lets go of the server. */
   release(): void {
+    this.#server.removeListener('listening', this.#onListening);
+    this.#unlisten();
+  }
+
+  #unlisten(): void {
     for (const remove of this.#removers.splice(0)) remove();
   }
 
@@ -147,9 +159,11 @@ export class ServerDrain {
     // These come instead of `request`, if anybody listens.
     this.#onIfUsed('checkContinue', onRequest);
     this.#onIfUsed('checkExpectation', onRequest);
-    this.#onIfUsed('upgrade', (request: IncomingMessage) => {
+    const onUpgrade = (request: IncomingMessage): void => {
       this.#socketOf(request.socket).upgrade(request);
-    });
+    };
+    this.#onIfUsed('upgrade', onUpgrade);
+    this.#onIfUsed('connect', onUpgrade);
   }
 
   /** Before the listeners of the application, which may answer at once. */

@@ -74,14 +74,22 @@ export async function runPhase(
       const message = hurry.aborted ? 'a second signal came' : 'its time was over';
       return { name, outcome: 'abandoned', tookMs: tookMs(), message };
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      return { name, outcome: 'failed', tookMs: tookMs(), message };
+      return { name, outcome: 'failed', tookMs: tookMs(), message: messageOf(error) };
     }
   };
   const done = await Promise.all(steps.map(run));
   for (const cancel of cancels) cancel();
   hurry.removeEventListener('abort', onHurry);
   return { phase, outcome: worstOf(done), tookMs: tookMs(), steps: done };
+}
+
+/** Whatever was thrown: some values have no text, and what reads them throws again. */
+function messageOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return 'what was thrown has no text';
+  }
 }
 
 /** The functions of a phase that a user gave. */
