@@ -3,7 +3,7 @@
  * told as they end, because a histogram cannot be read there.
  */
 import type { HistogramValue } from '../core/metric-text.ts';
-import { Histogram } from '../resilience/histogram.ts';
+import { CALL_BOUNDS_MS, REQUEST_BOUNDS_MS } from '../resilience/histogram.ts';
 import {
   Collection,
   type Labels,
@@ -128,8 +128,7 @@ function countOf({ counts }: HistogramValue): number {
 /** Records how long calls take, of the pipelines that are asked for. Returns what ends that. */
 function timePipelines(meter: MeterLike, sources: TelemetrySources, book: SeriesBook): () => void {
   const figure = FIGURES.pipeline.duration;
-  const bounds = new Histogram().read().boundsMs.map((ms) => ms / 1000);
-  const histogram = histogramOf(meter, figure, bounds);
+  const histogram = histogramOf(meter, figure, CALL_BOUNDS_MS);
   const series = new Map<string, AttributesLike>();
   return onEvent('quorate:call:end', ({ pipeline, durationMs }) => {
     let attributes = series.get(pipeline);
@@ -146,7 +145,7 @@ function timePipelines(meter: MeterLike, sources: TelemetrySources, book: Series
 /** The same for requests, of all guards of this process. */
 function timeRequests(meter: MeterLike, book: SeriesBook): () => void {
   const figure = FIGURES.http.duration;
-  const histogram = histogramOf(meter, figure, REQUEST_BOUNDS);
+  const histogram = histogramOf(meter, figure, REQUEST_BOUNDS_MS);
   return onEvent('quorate:request:end', ({ method, route, status, durationMs }) => {
     const given = requestLabels(method, route, status);
     const { labels } = book.labelsFor(figure, given);
@@ -154,14 +153,9 @@ function timeRequests(meter: MeterLike, book: SeriesBook): () => void {
   });
 }
 
-/** Those that the convention for this metric has. */
-const REQUEST_BOUNDS: readonly number[] = [
-  0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
-];
-
-function histogramOf(meter: MeterLike, figure: Figure, bounds: readonly number[]): HistogramLike {
+function histogramOf(meter: MeterLike, figure: Figure, boundsMs: readonly number[]): HistogramLike {
   const { name, unit, help: description } = figure;
-  const advice = { explicitBucketBoundaries: [...bounds] };
+  const advice = { explicitBucketBoundaries: boundsMs.map((ms) => ms / 1000) };
   return meter.createHistogram(name, { unit, description, advice });
 }
 

@@ -9,19 +9,24 @@ export interface DurationHistogram {
   readonly sumMs: number;
 }
 
-/** OpenTelemetry's for durations in seconds (`http.server.request.duration`), and 1 ms for what stays in the house. */
-const BOUNDS_MS: readonly number[] = Object.freeze([
-  1, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000,
+/** Those that OpenTelemetry advises for `http.server.request.duration`. */
+export const REQUEST_BOUNDS_MS: readonly number[] = Object.freeze([
+  5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000,
 ]);
-/** The same where they are compared, and one that nothing is above. */
-const UPPER_MS = new Float64Array([...BOUNDS_MS, Number.POSITIVE_INFINITY]);
+/** The same, and 1 ms for what stays in the house. */
+export const CALL_BOUNDS_MS: readonly number[] = Object.freeze([1, ...REQUEST_BOUNDS_MS]);
 
 export class Histogram {
+  readonly #boundsMs: readonly number[];
+  /** The same where they are compared, and one that nothing is above. */
+  readonly #upperMs: Float64Array;
   readonly #counts: Float64Array;
   #sumMs: number;
 
-  constructor() {
-    this.#counts = new Float64Array(UPPER_MS.length);
+  constructor(boundsMs = CALL_BOUNDS_MS) {
+    this.#boundsMs = boundsMs;
+    this.#upperMs = new Float64Array([...boundsMs, Number.POSITIVE_INFINITY]);
+    this.#counts = new Float64Array(this.#upperMs.length);
     this.#sumMs = 0;
   }
 
@@ -30,13 +35,13 @@ export class Histogram {
     let bucket = 0;
     if (tookMs > 0) {
       // Most are short; and there are few buckets.
-      while (tookMs > UPPER_MS[bucket]!) bucket += 1;
+      while (tookMs > this.#upperMs[bucket]!) bucket += 1;
       this.#sumMs += tookMs;
     }
     this.#counts[bucket]! += 1;
   }
 
   read(): DurationHistogram {
-    return { boundsMs: BOUNDS_MS, counts: [...this.#counts], sumMs: this.#sumMs };
+    return { boundsMs: this.#boundsMs, counts: [...this.#counts], sumMs: this.#sumMs };
   }
 }

@@ -537,7 +537,7 @@ const CASES: readonly Case[] = [
       const { requests, refused } = stats();
       const counted = requests.reduce((sum, { count }) => sum + count, 0);
       const inBuckets = requests.reduce(
-        (sum, { buckets }) => sum + buckets.reduce((a, b) => a + b),
+        (sum, { durations }) => sum + durations.counts.reduce((a, b) => a + b),
         0,
       );
       const refusedInAll = Object.values(refused).reduce((a, b) => a + b);

@@ -19,4 +19,4 @@ export { guardNode, type NodeHandler } from './node.ts';
 export type { GuardDeadline, GuardLimit, RequestGuardOptions } from './options.ts';
 export type { Refusal, RefusalReason } from './refusal.ts';
 export { type RequestGuard, requestGuard } from './request-guard.ts';
-export type { HttpServerStats, RequestSeries } from './stats.ts';
+export type { RequestGuardStats, RequestSeries } from './stats.ts';

@@ -22,7 +22,7 @@ import { type GuardSettings, type RequestGuardOptions, settingsOf } from './opti
 import { leftField, policyField, usedUpField, wholeSeconds } from './rate-limit-headers.ts';
 import { problemOf, type Refusal, type RefusalReason } from './refusal.ts';
 import { isRequestId, RequestIds } from './request-id.ts';
-import { type HttpServerStats, RequestMeter } from './stats.ts';
+import { type RequestGuardStats, RequestMeter } from './stats.ts';
 import { newParentId, newTraceId, parseTraceParent, parseTraceState } from './trace-context.ts';
 
 /** Guards the requests of a server. */
@@ -34,7 +34,7 @@ export interface RequestGuard<R> {
     headers: RequestHeaders,
     options?: BeginOptions<R>,
   ): GuardedRequest;
-  stats(): HttpServerStats;
+  stats(): RequestGuardStats;
 }
 
 /**
@@ -103,7 +103,7 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     return guarded;
   }
 
-  stats(): HttpServerStats {
+  stats(): RequestGuardStats {
     return this.#meter.stats();
   }
 

@@ -2,6 +2,11 @@
  * What became of requests, as data: counts and durations by method, route and status, as OpenTelemetry's
  * `http.server.request.duration` has them (semantic conventions for HTTP metrics).
  */
+import {
+  type DurationHistogram,
+  Histogram,
+  REQUEST_BOUNDS_MS,
+} from '../../resilience/histogram.ts';
 import { requestEnd } from '../../telemetry/channels.ts';
 import type { RefusalReason } from './refusal.ts';
 
@@ -14,25 +19,19 @@ export interface RequestSeries {
   /** 499 where the client went away before it had all of the answer. */
   readonly status: number;
   readonly count: number;
-  readonly sumSeconds: number;
-  /** How many took up to each of `boundsSeconds`, and more than the one before; at the end those above the last. */
-  readonly buckets: readonly number[];
+  /** Of all of them. */
+  readonly durations: DurationHistogram;
 }
 
 /** What became of the requests of a guard. */
-export interface HttpServerStats {
+export interface RequestGuardStats {
   /** Requests that are under way. */
   readonly active: number;
   /** Not let in, or answered in place of the handler; each is in `requests` as well. */
   readonly refused: Readonly<Record<RefusalReason, number>>;
-  readonly boundsSeconds: readonly number[];
   readonly requests: readonly RequestSeries[];
 }
 
-/** Those that the conventions advise for this histogram. */
-const BOUNDS_SECONDS: readonly number[] = Object.freeze([
-  0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
-]);
 const METHODS: ReadonlySet<string> = new Set([
   'GET',
   'HEAD',
@@ -49,29 +48,29 @@ const METHODS: ReadonlySet<string> = new Set([
 const MAX_ROUTES = 500;
 const OTHER = 'other';
 
-class Series implements RequestSeries {
+class Series {
   readonly method: string;
   readonly route: string;
   readonly status: number;
-  readonly buckets: number[];
+  readonly durations: Histogram;
   count: number;
-  sumSeconds: number;
 
   constructor(method: string, route: string, status: number) {
     this.method = method;
     this.route = route;
     this.status = status;
-    this.buckets = new Array<number>(BOUNDS_SECONDS.length + 1).fill(0);
+    this.durations = new Histogram(REQUEST_BOUNDS_MS);
     this.count = 0;
-    this.sumSeconds = 0;
   }
 
-  add(seconds: number): void {
-    let at = 0;
-    while (at < BOUNDS_SECONDS.length && seconds > BOUNDS_SECONDS[at]!) at += 1;
-    this.buckets[at]! += 1;
+  add(tookMs: number): void {
+    this.durations.record(tookMs);
     this.count += 1;
-    this.sumSeconds += seconds;
+  }
+
+  read(): RequestSeries {
+    const { method, route, status, count, durations } = this;
+    return { method, route, status, count, durations: durations.read() };
   }
 }
 
@@ -133,23 +132,15 @@ export class RequestMeter {
     const valid = status >= 100 && status <= 999 ? status : 500;
     const durationMs = Math.max(0, tookMs);
     const series = this.#route(route).series(method, valid);
-    series.add(durationMs / 1000);
+    series.add(durationMs);
     if (requestEnd.hasSubscribers)
       requestEnd.publish({ method: series.method, route: series.route, status: valid, durationMs });
   }
 
-  stats(): HttpServerStats {
-    const requests = [...this.#routes.values()].flatMap((route) =>
-      [...route.all()].map(({ method, status, count, sumSeconds, buckets }) => {
-        return { method, route: route.name, status, count, sumSeconds, buckets: [...buckets] };
-      }),
-    );
-    return {
-      active: this.#active,
-      refused: { ...this.#refused },
-      boundsSeconds: BOUNDS_SECONDS,
-      requests,
-    };
+  stats(): RequestGuardStats {
+    const routes = [...this.#routes.values()];
+    const requests = routes.flatMap((route) => [...route.all()].map((series) => series.read()));
+    return { active: this.#active, refused: { ...this.#refused }, requests };
   }
 
   #route(name: string | undefined): Route {

@@ -32,13 +32,11 @@ export interface HttpSource {
   stats(): {
     readonly active: number;
     readonly refused: Readonly<Record<string, number>>;
-    readonly boundsSeconds: readonly number[];
     readonly requests: readonly {
       readonly method: string;
       readonly route: string;
       readonly status: number;
-      readonly sumSeconds: number;
-      readonly buckets: readonly number[];
+      readonly durations: DurationHistogram;
     }[];
   };
 }
@@ -221,11 +219,11 @@ function readPool(one: PoolSource, into: Collection): void {
 
 function readHttp(one: HttpSource, into: Collection): void {
   const { http } = FIGURES;
-  const { active, refused, boundsSeconds: bounds, requests } = one.stats();
+  const { active, refused, requests } = one.stats();
   into.add(http.active, {}, active);
   for (const [reason, count] of Object.entries(refused)) into.add(http.refused, { reason }, count);
-  for (const { method, route, status, sumSeconds: sum, buckets: counts } of requests) {
-    into.add(http.duration, requestLabels(method, route, status), { bounds, counts, sum });
+  for (const { method, route, status, durations } of requests) {
+    into.add(http.duration, requestLabels(method, route, status), inSeconds(durations));
   }
 }
 
