@@ -104,6 +104,7 @@ describe('an adaptive limit', () => {
     for (const [error, isLowered] of [
       [new QuorateError('ERR_OVERLOADED', ''), true],
       [new QuorateError('ERR_TIMEOUT', ''), true],
+      [new QuorateError('ERR_RATE_LIMITED', ''), true],
       [new Rejection('timeout', 'further in', undefined, true), true],
       [new QuorateError('ERR_KEY_NOT_FOUND', ''), false],
       [new Error('boom'), false],

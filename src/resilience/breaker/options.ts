@@ -206,7 +206,7 @@ function minCallsOf(given: number | undefined, { calls }: WindowSize): number {
 }
 
 function openTimeOf(open: Duration | OpenTime) {
-  if (typeof open !== 'object' || open === null) {
+  if (typeof open !== 'object') {
     const openMs = timeOf('open', open);
     return { firstOpenMs: openMs, openFactor: 1, maxOpenMs: openMs, openJitter: 0 };
   }
