@@ -44,6 +44,17 @@ test('what keeps a service from an answer is a failure', () => {
   ]);
 });
 
+test('what is no response is refused, and it says that an await is missing', () => {
+  const refused = (given: unknown, message: string) =>
+    assert.throws(() => requireAnswer(given as Response), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: `response: ${message}; a response of fetch is needed`,
+    });
+  refused(Promise.resolve(new Response()), 'a promise; await it first');
+  refused(undefined, 'undefined');
+  refused({}, 'object');
+});
+
 test('Retry-After is read as seconds or as a date; what is neither says nothing', () => {
   const after = (headers: Record<string, string>) => failureOf(503, headers).retryAfterMs;
   assert.equal(after({}), undefined);

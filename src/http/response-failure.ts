@@ -3,7 +3,7 @@
  * as far as it knows, and a breaker or a retry around it would, too.
  */
 import { type Clock, systemClock } from '../core/clock.ts';
-import { type ErrorCode, QuorateError } from '../core/errors.ts';
+import { type ErrorCode, invalid, QuorateError } from '../core/errors.ts';
 
 /** What is used of a response: that of `fetch` has it. */
 export interface ResponseLike {
@@ -40,7 +40,7 @@ const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
  * dropped, so that it keeps no connection. Any other status, such as 404, is an answer.
  *
  * @throws `ERR_RATE_LIMITED` for 429, `ERR_OVERLOADED` for 503, `ERR_TIMEOUT` for 408 and 504, `ERR_BUSY` for 425, and
- * `ERR_UNAVAILABLE` for all others. `outcome` is `'unknown'` but for 425 and 429, `retryable` is true but for 501 and 505.
+ * `ERR_UNAVAILABLE` for all others, and `ERR_INVALID_ARGUMENT` for what is no response. `outcome` is `'unknown'` but for 425 and 429, `retryable` is true but for 501 and 505.
  * @example
  * ```ts
  * const answer = await stock.run(async ({ signal }) => requireAnswer(await fetch(url, { signal })));
@@ -50,7 +50,7 @@ export function requireAnswer<R extends ResponseLike>(
   response: R,
   { clock = systemClock }: ResponseFailureOptions = {},
 ): R {
-  const { status, url = '', headers } = response;
+  const { status, url = '', headers } = required(response);
   if (status < 500 && FAILURES[status] === undefined) return response;
   const [code, text] = FAILURES[status] ?? ['ERR_UNAVAILABLE', 'it failed'];
   const retryAfterMs = retryAfterOf(headers, clock);
@@ -63,6 +63,13 @@ export function requireAnswer<R extends ResponseLike>(
     retryable: !NEVER.has(status),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   });
+}
+
+function required<R extends ResponseLike>(response: R): R {
+  if (typeof response?.status === 'number') return response;
+  const isPromise = (response as unknown) instanceof Promise;
+  const given = isPromise ? 'a promise; await it first' : typeof response;
+  throw invalid(`response: ${given}; a response of fetch is needed`);
 }
 
 /** `Retry-After` is seconds or a date (RFC 9110 section 10.2.3); what is neither says nothing. */

@@ -15,6 +15,7 @@ import {
   pipelinesOf,
   read,
   requestLabels,
+  requireSources,
   type TelemetrySources,
 } from '../telemetry/figures/sources.ts';
 import { onEvent } from '../telemetry/on-event.ts';
@@ -51,6 +52,7 @@ export function openTelemetryMetrics(
   meter: MeterLike,
   options: OpenTelemetryOptions,
 ): OpenTelemetryMetrics {
+  requireSources(options);
   const book = new SeriesBook(maxSeriesOf(options));
   const instruments = new Instruments(meter);
   const collect = (observations: ObservationsLike): void => {

@@ -3,7 +3,15 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { familiesOf, metricText } from '../core/metric-text.ts';
-import { circuitBreaker, type Policy, pipeline, timeout, workerPool } from '../resilience/index.ts';
+import { openTelemetryMetrics } from '../opentelemetry/index.ts';
+import {
+  circuitBreaker,
+  type Policy,
+  pipeline,
+  retry,
+  timeout,
+  workerPool,
+} from '../resilience/index.ts';
 import { everything } from '../telemetry/figures/test-everything.ts';
 import { parse, seriesKey } from '../telemetry/figures/test-exposition.ts';
 import { prometheusMetrics } from './index.ts';
@@ -199,6 +207,25 @@ describe('metrics for Prometheus', () => {
     } finally {
       server.closeAllConnections();
       await new Promise((resolve) => void server.close(resolve));
+    }
+  });
+
+  it('refuse what is no list when they are made, not when somebody asks', () => {
+    const one = pipeline('one', [retry()]);
+    const pool = workerPool({ size: 1 });
+    const wrong: readonly [unknown, string][] = [
+      [{ pipelines: one }, 'pipelines: a registry, or a list of pipelines, is needed'],
+      [{ pipelines: { one } }, 'pipelines: a registry, or a list of pipelines, is needed'],
+      [{ pipelines: null }, 'pipelines: a registry, or a list of pipelines, is needed'],
+      [{ pools: pool }, 'pools: a list is needed'],
+      [{ policies: { one } }, 'policies: a list is needed'],
+      [{ http: {} }, 'http: a list is needed'],
+      [undefined, 'options: an object is needed, such as { pipelines }'],
+    ];
+    for (const [sources, message] of wrong) {
+      const refused = { code: 'ERR_INVALID_ARGUMENT', message };
+      assert.throws(() => prometheusMetrics(sources as never), refused);
+      assert.throws(() => openTelemetryMetrics({} as never, sources as never), refused);
     }
   });
 

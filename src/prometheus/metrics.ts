@@ -12,7 +12,7 @@ import {
   SeriesBook,
 } from '../telemetry/figures/collection.ts';
 import type { Figure } from '../telemetry/figures/families.ts';
-import { read, type TelemetrySources } from '../telemetry/figures/sources.ts';
+import { read, requireSources, type TelemetrySources } from '../telemetry/figures/sources.ts';
 
 /** What is exported, and how much of it. */
 export interface PrometheusOptions extends TelemetrySources {
@@ -57,6 +57,7 @@ export interface PrometheusMetrics {
  * ```
  */
 export function prometheusMetrics(options: PrometheusOptions): PrometheusMetrics {
+  requireSources(options);
   const book = new SeriesBook(maxSeriesOf(options));
   const text = (format: MetricFormat = 'text'): string => {
     const collection = new Collection(book);

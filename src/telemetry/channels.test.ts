@@ -35,6 +35,20 @@ function heard<Name extends keyof QuorateEvents>(...names: Name[]): QuorateEvent
 
 const never = () => new Promise<never>(() => undefined);
 
+describe('a listener', () => {
+  it('for an event that there is not is refused, by a message with those that there are', () => {
+    assert.throws(() => onEvent('quorate:breaker:changed' as never, () => undefined), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message:
+        /^name: there is no event quorate:breaker:changed; there are quorate:breaker:change, /,
+    });
+    assert.throws(() => onEvent('quorate:breaker:change', undefined as never), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: 'listener: a function is needed',
+    });
+  });
+});
+
 describe('events', () => {
   afterEach(() => {
     for (const stop of stops.splice(0)) stop();

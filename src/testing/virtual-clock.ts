@@ -1,5 +1,6 @@
 /** A clock that moves only when it is told to: for tests of everything that measures or waits. */
 import type { Cancel, Clock } from '../core/clock.ts';
+import { type Duration, durationMs } from '../core/duration.ts';
 
 interface Timer {
   dueMs: number;
@@ -36,11 +37,14 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Moves time on by `deltaMs`, running what is due on the way; after each timer everything that it
+   * Moves time on, running what is due on the way; after each timer everything that it
    * set going is given a chance to happen.
+   *
+   * @param by - milliseconds, or text such as `'30s'`
+   * @throws `ERR_INVALID_ARGUMENT`
    */
-  async advance(deltaMs: number): Promise<void> {
-    const untilMs = this.#nowMs + deltaMs;
+  async advance(by: Duration): Promise<void> {
+    const untilMs = this.#nowMs + durationMs(by, 'by');
     await settled();
     for (let timer = this.#first(untilMs); timer !== undefined; timer = this.#first(untilMs)) {
       this.#nowMs = Math.max(this.#nowMs, timer.dueMs);
@@ -53,8 +57,8 @@ export class VirtualClock implements Clock {
   }
 
   /** Time passes and no timer runs: what a blocked event loop or a stopped process sees on waking. */
-  stall(deltaMs: number): void {
-    this.#nowMs += deltaMs;
+  stall(by: Duration): void {
+    this.#nowMs += durationMs(by, 'by');
   }
 
   #add(delayMs: number, intervalMs: number | undefined, run: () => void): Cancel {

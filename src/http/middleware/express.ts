@@ -1,6 +1,7 @@
 /** A guard as middleware of Express, which is known by its shape. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { answer, answerLate, beginOn, setHeaders } from './node-response.ts';
+import { requireGuard } from './options.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -18,6 +19,7 @@ export interface ExpressRequest extends IncomingMessage {
  * Routes in figures are those of Express. Routers below a path with parameters show what these were: give the guard a `route`
  * of its own where there are such.
  *
+ * @throws `ERR_INVALID_ARGUMENT`
  * @example
  * ```ts
  * app.use(guardExpress(requestGuard<Request>({ shed: shed({ max: 200 }) })));
@@ -26,6 +28,7 @@ export interface ExpressRequest extends IncomingMessage {
 export function guardExpress<R extends ExpressRequest>(
   guard: RequestGuard<R>,
 ): (request: R, response: ServerResponse, next: (error?: unknown) => void) => void {
+  requireGuard(guard);
   return (request, response, next) => {
     const { method, headers } = request;
     const guarded = beginOn(guard, response, request, method!, headers, KNOWN);

@@ -1,6 +1,7 @@
 /** A guard as a plugin of Fastify, which is known by its shape. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { answerLate, beginOn, setHeaders } from './node-response.ts';
+import { requireGuard } from './options.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -33,6 +34,7 @@ const NAME = Symbol.for('fastify.display-name');
  * A plugin for Fastify: `await app.register(guardFastify(guard))` ahead of the routes; it is for all that are registered
  * where it is, and below. Errors of handlers are Fastify's affair, as ever.
  *
+ * @throws `ERR_INVALID_ARGUMENT`
  * @example
  * ```ts
  * await app.register(guardFastify(requestGuard<FastifyRequest>({ shed: shed({ max: 200 }) })));
@@ -41,6 +43,7 @@ const NAME = Symbol.for('fastify.display-name');
 export function guardFastify<R extends FastifyRequestLike>(
   guard: RequestGuard<R>,
 ): (app: FastifyLike<R>, options: object, done: () => void) => void {
+  requireGuard(guard);
   const onRequest: Hook<R> = (request, reply, done) => {
     const { method, headers } = request.raw;
     const guarded = beginOn(guard, reply.raw, request, method!, headers, KNOWN);

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GuardedRequest } from './guarded-request.ts';
 import { answerLate, beginOn, setHeaders } from './node-response.ts';
+import { requireGuard } from './options.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -20,6 +21,7 @@ export interface HonoContextLike {
  *
  * On `@hono/node-server` a request is over when its response is sent; elsewhere when there is one.
  *
+ * @throws `ERR_INVALID_ARGUMENT`
  * @example
  * ```ts
  * app.use(guardHono(requestGuard<Context>({ shed: shed({ max: 200 }) })));
@@ -28,6 +30,7 @@ export interface HonoContextLike {
 export function guardHono<C extends HonoContextLike>(
   guard: RequestGuard<C>,
 ): (context: C, next: () => Promise<void>) => Promise<Response | undefined> {
+  requireGuard(guard);
   return (context, next) => {
     const { method, raw } = context.req;
     const node = context.env as OnNode | undefined;

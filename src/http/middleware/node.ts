@@ -1,7 +1,9 @@
 /** A guard in front of a handler of `node:http` and `node:https`. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { invalid } from '../../core/errors.ts';
 import type { GuardedRequest } from './guarded-request.ts';
 import { answer, answerInstead, answerLate, beginOn, setHeaders } from './node-response.ts';
+import { requireGuard } from './options.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
@@ -12,6 +14,7 @@ export type NodeHandler = (request: IncomingMessage, response: ServerResponse) =
  * A handler that passes requests on to another once the guard has let them in. What that throws, or rejects with, goes to
  * the guard's `onError`; the client is answered with 500 where nothing was sent yet, else cut off.
  *
+ * @throws `ERR_INVALID_ARGUMENT`
  * @example
  * ```ts
  * createServer(guardNode(guard, async (request, response) => response.end(await render(request.url))));
@@ -21,6 +24,8 @@ export function guardNode(
   guard: RequestGuard<IncomingMessage>,
   handler: NodeHandler,
 ): (request: IncomingMessage, response: ServerResponse) => void {
+  requireGuard(guard);
+  if (typeof handler !== 'function') throw invalid('handler: a function is needed');
   const handle = (
     guarded: GuardedRequest,
     request: IncomingMessage,

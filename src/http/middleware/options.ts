@@ -8,6 +8,7 @@ import type { Adaptive } from '../../resilience/adaptive.ts';
 import type { Bulkhead } from '../../resilience/bulkhead.ts';
 import { Deadlines } from '../../resilience/deadlines.ts';
 import type { ClusterLimiter, Limiter } from '../../resilience/limiter.ts';
+import { Alone } from '../../resilience/policy.ts';
 import type { Gate } from '../../resilience/section.ts';
 import type { Shed } from '../../resilience/shed.ts';
 import { fieldName, wholeSeconds } from './rate-limit-headers.ts';
@@ -113,8 +114,12 @@ export function settingsOf<R>(options: RequestGuardOptions<R>): GuardSettings<R>
   const idHeader = requestId.header ?? 'x-request-id';
   if (!/^[\w!#$%&'*+.^`|~-]+$/.test(idHeader))
     throw invalid(`requestId.header: ${JSON.stringify(idHeader)} is no name of a header`);
-  if (shed !== undefined && !isGate(shed))
-    throw invalid('shed: a policy that shed, bulkhead or adaptive made is needed');
+  if (shed !== undefined && !isGate(shed)) {
+    const what = 'a policy that shed, bulkhead or adaptive of this copy of the package made';
+    throw invalid(`shed: ${what} is needed`);
+  }
+  requireObject('limit', limit, '{ limiter, key }');
+  requireObject('deadline', deadline, "{ max: '10s' }");
   for (const name of ['priority', 'route', 'onRefuse', 'onError'] as const) {
     const given = options[name];
     if (given !== undefined && typeof given !== 'function')
@@ -164,8 +169,19 @@ function deadlineOf({ max, least = 0 }: GuardDeadline, clock: Clock): DeadlineSe
   return { maxMs, leastMs, deadlines: new Deadlines(clock, maxMs) };
 }
 
-function isGate(given: object): given is Gate {
-  return 'enter' in given && 'leave' in given;
+/** One of another copy of the package would let everybody in: what it refuses with is not known here as a refusal. */
+function isGate(given: unknown): boolean {
+  return given instanceof Alone && 'enter' in given;
+}
+
+function requireObject(name: string, given: unknown, example: string): void {
+  if (given !== undefined && (typeof given !== 'object' || given === null))
+    throw invalid(`${name}: an object is needed, such as ${example}`);
+}
+
+/** For what is made of a guard. @throws ERR_INVALID_ARGUMENT */
+export function requireGuard(given: { readonly begin?: unknown }): void {
+  if (typeof given?.begin !== 'function') throw invalid('guard: requestGuard({ … }) makes one');
 }
 
 function warn(error: unknown): void {

@@ -12,6 +12,7 @@ import { seededRandom } from '../../core/random.ts';
 import { bulkhead } from '../../resilience/bulkhead.ts';
 import { deadline } from '../../resilience/deadline.ts';
 import { slidingCounter, tokenBucket } from '../../resilience/limiters.ts';
+import { Alone } from '../../resilience/policy.ts';
 import { settled, VirtualClock } from '../../testing/virtual-clock.ts';
 import {
   currentRequest,
@@ -42,6 +43,9 @@ const BAD: readonly (readonly [string, unknown])[] = [
   ['limit.window', { limit: { limiter, key, window: 0 } }],
   ['limit.window', { limit: { limiter, key, window: '10' } }],
   ['shed', { shed: {} }],
+  ['shed', { shed: { ...bulkhead({ max: 1 }), enter: () => 0, leave: () => 0 } }],
+  ['limit', { limit: '10/s' }],
+  ['deadline', { deadline: '10s' }],
   ['priority', { priority: 1 }],
   ['route', { route: '/users' }],
   ['onRefuse', { onRefuse: true }],
@@ -208,9 +212,26 @@ test('a place that comes at the moment at which its client goes away is given ba
   assert.equal(shed.running, 0);
 });
 
+test('middleware is made of a guard, not of its options', () => {
+  const refused = { code: 'ERR_INVALID_ARGUMENT', message: 'guard: requestGuard({ … }) makes one' };
+  for (const given of [{ deadline: { max: '1s' } }, undefined] as never[]) {
+    assert.throws(() => guardExpress(given), refused);
+    assert.throws(() => guardFastify(given), refused);
+    assert.throws(() => guardHono(given), refused);
+    assert.throws(() => guardNode(given, () => undefined), refused);
+  }
+  assert.throws(() => guardNode(requestGuard({}), undefined as never), {
+    message: 'handler: a function is needed',
+  });
+});
+
 test('a failure of the service is told to policies that judge, a client that leaves is not', () => {
   const ends: string[] = [];
-  const gate = { name: 'gate', enter: () => 0, leave: (_: unknown, end: string) => ends.push(end) };
+  class Judge extends Alone {
+    enter = () => 0;
+    leave = (_: unknown, end: string) => ends.push(end);
+  }
+  const gate = new Judge('judge');
   const guard = requestGuard({ shed: gate as never, clock: new VirtualClock() });
   const play = (end: (request: ReturnType<typeof guard.begin>) => void): void => {
     const request = guard.begin({}, 'GET', {});

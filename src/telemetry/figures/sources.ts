@@ -1,4 +1,5 @@
 /** What figures are read of, and how: `stats()` of each, when somebody asks, so that calls pay nothing for it. */
+import { invalid } from '../../core/errors.ts';
 import type { HistogramValue } from '../../core/metric-text.ts';
 import type { Adaptive } from '../../resilience/adaptive.ts';
 import type { CircuitBreaker } from '../../resilience/breaker/circuit-breaker.ts';
@@ -50,6 +51,18 @@ export interface TelemetrySources {
   readonly pools?: readonly PoolSource[] | undefined;
   /** Guards of requests; those of several are added up. */
   readonly http?: readonly HttpSource[] | undefined;
+}
+
+/** Looked at before the first reading, which somebody else asks for. @throws ERR_INVALID_ARGUMENT */
+export function requireSources(sources: TelemetrySources): void {
+  if (typeof sources !== 'object' || sources === null)
+    throw invalid('options: an object is needed, such as { pipelines }');
+  const { pipelines } = sources as { pipelines?: { pipelines?: unknown } };
+  const isFine = pipelines === undefined || Array.isArray(pipelines);
+  if (!isFine && typeof pipelines?.pipelines !== 'function')
+    throw invalid('pipelines: a registry, or a list of pipelines, is needed');
+  for (const name of ['policies', 'pools', 'http'] as const)
+    if (!Array.isArray(sources[name] ?? [])) throw invalid(`${name}: a list is needed`);
 }
 
 /** All there is to know now. */
