@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { VirtualClock } from './virtual-clock.ts';
+
+test('time is moved by milliseconds or by text; what is no time is refused and moves nothing', async () => {
+  const clock = new VirtualClock();
+  await clock.advance('1m30s');
+  await clock.advance(0.5);
+  clock.stall('1s');
+  for (const wrong of ['5', Number.NaN, -1, undefined] as never[]) {
+    await assert.rejects(clock.advance(wrong), { code: 'ERR_INVALID_ARGUMENT' });
+    assert.throws(() => clock.stall(wrong), { code: 'ERR_INVALID_ARGUMENT' });
+  }
+  assert.equal(clock.now(), 91_000.5);
+});
