@@ -2,7 +2,7 @@
 import { type Duration, durationMs } from '../core/duration.ts';
 import { invalid, isQuorateError } from '../core/errors.ts';
 import type { Call } from './call.ts';
-import type { ClusterLimiter, Limiter, LimitRules, LimitWaitOptions } from './limiter.ts';
+import type { ClusterLimiter, Limiter, LimitRules } from './limiter.ts';
 import { Rejection } from './outcome.ts';
 import { Alone, type Changeable, type Policy } from './policy.ts';
 import type { Gate } from './section.ts';
@@ -52,105 +52,40 @@ export function limit(limiter: Limiter | ClusterLimiter, options: LimitOptions =
     : new ProcessLimit(limiter, options);
 }
 
-/** Counts what became of calls. */
-abstract class Counting extends Alone implements Limit {
+/** What both have: counters, and how to wait. */
+abstract class InTheWay<L extends Limiter | ClusterLimiter> extends Alone implements Limit {
   override readonly kind = 'limit';
+  protected readonly limiter: L;
+  protected readonly maxWaitMs: number;
   protected allowed: number;
   protected refused: number;
-  protected waiting: number;
+  #waiting: number;
 
-  constructor(name: string) {
+  constructor(limiter: L, { maxWait = 0, name = 'limit' }: LimitOptions) {
     super(name);
+    this.limiter = limiter;
+    this.maxWaitMs = durationMs(maxWait, 'maxWait');
     this.allowed = 0;
     this.refused = 0;
-    this.waiting = 0;
+    this.#waiting = 0;
   }
 
   stats(): LimitStats {
-    const { allowed, refused, waiting } = this;
-    return { allowed, refused, waiting };
-  }
-}
-
-class ProcessLimit extends Counting implements Gate, Changeable<LimitRules> {
-  readonly #limiter: Limiter;
-  readonly #maxWaitMs: number;
-
-  constructor(limiter: Limiter, { maxWait = 0, name = 'limit' }: LimitOptions) {
-    super(name);
-    this.#limiter = limiter;
-    this.#maxWaitMs = durationMs(maxWait, 'maxWait');
+    return { allowed: this.allowed, refused: this.refused, waiting: this.#waiting };
   }
 
   prepare(rules: LimitRules): () => void {
-    return this.#limiter.prepare(rules);
-  }
-
-  enter(call: Call): number | Rejection | Promise<number | Rejection> {
-    const { key, cost } = call.options;
-    const { ok, retryAfterMs } = this.#limiter.allow(key, cost);
-    if (ok) {
-      this.allowed += 1;
-      return 0;
-    }
-    if (retryAfterMs <= this.#maxWaitMs) return this.#wait(call);
-    this.refused += 1;
-    return new Rejection('limited', this.name, retryAfterMs);
+    return this.limiter.prepare(rules);
   }
 
   leave(): void {
     // What was taken was used.
   }
 
-  async #wait({ options: { key, cost }, signal }: Call): Promise<number | Rejection> {
-    this.waiting += 1;
+  protected async wait({ options: { key, cost }, signal }: Call): Promise<number | Rejection> {
+    this.#waiting += 1;
     try {
-      await this.#limiter.wait(key, { cost, signal, maxWait: this.#maxWaitMs });
-      this.allowed += 1;
-      return 0;
-    } catch (error) {
-      if (!isQuorateError(error, 'ERR_RATE_LIMITED')) throw error;
-      this.refused += 1;
-      return new Rejection('limited', this.name, error.retryAfterMs);
-    } finally {
-      this.waiting -= 1;
-    }
-  }
-}
-
-class ClusterLimit extends Counting implements Gate, Changeable<LimitRules> {
-  readonly #limiter: ClusterLimiter;
-  readonly #maxWaitMs: number;
-
-  constructor(limiter: ClusterLimiter, { maxWait = 0, name = 'limit' }: LimitOptions) {
-    super(name);
-    this.#limiter = limiter;
-    this.#maxWaitMs = durationMs(maxWait, 'maxWait');
-  }
-
-  prepare(rules: LimitRules): () => void {
-    return this.#limiter.prepare(rules);
-  }
-
-  async enter({ options: { key, cost }, signal }: Call): Promise<number | Rejection> {
-    if (this.#maxWaitMs > 0) return this.#wait(key, { cost, signal, maxWait: this.#maxWaitMs });
-    const { ok, retryAfterMs, down } = await this.#limiter.allow(key, cost, { signal });
-    if (ok) {
-      this.allowed += 1;
-      return 0;
-    }
-    this.refused += 1;
-    return new Rejection(down === undefined ? 'limited' : 'unavailable', this.name, retryAfterMs);
-  }
-
-  leave(): void {
-    // What was taken was used.
-  }
-
-  async #wait(key: string | undefined, options: LimitWaitOptions): Promise<number | Rejection> {
-    this.waiting += 1;
-    try {
-      await this.#limiter.wait(key, options);
+      await this.limiter.wait(key, { cost, signal, maxWait: this.maxWaitMs });
       this.allowed += 1;
       return 0;
     } catch (error) {
@@ -159,7 +94,36 @@ class ClusterLimit extends Counting implements Gate, Changeable<LimitRules> {
       this.refused += 1;
       return new Rejection(isDown ? 'unavailable' : 'limited', this.name, error.retryAfterMs);
     } finally {
-      this.waiting -= 1;
+      this.#waiting -= 1;
     }
+  }
+}
+
+class ProcessLimit extends InTheWay<Limiter> implements Gate, Changeable<LimitRules> {
+  enter(call: Call): number | Rejection | Promise<number | Rejection> {
+    const { key, cost } = call.options;
+    const { ok, retryAfterMs } = this.limiter.allow(key, cost);
+    if (ok) {
+      this.allowed += 1;
+      return 0;
+    }
+    if (retryAfterMs <= this.maxWaitMs) return this.wait(call);
+    this.refused += 1;
+    return new Rejection('limited', this.name, retryAfterMs);
+  }
+}
+
+class ClusterLimit extends InTheWay<ClusterLimiter> implements Gate, Changeable<LimitRules> {
+  async enter(call: Call): Promise<number | Rejection> {
+    if (this.maxWaitMs > 0) return this.wait(call);
+    const { key, cost } = call.options;
+    const { signal } = call;
+    const { ok, retryAfterMs, down } = await this.limiter.allow(key, cost, { signal });
+    if (ok) {
+      this.allowed += 1;
+      return 0;
+    }
+    this.refused += 1;
+    return new Rejection(down === undefined ? 'limited' : 'unavailable', this.name, retryAfterMs);
   }
 }
