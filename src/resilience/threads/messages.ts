@@ -45,15 +45,25 @@ export interface Thrown {
 
 /** For what cannot be copied either. */
 export function plainlyThrown(error: unknown): Thrown {
-  const isError = error instanceof Error;
-  const copy = new Error(isError ? error.message : String(error));
-  if (isError && error.stack !== undefined) copy.stack = error.stack;
-  return { error: copy, fields: undefined, isOurs: false };
+  return { error: plainCopy(error), fields: undefined, isOurs: false };
+}
+
+function plainCopy(error: unknown): Error {
+  try {
+    const isError = error instanceof Error;
+    const copy = new Error(isError ? error.message : String(error));
+    if (isError && error.stack !== undefined) copy.stack = error.stack;
+    return copy;
+  } catch {
+    return new Error('what was thrown can neither be copied nor be said in words');
+  }
 }
 
 export function thrownFrom(error: unknown): Thrown {
   if (!(error instanceof Error)) return { error, fields: undefined, isOurs: false };
-  return { error, fields: { ...error }, isOurs: isQuorateError(error) };
+  // Not enumerable, and lost by a copy.
+  const errors = error instanceof AggregateError ? { errors: error.errors } : undefined;
+  return { error, fields: { ...error, ...errors }, isOurs: isQuorateError(error) };
 }
 
 export function errorFrom({ error, fields, isOurs }: Thrown): unknown {

@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Transferable } from 'node:worker_threads';
+import { type Duration, durationMs } from '../../core/duration.ts';
 import { invalid } from '../../core/errors.ts';
-import { wholeNumber } from '../../core/numbers.ts';
+import { numberAbove, wholeNumber } from '../../core/numbers.ts';
 import type { FullRule, PoolQueue, WorkerPoolOptions } from '../pools/pool-options.ts';
 import type { TaskOptions } from '../pools/task.ts';
 import type { ThreadPlan } from './thread.ts';
@@ -37,6 +38,8 @@ export interface ThreadPoolOptions extends Omit<WorkerPoolOptions, 'size' | 'que
   readonly maxHeapMb?: number | undefined;
   /** @defaultValue threads are kept */
   readonly recycle?: RecycleRules | undefined;
+  /** How long a thread may take to load the module before it is ended. @defaultValue `'1m'` */
+  readonly loadTimeout?: Duration | undefined;
   /** What the module finds as `workerData` of `node:worker_threads`; copied for each thread. */
   readonly workerData?: unknown;
 }
@@ -49,7 +52,7 @@ export interface ThreadTaskOptions extends TaskOptions {
 
 /** @throws ERR_INVALID_ARGUMENT */
 export function threadPlan(module: URL | string, options: ThreadPoolOptions): ThreadPlan {
-  const { maxHeapMb, recycle = {}, workerData } = options;
+  const { maxHeapMb, recycle = {}, loadTimeout = '1m', workerData } = options;
   if ((options.queue as PoolQueue | undefined)?.full === 'run-in-caller') {
     throw invalid('queue.full: run-in-caller; a caller cannot run what threads are for');
   }
@@ -57,6 +60,7 @@ export function threadPlan(module: URL | string, options: ThreadPoolOptions): Th
   return {
     url: urlOf(module),
     workerData: copyOf(workerData),
+    loadMs: numberAbove('loadTimeout', durationMs(loadTimeout, 'loadTimeout'), 0),
     maxHeapMb: maxHeapMb === undefined ? undefined : wholeNumber('maxHeapMb', maxHeapMb, 1),
     recycleBytes:
       heapMb === undefined

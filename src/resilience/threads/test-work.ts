@@ -103,3 +103,30 @@ export function fail(what: 'plain' | 'fields' | 'ours' | 'text' | 'function'): n
 export function notToBeCopied(): () => void {
   return () => undefined;
 }
+
+export function failWith(what: 'several' | 'unspeakable'): never {
+  if (what === 'several') throw new AggregateError([new Error('one'), new Error('two')], 'both');
+  throw Object.create(null, { run: { value: () => undefined, enumerable: true } });
+}
+
+export function depth(list: unknown): number {
+  let links = 0;
+  for (let at = list as { next: unknown } | null; at !== null; links++) {
+    at = at.next as { next: unknown } | null;
+  }
+  return links;
+}
+
+let turns = 0;
+
+/** Leaves behind what the next request has arrived by the time it is done. */
+export function leaveMuch(): number {
+  setImmediate(() => {
+    turns += 1;
+  });
+  queueMicrotask(() => {
+    const untilMs = performance.now() + 2;
+    while (performance.now() < untilMs);
+  });
+  return turns;
+}

@@ -49,24 +49,41 @@ class Server {
 
   /** Serves this one, and others that come while it waits for them. */
   async serve(first: ThreadRequest): Promise<void> {
-    const untilMs = systemClock.now() + MAX_WAIT_MS;
+    let untilMs = systemClock.now() + MAX_WAIT_MS;
     let request: ThreadRequest | undefined = first;
     while (request !== undefined) {
       if (!this.#answer(request)) return;
       // What the task left to be done in this turn is done now.
       await undefined;
       request = this.#next(untilMs);
+      if (request === undefined || systemClock.now() < untilMs) continue;
+      // It was there already, and would be the next time: the port has its messages read one after the other.
+      await turn();
+      untilMs = systemClock.now() + MAX_WAIT_MS;
     }
   }
 
   #next(untilMs: number): ThreadRequest | undefined {
     for (;;) {
       const sent = Atomics.load(this.#marks, SENT);
-      const received = receiveMessageOnPort(this.#port);
-      if (received !== undefined) return received.message as ThreadRequest;
+      try {
+        const received = receiveMessageOnPort(this.#port);
+        if (received !== undefined) return received.message as ThreadRequest;
+      } catch (error) {
+        this.cannotRead(error);
+        return;
+      }
       const leftMs = untilMs - systemClock.now();
       if (leftMs <= 0 || Atomics.wait(this.#marks, SENT, sent, leftMs) === 'timed-out') return;
     }
+  }
+
+  /** The next request could be sent but not be read. */
+  cannotRead(cause: unknown): void {
+    const message = `the arguments cannot be read in a thread: ${String(cause)}`;
+    const id = (Atomics.load(this.#marks, BEGUN) + 1) | 0;
+    Atomics.store(this.#marks, BEGUN, id);
+    this.#fail(id, new QuorateError('ERR_INVALID_ARGUMENT', message, { cause }));
   }
 
   /** @returns whether it is over; else its answer follows later, in a turn of its own. */
@@ -122,6 +139,11 @@ class Server {
 
 const NOTHING: never[] = [];
 
+/** Of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => void systemClock.after(0, resolve));
+}
+
 function post(port: MessagePort, error: unknown, message: (thrown: Thrown) => object): void {
   try {
     port.postMessage(message(thrownFrom(error)));
@@ -147,6 +169,7 @@ async function start(setup: ThreadSetup): Promise<void> {
   const names = Object.keys(exports).filter((name) => typeof exports[name] === 'function');
   const server = new Server(setup, exports);
   port.on('message', (request: ThreadRequest) => void server.serve(request));
+  port.on('messageerror', (error) => server.cannotRead(error));
   port.postMessage({ exports: names });
 }
 

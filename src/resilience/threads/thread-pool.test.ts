@@ -111,7 +111,23 @@ describe('a pool of threads', () => {
     await assert.rejects(pool.run.fail('ours'), failsAs('ERR_BUSY', 'unknown', /^too much$/));
     await assert.rejects(pool.run.fail('text'), (error) => error === 'a text');
     await assert.rejects(pool.run.fail('function'), { message: 'not to be copied' });
+    const several = (error: AggregateError) => error.errors.length === 2;
+    await assert.rejects(pool.run.failWith('several'), several);
+    await assert.rejects(pool.run.failWith('unspeakable'), /nor be said in words/);
     assert.equal(pool.stats().started, 1);
+  });
+
+  it('lets the event loop of a thread turn also while there is always another task', async (t) => {
+    const pool = open(t);
+    const tasks = Array.from({ length: 50 }, () => pool.run.leaveMuch());
+    const turns = await Promise.all(tasks);
+    assert.ok(turns.at(-1)! > 0, 'not once');
+  });
+
+  it('can be printed and serialised, which submits no task', async (t) => {
+    const pool = open(t);
+    assert.equal(JSON.stringify(pool), '{"name":"threads","run":{}}');
+    assert.equal(pool.stats().submitted, 0);
   });
 
   it('says what cannot be sent or is not there, and keeps the thread', async (t) => {
@@ -139,6 +155,7 @@ describe('a pool of threads', () => {
       [WORK, { maxHeapMb: 0 }],
       [WORK, { recycle: { heapMb: 1.5 } }],
       [WORK, { recycle: { tasks: 0 } }],
+      [WORK, { loadTimeout: 0 }],
       [WORK, { timeout: -1 }],
       [WORK, { workerData: () => 1 }],
       [WORK, { queue: { full: 'run-in-caller' as never } }],
@@ -300,6 +317,21 @@ describe('a module that cannot be loaded', () => {
     await threads.close();
   });
 
+  it('or takes too long', async (t) => {
+    const clock = new VirtualClock();
+    const hangs = 'data:text/javascript,setInterval(() => 1, 1000); await new Promise(() => 1);';
+    const pool = threadPool<WorkModule>(hangs, { size: 1, clock });
+    t.after(() => pool.drain({ deadline: 0 }));
+    const task = pool.run.add(1, 2);
+    const fails = failsAs('ERR_UNAVAILABLE', 'not-applied', /more than 60000 ms\) while it loaded/);
+    const settled = assert.rejects(task, fails);
+    await clock.advance(59_999);
+    assert.equal(task.state, 'running');
+    await clock.advance(1);
+    await settled;
+    assert.deepEqual([pool.stats().threads, clock.pending], [0, 0]);
+  });
+
   it('or ends its thread, too', async (t) => {
     const pool = threadPool<WorkModule>('data:text/javascript,process.exit(7)', { size: 1 });
     t.after(() => pool.drain({ deadline: 0 }));
@@ -389,27 +421,57 @@ describe('a thread that was used enough', () => {
 });
 
 describe('a process', () => {
+  const THREADS = JSON.stringify(new URL('./thread-pool.ts', import.meta.url));
+
   it('does not wait for threads that have nothing to do, but for those that have', async () => {
     const script = `
-      import { threadPool } from ${JSON.stringify(new URL('./thread-pool.ts', import.meta.url))};
+      import { threadPool } from ${THREADS};
       const pool = threadPool(new URL(${JSON.stringify(WORK)}), { size: 2 });
       console.log(await pool.run.add(1, 2));
       pool.run.addLater(3, 4).then(console.log);
     `;
-    const child = spawn(process.execPath, [
-      ...process.execArgv.filter((one) => one.startsWith('--conditions')),
-      '--input-type=module',
-      '--eval',
-      script,
-    ]);
-    let output = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-    });
-    const [code] = (await once(child, 'close')) as [number];
-    assert.deepEqual([code, output], [0, '3\n7\n']);
+    assert.deepEqual(await run(script), [0, '3\n7\n']);
+  });
+
+  it('does not wait for a module that is never loaded where nobody needs it', async () => {
+    const script = `
+      import { threadPool } from ${THREADS};
+      const pool = threadPool('data:text/javascript,setInterval(() => 1, 1000); await new Promise(() => 1);');
+      const tasks = [1, 2].map(() => pool.submit('add', [1, 2], { timeout: 50 }));
+      for (const { reason } of await Promise.allSettled(tasks)) console.log(reason.code);
+    `;
+    assert.deepEqual(await run(script), [0, 'ERR_TIMEOUT\nERR_TIMEOUT\n']);
+  });
+
+  it('has arguments refused that a thread has no room to read, and keeps the thread', async () => {
+    const script = `
+      import { threadPool } from ${THREADS};
+      const pool = threadPool(new URL(${JSON.stringify(WORK)}), { size: 1 });
+      let list = null;
+      for (let i = 0; i < 12_000; i++) list = { next: list };
+      const show = ({ value, reason }) => console.log(value ?? reason.code + reason.outcome);
+      (await Promise.allSettled([pool.run.depth(list)])).forEach(show);
+      const all = [pool.run.add(1, 2), pool.run.depth(list), pool.run.add(3, 4)];
+      (await Promise.allSettled(all)).forEach(show);
+      console.log(pool.stats().started);
+    `;
+    const refused = 'ERR_INVALID_ARGUMENTnot-applied\n';
+    const [code, output] = await run(script, '--stack-size=6000');
+    assert.deepEqual([code, output], [0, `${refused}3\n${refused}7\n1\n`]);
   });
 });
+
+async function run(script: string, ...flags: string[]): Promise<[code: number, output: string]> {
+  const conditions = process.execArgv.filter((one) => one.startsWith('--conditions'));
+  const args = [...flags, ...conditions, '--input-type=module', '--eval', script];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  const [code] = (await once(child, 'close')) as [number];
+  return [code, output];
+}
 
 /** Threads end when they do; the event loop has to turn until then. */
 async function until(isTrue: () => boolean): Promise<void> {

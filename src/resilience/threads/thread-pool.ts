@@ -42,7 +42,10 @@ export interface ThreadPoolStats extends PoolStats, ThreadCounts {}
 /** A pool of threads for a module. */
 export interface ThreadPool<M> {
   readonly name: string;
-  /** The functions of the module: `pool.run.resize(image, 300)` submits a task without options. */
+  /**
+   * The functions of the module: `pool.run.resize(image, 300)` submits a task without options. Not those called `then`, `toJSON`,
+   * `toString` or `valueOf`, which others call by themselves; `submit` has them.
+   */
   readonly run: ThreadRun<M>;
   /**
    * As a pool of workers does; what is run is this function of the module, with these arguments, in a thread that has no other task
@@ -113,6 +116,9 @@ export function threadPool<M extends object>(
 ): ThreadPool<M> {
   return new PoolOfThreads<M>(module, options);
 }
+
+/** What the language calls by itself: who awaits, prints or serialises a pool submits no task. */
+const ASKED_BY_OTHERS: ReadonlySet<string> = new Set(['then', 'toJSON', 'toString', 'valueOf']);
 
 class PoolOfThreads<M> implements ThreadPool<M> {
   readonly name: string;
@@ -207,9 +213,9 @@ class PoolOfThreads<M> implements ThreadPool<M> {
     };
   }
 
-  /** The function of that name; made when it is first asked for. An object with `then` would be taken for a promise. */
+  /** The function of that name; made when it is first asked for. */
   #runner(made: Record<string, unknown>, key: string | symbol): unknown {
-    if (typeof key === 'symbol' || key === 'then') return undefined;
+    if (typeof key === 'symbol' || ASKED_BY_OTHERS.has(key)) return undefined;
     made[key] ??= (...args: never[]) =>
       this.submit(key as ThreadExport<M>, args as Parameters<ThreadExports<M>[ThreadExport<M>]>);
     return made[key];

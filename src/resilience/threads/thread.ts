@@ -6,6 +6,7 @@ import {
   type Transferable,
   Worker,
 } from 'node:worker_threads';
+import type { Cancel, Clock } from '../../core/clock.ts';
 import {
   BEGUN,
   errorFrom,
@@ -39,6 +40,8 @@ export interface ThreadOwner {
 export interface ThreadPlan {
   readonly url: string;
   readonly workerData: unknown;
+  /** It may take so long to load the module. */
+  readonly loadMs: number;
   readonly maxHeapMb: number | undefined;
   readonly recycleBytes: number;
   readonly recycleTasks: number;
@@ -76,9 +79,10 @@ export class Thread {
   isWorn: boolean;
   #call: ThreadCall | undefined;
   #lastId: number;
+  readonly #cancelLoadLimit: Cancel;
   readonly gone: Promise<void>;
 
-  constructor(owner: ThreadOwner, plan: ThreadPlan) {
+  constructor(owner: ThreadOwner, plan: ThreadPlan, clock: Clock) {
     this.#owner = owner;
     this.#plan = plan;
     this.#marks = new Int32Array(new SharedArrayBuffer(8));
@@ -114,6 +118,15 @@ export class Thread {
     });
     this.#worker.on('error', (error) => this.#noteError(error));
     this.#worker.on('messageerror', (error) => this.#fail(error));
+    this.#cancelLoadLimit = clock.after(plan.loadMs, () => {
+      this.#fail(new Error(`it took more than ${plan.loadMs} ms`));
+    });
+  }
+
+  /** Whether the process waits for it. Only asked while it loads: then it does where somebody needs it. */
+  keepsProcess(isNeeded: boolean): void {
+    if (isNeeded) this.#worker.ref();
+    else this.#worker.unref();
   }
 
   /** @throws DataCloneError where arguments cannot be sent; then it has not got the call. */
@@ -151,6 +164,7 @@ export class Thread {
   }
 
   #loaded(names: readonly string[]): void {
+    this.#cancelLoadLimit();
     this.exports = new Set(names);
     this.#worker.unref();
     this.#owner.isReady(this);
@@ -180,6 +194,7 @@ export class Thread {
   }
 
   #hasEnded(code: number): void {
+    this.#cancelLoadLimit();
     this.isEnding = true;
     this.exitCode = code;
     // What it had said before.

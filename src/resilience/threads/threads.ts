@@ -75,6 +75,7 @@ export class Threads implements ThreadOwner {
   #cancelTimer: Cancel | undefined;
   /** Why the last one could not be used at all. */
   #unable: QuorateError | undefined;
+  #isClosed: boolean;
 
   constructor(name: string, plan: ThreadPlan, size: number, clock: Clock) {
     this.#name = name;
@@ -93,6 +94,7 @@ export class Threads implements ThreadOwner {
     this.#notBeforeMs = Number.NEGATIVE_INFINITY;
     this.#cancelTimer = undefined;
     this.#unable = undefined;
+    this.#isClosed = false;
   }
 
   counts(): ThreadCounts {
@@ -119,6 +121,7 @@ export class Threads implements ThreadOwner {
     if (this.#waiting.delete(call)) {
       call.reject(reason);
       this.#forgetTimer();
+      if (this.#waiting.size === 0) this.#keepProcessForLoading(false);
     } else if (call.thread !== undefined) {
       void this.#end(call.thread);
     }
@@ -136,6 +139,7 @@ export class Threads implements ThreadOwner {
 
   /** Ends all threads; nobody may ask for one any more. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#size = 0;
     for (const thread of this.#all) void this.#end(thread);
     await Promise.all([...this.#ending].map(({ gone }) => gone));
@@ -176,7 +180,14 @@ export class Threads implements ThreadOwner {
       if (!this.#give(thread, call)) this.#idle.push(thread);
       return;
     }
+    if (this.#isClosed) {
+      call.reject(
+        new QuorateError('ERR_CLOSED', `${this.#name}: closed; '${call.name}' was not begun`),
+      );
+      return;
+    }
     this.#waiting.add(call);
+    if (this.#waiting.size === 1) this.#keepProcessForLoading(true);
     if (this.#unable !== undefined && this.#isTooEarly()) this.#refuseWaiting(this.#unable);
     this.#startSome();
   }
@@ -219,7 +230,7 @@ export class Threads implements ThreadOwner {
         return;
       }
       try {
-        this.#all.add(new Thread(this, this.#plan));
+        this.#all.add(new Thread(this, this.#plan, this.#clock));
       } catch (cause) {
         this.#cannotStart(cause);
         continue;
@@ -275,8 +286,8 @@ export class Threads implements ThreadOwner {
   /** What becomes of the call of a thread that is there no more. */
   #bury(call: ThreadCall, thread: Thread, wasWanted: boolean): void {
     const { name, transfer } = call;
+    call.thread = undefined;
     if (!thread.hadBegun && transfer === undefined && !wasWanted) {
-      call.thread = undefined;
       this.#place(call);
       return;
     }
@@ -308,6 +319,12 @@ export class Threads implements ThreadOwner {
     this.#waiting.clear();
     for (const call of waiting) call.reject(error);
     this.#forgetTimer();
+  }
+
+  /** Nobody may wait any more for what they load, which may take for ever. */
+  #keepProcessForLoading(isNeeded: boolean): void {
+    if (this.#loading === 0) return;
+    for (const thread of this.#all) if (thread.exports === undefined) thread.keepsProcess(isNeeded);
   }
 
   /** Nobody needs it where nobody waits, and it would keep the process alive. */
