@@ -409,6 +409,16 @@ describe('what cannot be is refused, and it says why:', () => {
         () => one.reconfigure({ timeout: null as never }),
         "pipeline 'one': the rules of 'timeout' are no object",
       ],
+      [
+        () => one.reconfigure({ timeout: { afer: 5 } }),
+        "pipeline 'one': 'timeout' has no rule 'afer'; it has after",
+      ],
+      [
+        () => one.reconfigure({ bulkhead: { max: 2, que: 5 } }),
+        "pipeline 'one': 'bulkhead' has no rule 'que'; it has max, queue",
+      ],
+      [() => one.reconfigure(none), "pipeline 'one': the changes are no object"],
+      [() => guards.reconfigure(null as never), 'the changes are no object'],
       [get('a'), "there is no pipeline 'a'; there are none"],
     ]);
     guards.pipeline('stock', [timeout(5)]);

@@ -5,6 +5,7 @@ import type { CallOptions, Work } from './call.ts';
 import { Meter, type PipelineStats } from './meter.ts';
 import type { Outcome } from './outcome.ts';
 import { Alone, type Part, type Policy } from './policy.ts';
+import { RULE_NAMES } from './rule-names.ts';
 import { type Section, sectionOf } from './section.ts';
 import { SteadyClock } from './steady-clock.ts';
 
@@ -27,8 +28,8 @@ export interface Pipeline extends Policy {
   /**
    * Changes policies while they are used: all of them, or none.
    *
-   * @throws `ERR_INVALID_ARGUMENT` for the name of a policy that is not in it or cannot be changed, and for rules that the
-   * policy refuses; everything is as before then.
+   * @throws `ERR_INVALID_ARGUMENT` for the name of a policy that is not in it or cannot be changed, for a rule that it does not
+   * have, and for rules that it refuses; everything is as before then.
    */
   reconfigure(changes: PipelineChanges): void;
 }
@@ -105,6 +106,7 @@ class Composed implements Pipeline {
 
   /** Checks changes; what is returned makes them. */
   prepare(changes: PipelineChanges): (() => void)[] {
+    requireObject(`pipeline '${this.name}': the changes`, changes);
     return Object.entries(changes).map(([name, rules]) => {
       const part = this.#byName.get(name);
       if (part === undefined) {
@@ -114,8 +116,13 @@ class Composed implements Pipeline {
       if (part.prepare === undefined) {
         throw invalid(`pipeline '${this.name}': the policy '${name}' cannot be changed`);
       }
-      if (typeof rules !== 'object' || rules === null) {
-        throw invalid(`pipeline '${this.name}': the rules of '${name}' are no object`);
+      requireObject(`pipeline '${this.name}': the rules of '${name}'`, rules);
+      const known = RULE_NAMES[part.kind];
+      const unknown = known && Object.keys(rules).find((rule) => !known.includes(rule));
+      if (unknown !== undefined) {
+        throw invalid(
+          `pipeline '${this.name}': '${name}' has no rule '${unknown}'; it has ${known!.join(', ')}`,
+        );
       }
       return part.prepare(rules as never);
     });
@@ -186,9 +193,14 @@ class Registry implements PipelineRegistry {
   }
 
   reconfigure(changes: Readonly<Record<string, PipelineChanges>>): void {
+    requireObject('the changes', changes);
     const all = Object.entries(changes).flatMap(([name, rules]) => this.get(name).prepare(rules));
     for (const change of all) change();
   }
+}
+
+function requireObject(what: string, given: unknown): void {
+  if (typeof given !== 'object' || given === null) throw invalid(`${what} are no object`);
 }
 
 function partOf(pipelineName: string, policy: unknown): Part {

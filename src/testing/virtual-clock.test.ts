@@ -7,9 +7,12 @@ test('time is moved by milliseconds or by text; what is no time is refused and m
   await clock.advance('1m30s');
   await clock.advance(0.5);
   clock.stall('1s');
-  for (const wrong of ['5', Number.NaN, -1, undefined] as never[]) {
+  await assert.rejects(clock.advance(-1), { code: 'ERR_INVALID_ARGUMENT' });
+  for (const wrong of ['5', Number.NaN, undefined] as never[]) {
     await assert.rejects(clock.advance(wrong), { code: 'ERR_INVALID_ARGUMENT' });
     assert.throws(() => clock.stall(wrong), { code: 'ERR_INVALID_ARGUMENT' });
   }
   assert.equal(clock.now(), 91_000.5);
+  clock.stall(-1_000);
+  assert.equal(clock.now(), 90_000.5, 'it jumped back');
 });

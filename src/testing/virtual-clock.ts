@@ -56,9 +56,12 @@ export class VirtualClock implements Clock {
     this.#nowMs = untilMs;
   }
 
-  /** Time passes and no timer runs: what a blocked event loop or a stopped process sees on waking. */
+  /**
+   * Time passes and no timer runs: what a blocked event loop or a stopped process sees on waking. Of a negative number: the
+   * clock jumps back.
+   */
   stall(by: Duration): void {
-    this.#nowMs += durationMs(by, 'by');
+    this.#nowMs += Number.isFinite(by) ? (by as number) : durationMs(by, 'by');
   }
 
   #add(delayMs: number, intervalMs: number | undefined, run: () => void): Cancel {
