@@ -43,9 +43,7 @@ export interface GuardedRequest extends RequestContext {
   late<T>(response: T, answer: (response: T, refuse: () => Refusal) => void): void;
   /** The same request as a guard around this one has it. */
   readonly outer: GuardedRequest | undefined;
-  /** Headers for the response, as lines of its head, each with its end. */
-  headerLines(): string;
-  /** The same one by one, with names in lower case. */
+  /** Headers for the response, one by one, with names in lower case. */
   eachHeader<T>(response: T, set: (response: T, name: string, value: string) => unknown): void;
   /** Runs the handler with up to two arguments, so that `currentRequest` and deadlines within it know the request. */
   run<T, A, B>(work: (one: A, other: B) => T, one: A, other: B): T;
@@ -75,8 +73,6 @@ export interface GuardCore {
   ended(request: GuardedCall, status: number): void;
   /** What `RateLimit-Policy` says. */
   readonly policy: string | undefined;
-  /** The same as a line with its end, or nothing. */
-  readonly policyLine: string;
   readonly idHeader: string;
   traceOf(request: GuardedCall): TraceContext;
 }
@@ -176,14 +172,6 @@ export class GuardedCall extends Call implements GuardedRequest, CallDeadline {
 
   enter(): Refusal | undefined | Promise<Refusal | undefined> {
     return this.#core.enter(this);
-  }
-
-  headerLines(): string {
-    const { outer } = this;
-    const id =
-      outer === undefined ? `${this.#core.idHeader}: ${this.requestId}\r\n` : outer.headerLines();
-    if (this.rateLimit === undefined) return id;
-    return `${id}ratelimit: ${this.rateLimit}\r\n${this.#core.policyLine}`;
   }
 
   eachHeader<T>(response: T, set: (response: T, name: string, value: string) => unknown): void {

@@ -1,13 +1,14 @@
 /** How a guard and the responses of Node's servers come together, which Express, Fastify and Hono use as well. */
 import type { ServerResponse } from 'node:http';
 import type { BeginOptions, GuardedRequest, RequestHeaders } from './guarded-request.ts';
-import { addLines, dropLines, SOURCE, takesLines } from './head-lines.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 
+const GUARDED = Symbol('guarded');
+
 /** What a response remembers: its request, as the innermost guard has it. */
 interface Watched extends ServerResponse {
-  [SOURCE]?: GuardedRequest | undefined;
+  [GUARDED]?: GuardedRequest | undefined;
 }
 
 /** A request has come; it ends with its response. @param known - of all requests of an adapter */
@@ -20,10 +21,10 @@ export function beginOn<R>(
   known?: BeginOptions<R>,
 ): GuardedRequest {
   const watched = response as Watched;
-  const outer = watched[SOURCE];
+  const outer = watched[GUARDED];
   const options = outer === undefined ? known : { ...known, outer };
   const guarded = guard.begin(native, method, headers, options);
-  watched[SOURCE] = guarded;
+  watched[GUARDED] = guarded;
   // One listener for all responses, and all guards of one.
   if (outer === undefined) response.on('close', onClose);
   return guarded;
@@ -31,7 +32,7 @@ export function beginOn<R>(
 
 function onClose(this: Watched): void {
   const isWhole = this.writableFinished;
-  for (let one = this[SOURCE]; one !== undefined; one = one.outer) {
+  for (let one = this[GUARDED]; one !== undefined; one = one.outer) {
     if (!isWhole) one.gone();
     one.end(isWhole ? this.statusCode : 499);
   }
@@ -39,12 +40,7 @@ function onClose(this: Watched): void {
 
 /** The headers of a response whose request was let in. */
 export function setHeaders(response: ServerResponse, guarded: GuardedRequest): void {
-  if (takesLines(response)) {
-    // Those of a guard around this one are asked of this one.
-    if (guarded.outer === undefined) addLines(response);
-  } else {
-    guarded.eachHeader(response, setHeader);
-  }
+  guarded.eachHeader(response, setHeader);
 }
 
 function setHeader(response: ServerResponse, name: string, value: string): void {
@@ -81,7 +77,6 @@ export function answerInstead(response: ServerResponse, refusal: Refusal): void 
   for (const name of response.getHeaderNames()) {
     if (OF_THE_CONTENT.test(name)) response.removeHeader(name);
   }
-  dropLines(response);
   answer(response, refusal);
   const nothing = (): ServerResponse => response;
   const unheard = {

@@ -73,7 +73,6 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
   readonly idHeader: string;
   #quota: number | undefined;
   policy: string | undefined;
-  policyLine: string;
 
   constructor(options: RequestGuardOptions<R>) {
     const settings = settingsOf(options);
@@ -84,7 +83,6 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     this.idHeader = settings.idHeader;
     this.#quota = undefined;
     this.policy = undefined;
-    this.policyLine = '';
     if (settings.limit?.quota !== undefined) this.#setPolicy(settings.limit.quota);
   }
 
@@ -307,7 +305,6 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
     const { field, windowSeconds } = this.#settings.limit!;
     this.#quota = quota;
     this.policy = policyField(field, quota, windowSeconds);
-    this.policyLine = `ratelimit-policy: ${this.policy}\r\n`;
   }
 
   #tell(error: unknown, request: GuardedCall): void {
