@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerOptions } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { test } from 'node:test';
 import { bulkhead } from '../../resilience/bulkhead.ts';
 import type { ClusterDecision, ClusterLimiter } from '../../resilience/limiter.ts';
@@ -181,6 +181,39 @@ test('a handler that ends because it is told to has not failed: no error, and on
       [504, 2],
       [499, 1],
     ]);
+  });
+});
+
+test('a client that leaves in the middle of its body makes no error', async () => {
+  const handler: NodeHandler = async (request, response) => {
+    let body = '';
+    for await (const part of request) body += String(part);
+    response.end(body);
+  };
+  await serving({}, handler, async (served) => {
+    const { port, guard, refusals, errors } = served;
+    const socket = connect(port, '127.0.0.1');
+    socket.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf');
+    await until(() => guard.stats().active === 1);
+    socket.destroy();
+    await until(() => guard.stats().active === 0);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([refusals, errors, statuses(served)], [[], [], [[499, 1]]]);
+  });
+});
+
+test('an id that the handler gives its response is the only one', async () => {
+  const handler: NodeHandler = ({ url }, response) => {
+    if (url === '/set') response.setHeader('X.Request', 'its own');
+    if (url === '/written') response.writeHead(200, { 'X.Request': 'its own' });
+    if (url === '/other') response.setHeader('xarequest', 'x.request: 1');
+    response.end();
+  };
+  await serving({ requestId: { header: 'x.request' } }, handler, async ({ port }) => {
+    for (const path of ['/set', '/written'])
+      assert.equal((await ask(port, path)).headers['x.request'], 'its own');
+    const headers = { 'x.request': 'mine' };
+    assert.equal((await ask(port, '/other', { headers })).headers['x.request'], 'mine');
   });
 });
 

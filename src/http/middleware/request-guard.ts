@@ -329,9 +329,12 @@ function ended(request: GuardedCall): Promise<undefined> {
   return new Promise((resolve) => request.onAbort(() => resolve(undefined)));
 }
 
-/** What `signal.throwIfAborted` throws, or what functions of Node and the web make of it. */
+/** What `signal.throwIfAborted` throws, what functions of Node and the web make of it, or who reads a body that has no end. */
 function isAbort(error: unknown, reason: unknown): boolean {
-  return error === reason || (error instanceof Error && error.name === 'AbortError');
+  if (error === reason) return true;
+  if (!(error instanceof Error)) return false;
+  const { name, message, code } = error as NodeJS.ErrnoException;
+  return name === 'AbortError' || (code === 'ECONNRESET' && message === 'aborted');
 }
 
 function setIn(headers: Record<string, string>, name: string, value: string): void {
