@@ -25,7 +25,7 @@ import {
 export interface HealthOptions {
   /** By name; a function alone is a critical one about readiness. @defaultValue none: the answers say that the process runs */
   readonly checks?: Readonly<Record<string, Check | CheckOptions>> | undefined;
-  /** Told when a check begins to fail or is well again, with the whole error: for the log. What it throws becomes a warning. */
+  /** Told of the first result of each check, and when one begins to fail or is well again, with the whole error: for the log. What it throws becomes a warning. */
   readonly onChange?: ((change: HealthChange) => void) | undefined;
   /** @defaultValue the system's */
   readonly clock?: Clock | undefined;
