@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
@@ -232,6 +233,35 @@ describe('metrics for Prometheus', () => {
   it('refuse a number of series that is none', () => {
     for (const maxSeries of [0, -1, 1.5, Number.NaN, 1e7]) {
       assert.throws(() => prometheusMetrics({ maxSeries }), { code: 'ERR_INVALID_ARGUMENT' });
+    }
+  });
+
+  it('answer with 500 and a warning where a source throws, and the process goes on', async () => {
+    const pools: { name: string; stats(): never }[] = [];
+    const metrics = prometheusMetrics({ pools });
+    const server = createServer(metrics.handler).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/metrics`;
+    const status = async (): Promise<number> => {
+      const response = await fetch(url);
+      await response.text();
+      return response.status;
+    };
+    try {
+      pools.push({
+        name: 'mails',
+        stats: () => {
+          throw new Error('no figures of mails');
+        },
+      });
+      const warned = once(process, 'warning');
+      assert.equal(await status(), 500);
+      assert.match(String((await warned)[0]), /no figures of mails/);
+      pools.pop();
+      assert.equal(await status(), 200);
+    } finally {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
     }
   });
 });

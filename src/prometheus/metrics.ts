@@ -41,7 +41,10 @@ export interface PrometheusMetrics {
   text(format?: 'text' | 'openmetrics'): string;
   /** What `text()` is: the value of the header `content-type`. */
   readonly contentType: string;
-  /** Answers a request for the page, as a handler of `node:http`; in OpenMetrics where that is asked for. */
+  /**
+   * Answers a request for the page, as a handler of `node:http`; in OpenMetrics where that is asked for. With 500, and a warning of
+   * the process, where something that is read throws.
+   */
   readonly handler: (request: MetricsRequest, response: MetricsResponse) => void;
 }
 
@@ -83,12 +86,27 @@ function answer(
   }
   const isOpen = headers.accept?.includes('application/openmetrics-text') === true;
   const format = isOpen ? 'openmetrics' : 'text';
-  const page = text(format);
+  const page = pageOf(text, format);
+  if (page === undefined) {
+    response.writeHead(500, { 'content-length': 0 });
+    response.end();
+    return;
+  }
   response.writeHead(200, {
     'content-type': METRIC_CONTENT_TYPES[format],
     'content-length': Buffer.byteLength(page),
   });
   response.end(method === 'HEAD' ? undefined : page);
+}
+
+/** `undefined` where a source throws: no scrape ends the process. */
+function pageOf(text: (format: MetricFormat) => string, format: MetricFormat): string | undefined {
+  try {
+    return text(format);
+  } catch (error) {
+    process.emitWarning(error instanceof Error ? error : String(error), 'QuorateMetrics');
+    return undefined;
+  }
 }
 
 function familyOf({ figure, samples }: Reading): MetricFamily {
