@@ -453,6 +453,10 @@ describe('what limiters promise', () => {
   it('reads rates as people write them', () => {
     assert.deepEqual(rateOf('100/s'), { limit: 100, periodMs: 1000 });
     assert.deepEqual(rateOf('2.5/m'), { limit: 2.5, periodMs: 60_000 });
+    assert.deepEqual(rateOf('2.25/m'), { limit: 2.25, periodMs: 60_000 });
+    assert.deepEqual(rateOf('1/ms'), { limit: 1, periodMs: 1 });
+    assert.deepEqual(rateOf('1/h'), { limit: 1, periodMs: 3_600_000 });
+    assert.deepEqual(rateOf('1/d'), { limit: 1, periodMs: 86_400_000 });
     assert.deepEqual(rateOf('10/30s'), { limit: 10, periodMs: 30_000 });
     assert.deepEqual(rateOf('10/1h30m'), { limit: 10, periodMs: 5_400_000 });
     assert.deepEqual(rateOf({ limit: 3, period: 500 }), { limit: 3, periodMs: 500 });

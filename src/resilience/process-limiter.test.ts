@@ -124,6 +124,19 @@ describe('limiters of a process', () => {
     await waiting;
   });
 
+  it('let those go at once who wait where more may be taken at once', async () => {
+    const clock = new VirtualClock();
+    const limiter = tokenBucket({ rate: '1/s', burst: 1, clock });
+    limiter.allow();
+    const atMs: number[] = [];
+    const waits = [1, 2].map(() => limiter.wait().then(() => atMs.push(Math.round(clock.now()))));
+    await settled();
+    limiter.reconfigure({ rate: '1/s', burst: 2 });
+    await clock.advance(5000);
+    await Promise.all(waits);
+    assert.deepEqual(atMs, [0, 1000]);
+  });
+
   it('reserve after the last that waited was served, and after a close', async () => {
     const { clock, limiter } = open();
     limiter.allow();
@@ -150,6 +163,7 @@ describe('limiters of a process', () => {
 
   it('take a reservation back only where nothing came after it', async () => {
     const { clock, limiter } = open();
+    limiter.allow('one that stays');
     for (const key of ['first', 'second']) {
       limiter.allow(key);
       const one = limiter.reserve(key)!;
@@ -256,13 +270,14 @@ describe('ways to count', () => {
           nowMs += random.below(700);
         }
         const shifted = rows.slice();
+        for (const other of [at - 1, 2 * at]) shifted[other] = 9 * byMs;
         way.shift(shifted, at, byMs);
         const isUsed = run % 8 > 0;
         if (isUsed) {
           const idleMs = way.idleAt(rows, at) - byMs;
           assert.ok(near(Math.max(0, way.idleAt(shifted, at)), Math.max(0, idleMs)));
         } else if (name !== 'fixed window' && name !== 'sliding counter') {
-          assert.deepEqual(shifted, rows);
+          assert.deepEqual(shifted.slice(at, 2 * at), rows.slice(at, 2 * at));
         }
         for (const cost of [1, 3, 5]) {
           const soonest = way.earliest(rows, at, cost, nowMs) - byMs;
@@ -271,8 +286,7 @@ describe('ways to count', () => {
         const remaining = way.remaining(rows, at, nowMs);
         assert.ok(near(way.remaining(shifted, at, nowMs - byMs), remaining));
         // Its neighbours are others' keys.
-        const others = [...shifted.slice(0, at), ...shifted.slice(2 * at)];
-        assert.ok(others.every((value) => value === 0));
+        for (const other of [at - 1, 2 * at]) assert.equal(shifted[other], 9 * byMs);
       }
     });
 
@@ -304,5 +318,18 @@ describe('ways to count', () => {
     assert.equal(way.remaining(rows, 0, 3500), 2);
     assert.equal(way.remaining(rows, 0, 4500), 4);
     assert.equal(way.earliest(rows, 0, 3, 2500), 3750);
+  });
+
+  it('a sliding counter goes by the window before, and by none that is older', () => {
+    const way = new SlidingCounterAlgorithm(4, 1000);
+    const rows = new Float64Array(3);
+    way.take(rows, 0, 4, 500);
+    way.take(rows, 0, 1, 1500);
+    assert.equal(way.remaining(rows, 0, 1500), 1);
+    assert.equal(way.earliest(rows, 0, 1, 1500), 1500);
+    assert.equal(way.earliest(rows, 0, 2, 1500), 1750);
+    way.take(rows, 0, 1, 3500);
+    assert.equal(way.remaining(rows, 0, 3500), 3);
+    assert.equal(way.earliest(rows, 0, 3, 3500), 3500);
   });
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
+import { onEvent } from '../telemetry/index.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { bulkhead } from './bulkhead.ts';
 import { Call, type CallContext, type End } from './call.ts';
@@ -312,6 +313,10 @@ describe('what a pipeline counts', () => {
           signal.addEventListener('abort', () => reject(signal.reason));
         });
     const stop = new AbortController();
+    const told: string[] = [];
+    const listen = onEvent('quorate:call:end', ({ outcome, durationMs }) => {
+      told.push(`${outcome} ${durationMs}`);
+    });
     const calls = [
       guard.attempt(takes(30, false)),
       guard.attempt(takes(50, true)),
@@ -322,6 +327,8 @@ describe('what a pipeline counts', () => {
     stop.abort();
     await clock.advance(100);
     await Promise.all(calls);
+    listen();
+    assert.deepEqual(told, ['aborted 10', 'success 30', 'failed 50']);
     const { calls: all, successes, failures, aborted, running, latency } = guard.stats();
     assert.deepEqual([all, successes, failures, aborted, running], [3, 1, 1, 1, 0]);
     assert.deepEqual([latency.count, latency.meanMs], [3, 30]);
