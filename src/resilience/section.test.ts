@@ -185,6 +185,16 @@ describe('gates that judge the work', () => {
     }
   });
 
+  it('are left early behind what is wrapped around them alone', async () => {
+    const clock = new VirtualClock();
+    const log: string[] = [];
+    const guard = guarded(timeout(10, { clock }), new Paper('paper'), new Door(log, 'a', true));
+    const run = guard.attempt(never);
+    await clock.advance(10);
+    assert.equal((await run).ok, false);
+    assert.deepEqual(log, ['a in', 'a out 1 failure']);
+  });
+
   it('say nothing of a call that another gate has yet to let in', async () => {
     const clock = new VirtualClock();
     const log: string[] = [];
