@@ -151,8 +151,17 @@ export class SlidingWindowAlgorithm implements LimitAlgorithm {
 }
 
 /**
+ * The number of the window of the clock in which a moment is. One that was counted as the beginning of a window is in it, however
+ * it was rounded.
+ */
+function windowOf(ms: number, periodMs: number): number {
+  return Math.floor((ms / periodMs) * (1 + 2 ** -51) + 1e-9);
+}
+
+/**
  * The fixed window: at most `limit` in each period of the clock; so up to twice that around the edge of two. A row is the
- * number of a window, and what was taken in it; more than `limit` reaches into the windows after it.
+ * beginning of a window, and what was taken in it; more than `limit` reaches into the windows after it. (Its beginning, not its
+ * number: that would be another time after the period was changed.)
  */
 export class FixedWindowAlgorithm implements LimitAlgorithm {
   readonly columns = 2;
@@ -176,7 +185,7 @@ export class FixedWindowAlgorithm implements LimitAlgorithm {
     const window = this.#windowOf(whenMs);
     // What the last window had left is not carried into a later one.
     rows[at + 1] = this.#used(rows, at, window) + cost;
-    rows[at] = window;
+    rows[at] = window * this.#periodMs;
   }
 
   remaining(rows: Float64Array, at: number, nowMs: number): number {
@@ -185,16 +194,17 @@ export class FixedWindowAlgorithm implements LimitAlgorithm {
 
   idleAt(rows: Float64Array, at: number): number {
     if (rows[at + 1] === 0) return 0;
-    return (rows[at]! + Math.ceil(rows[at + 1]! / this.limit)) * this.#periodMs;
+    const window = this.#windowOf(rows[at]!);
+    return (window + Math.ceil(rows[at + 1]! / this.limit)) * this.#periodMs;
   }
 
   shift(rows: Float64Array, at: number, byMs: number): void {
-    rows[at]! -= Math.round(byMs / this.#periodMs);
+    rows[at]! -= byMs;
   }
 
   /** What is taken in a window, and after it. */
   #used(rows: Float64Array, at: number, window: number): number {
-    return Math.max(0, rows[at + 1]! - this.limit * (window - rows[at]!));
+    return Math.max(0, rows[at + 1]! - this.limit * (window - this.#windowOf(rows[at]!)));
   }
 
   /** How many windows on there is room: what is taken at once is taken in one. */
@@ -203,15 +213,14 @@ export class FixedWindowAlgorithm implements LimitAlgorithm {
     return used - full * this.limit + cost <= this.limit ? full : full + 1;
   }
 
-  /** A moment that was counted as the beginning of a window is in it, however it was rounded. */
   #windowOf(ms: number): number {
-    return Math.floor(ms / this.#periodMs + 1e-9);
+    return windowOf(ms, this.#periodMs);
   }
 }
 
 /**
  * The sliding window, approximated by two counters for many keys with large limits: what was taken in the window before
- * counts as if it had been spread evenly over it, so more than `limit` is possible where it was not. A row is the number of
+ * counts as if it had been spread evenly over it, so more than `limit` is possible where it was not. A row is the beginning of
  * a window, what was taken in it and in the one before.
  */
 export class SlidingCounterAlgorithm implements LimitAlgorithm {
@@ -226,8 +235,9 @@ export class SlidingCounterAlgorithm implements LimitAlgorithm {
   }
 
   earliest(rows: Float64Array, at: number, cost: number, nowMs: number): number {
-    const window = Math.max(rows[at]!, Math.floor(nowMs / this.#periodMs));
-    const age = window - rows[at]!;
+    const last = windowOf(rows[at]!, this.#periodMs);
+    const window = Math.max(last, Math.floor(nowMs / this.#periodMs));
+    const age = window - last;
     const used = age === 0 ? rows[at + 1]! : 0;
     const before = age === 0 ? rows[at + 2]! : age === 1 ? rows[at + 1]! : 0;
     const room = this.limit - used - cost;
@@ -239,19 +249,20 @@ export class SlidingCounterAlgorithm implements LimitAlgorithm {
   }
 
   take(rows: Float64Array, at: number, cost: number, whenMs: number): void {
-    const window = Math.max(rows[at]!, Math.floor(whenMs / this.#periodMs + 1e-9));
-    const age = window - rows[at]!;
+    const last = windowOf(rows[at]!, this.#periodMs);
+    const window = Math.max(last, windowOf(whenMs, this.#periodMs));
+    const age = window - last;
     if (age > 0) {
       rows[at + 2] = age === 1 ? rows[at + 1]! : 0;
       rows[at + 1] = 0;
-      rows[at] = window;
     }
+    rows[at] = window * this.#periodMs;
     rows[at + 1]! += cost;
   }
 
   remaining(rows: Float64Array, at: number, nowMs: number): number {
     const windows = nowMs / this.#periodMs;
-    const age = Math.floor(windows) - rows[at]!;
+    const age = Math.floor(windows) - windowOf(rows[at]!, this.#periodMs);
     if (age < 0) return 0;
     const used = age === 0 ? rows[at + 1]! : 0;
     const before = age === 0 ? rows[at + 2]! : age === 1 ? rows[at + 1]! : 0;
@@ -259,10 +270,11 @@ export class SlidingCounterAlgorithm implements LimitAlgorithm {
   }
 
   idleAt(rows: Float64Array, at: number): number {
-    return rows[at + 1] === 0 && rows[at + 2] === 0 ? 0 : (rows[at]! + 2) * this.#periodMs;
+    if (rows[at + 1] === 0 && rows[at + 2] === 0) return 0;
+    return (windowOf(rows[at]!, this.#periodMs) + 2) * this.#periodMs;
   }
 
   shift(rows: Float64Array, at: number, byMs: number): void {
-    rows[at]! -= Math.round(byMs / this.#periodMs);
+    rows[at]! -= byMs;
   }
 }

@@ -74,11 +74,12 @@ const BUCKET = packed('>dd', {
   x, y, idle = now + whole, after - whole, now + after`,
 });
 
-/** The state is the number of a window, and what was taken in it, which may be more than one has room for. a: the period. */
+/** The state is the beginning of a window, and what was taken in it, which may be more than one has room for. a: the period. */
 const FIXED = packed('>dd', {
   read: `local window = math.floor(now / a)
-  local used = math.max(0, y - limit * (window - x))
-  if y > 0 then idle = (x + math.ceil(y / limit)) * a end`,
+  local last = math.floor(x / a)
+  local used = math.max(0, y - limit * (window - last))
+  if y > 0 then idle = (last + math.ceil(y / limit)) * a end`,
   usage: `local left = limit - used`,
   take: `if used + cost > limit then
     local full = math.floor(used / limit)
@@ -88,30 +89,31 @@ const FIXED = packed('>dd', {
   end
   if wait == 0 and most > cost then amount = math.max(cost, math.min(most, math.floor(limit - used))) end
   local into = math.floor((now + wait) / a)
-  x, y = into, math.max(0, y - limit * (into - x)) + amount
-  idle = (x + math.ceil(y / limit)) * a`,
+  x, y = into * a, math.max(0, y - limit * (into - last)) + amount
+  idle = (into + math.ceil(y / limit)) * a`,
 });
 
-/** The state is the number of a window, what was taken in it and in the one before. a: the period. */
+/** The state is the beginning of a window, what was taken in it and in the one before. a: the period. */
 const COUNTER = packed('>ddd', {
-  read: `local window = math.max(x, math.floor(now / a))
+  read: `local counted = math.floor(x / a)
+  local window = math.max(counted, math.floor(now / a))
   local used, last = 0, 0
-  if window == x then used, last = y, z elseif window == x + 1 then last = y end
-  if y > 0 or z > 0 then idle = (x + 2) * a end
+  if window == counted then used, last = y, z elseif window == counted + 1 then last = y end
+  if y > 0 or z > 0 then idle = (counted + 2) * a end
   local room = 0
   if window * a <= now then room = limit - used - last * (1 - (now - window * a) / a) end`,
   usage: `local left = room`,
-  take: `local begins, free, counted = window, limit - used - cost, last
-  if free < 0 then begins, free, counted = window + 1, limit - cost, used end
+  take: `local begins, free, before = window, limit - used - cost, last
+  if free < 0 then begins, free, before = window + 1, limit - cost, used end
   local part = 0
-  if counted > free then part = 1 - free / counted end
+  if before > free then part = 1 - free / before end
   wait = math.max(0, begins * a + math.ceil(part * a) - now)
   if wait > longest then return {call, 0, wait} end
   if wait == 0 and most > cost then amount = math.max(cost, math.min(most, math.floor(room))) end
-  local into = math.max(x, math.floor((now + wait) / a))
-  if into == x + 1 then y, z = 0, y elseif into > x then y, z = 0, 0 end
-  x, y = into, y + amount
-  idle = (x + 2) * a`,
+  local into = math.max(counted, math.floor((now + wait) / a))
+  if into == counted + 1 then y, z = 0, y elseif into > counted then y, z = 0, 0 end
+  x, y = into * a, y + amount
+  idle = (into + 2) * a`,
 });
 
 /**
@@ -157,13 +159,12 @@ if total + cost > limit then
   local last = redis.call('ZRANGEBYSCORE', key, whole(total + cost - limit), '+inf', 'LIMIT', 0, 1)
   at = math.max(now, tonumber(last[1]))
 end
--- The server's clock may have gone back.
-at = math.max(at, till - period)
 local wait = at - now
 if wait > 0 and wait > longest then return {call, 0, wait} end
 local amount = cost
 if wait == 0 and most > cost then amount = math.max(cost, math.min(most, room())) end
-till = at + period
+-- Members are in the order of scores, also where the server's clock went back, or the period was longer.
+till = math.max(till, at + period)
 total = total + amount
 redis.call('ZADD', key, whole(total), whole(till))
 local forgotten = math.max(0, total - 2 * limit)

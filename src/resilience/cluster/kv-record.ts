@@ -80,6 +80,7 @@ export class KvRecord {
 
   /** The time by which is counted: never before that of who counted last. */
   advance(rules: StoreRules, nowUs: number): number {
+    this.#align(rules);
     let nowMs = Math.max(this.#stampMs, (nowUs - this.#originUs) / 1000);
     if (nowMs >= LONG_MS) {
       const unitUs = unitOf(rules);
@@ -90,6 +91,15 @@ export class KvRecord {
     }
     this.#stampMs = nowMs;
     return nowMs;
+  }
+
+  /** The period may have been another: windows of the clock begin with the clock's. */
+  #align(rules: StoreRules): void {
+    const tooLateUs = this.#originUs % unitOf(rules);
+    if (tooLateUs === 0) return;
+    rules.algorithm.shift(this.row, 0, -tooLateUs / 1000);
+    this.#originUs -= tooLateUs;
+    this.#stampMs += tooLateUs / 1000;
   }
 
   receipt(before: Float64Array, whenMs: number): RowReceipt {
