@@ -151,6 +151,34 @@ describe('limiters of many processes, with any store', () => {
     assert.equal((await again).ok, true);
   });
 
+  it('with leases say when the store will have some, and ask it before that', async () => {
+    const { clock, limiter, answers } = open({ lease: { tokens: 8, for: '5s' } });
+    const refused = limiter.allow('k');
+    await settled();
+    answers.shift()!({ amount: 0, delayMs: 3_600_000, receipt: undefined });
+    assert.deepEqual(await refused, { ok: false, retryAfterMs: 3_600_000 });
+    await clock.advance(4000);
+    assert.deepEqual(await limiter.allow('k'), { ok: false, retryAfterMs: 3_596_000 });
+    await clock.advance(1000);
+    void limiter.allow('k').catch(() => undefined);
+    await settled();
+    assert.equal(answers.length, 1);
+  });
+
+  it('with leases refuse who waits for more than rules allow that were changed meanwhile', async () => {
+    const { limiter, answers } = open({ rate: '9/s', lease: { tokens: 8, for: '5s' } });
+    const waiting = assert.rejects(limiter.wait('k', { cost: 5 }), {
+      code: 'ERR_INVALID_ARGUMENT',
+    });
+    await settled();
+    limiter.reconfigure({ rate: '3/s' });
+    answers.shift()!({ amount: 0, delayMs: 100, receipt: undefined });
+    await settled();
+    answers.shift()?.({ amount: 0, delayMs: 100, receipt: undefined });
+    await waiting;
+    assert.equal(answers.length, 0);
+  });
+
   it('with leases hold no more than was said, however many ask', async () => {
     const { limiter, answers, asks } = open({ rate: '100/s', lease: { tokens: 8, for: '5s' } });
     const asked = Array.from({ length: 30 }, () => limiter.allow('k'));

@@ -126,6 +126,8 @@ class StoreLimiter implements ClusterLimiter {
     try {
       if (await this.#takeHeld(key, cost, signal)) return;
       const rules = this.#rules;
+      // Changed meanwhile: what is more than may be taken at once has no time.
+      requireCost(cost, rules.algorithm);
       const taken = await this.#take(key, cost, maxWaitMs, signal);
       const { amount, delayMs } = taken;
       if (amount <= 0) throw tooLate(key, delayMs);
@@ -244,7 +246,7 @@ class StoreLimiter implements ClusterLimiter {
         return ALLOWED;
       }
       if (nowMs < held.refusedUntilMs && cost - held.tokens >= held.refusedCost) {
-        return { ok: false, retryAfterMs: held.refusedUntilMs - nowMs };
+        return { ok: false, retryAfterMs: held.freeMs - nowMs };
       }
       held.demand += cost;
       held.filling ??= this.#fill(leases, key, held, cost);

@@ -22,6 +22,8 @@ export interface HeldTokens {
   /** Until then the store has none for who needs as many, or more. */
   refusedUntilMs: number;
   refusedCost: number;
+  /** Then it would have them, which may be later. */
+  freeMs: number;
   /** Under way to the store; rejects with what that rejected. */
   filling: Promise<void> | undefined;
   /** What those need who wait for it. */
@@ -81,7 +83,8 @@ export class TokenLeases {
   }
 
   refuse(held: HeldTokens, cost: number, delayMs: number, nowMs: number): void {
-    held.refusedUntilMs = nowMs + Math.min(delayMs, this.forMs);
+    held.freeMs = nowMs + delayMs;
+    held.refusedUntilMs = Math.min(held.freeMs, nowMs + this.forMs);
     held.refusedCost = cost;
   }
 
@@ -107,6 +110,7 @@ export class TokenLeases {
       spent: 0,
       refusedUntilMs: 0,
       refusedCost: 0,
+      freeMs: 0,
       filling: undefined,
       demand: 0,
     };
