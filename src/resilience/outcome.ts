@@ -62,19 +62,23 @@ export class Rejection {
 
   /** What `run` throws. Made when it is first asked for: an error costs more than the policies do. */
   get error(): QuorateError {
-    this.#error ??= this.#toError();
+    this.#error ??= errorOf(this, this.policy);
     return this.#error;
   }
+}
 
-  #toError(): QuorateError {
-    const { code, text } = TOLD[this.reason];
-    const { retryAfterMs } = this;
-    const outcome = this.hadBegun ? 'unknown' : 'not-applied';
-    if (retryAfterMs === undefined)
-      return withoutStack(code, `${this.policy}: ${text}`, { retryable: true, outcome });
-    const message = `${this.policy}: ${text}; again in ${Math.ceil(retryAfterMs)} ms`;
-    return withoutStack(code, message, { retryable: true, outcome, retryAfterMs });
-  }
+/** The error with the name of the pipeline: there is no stack that would say which of many timeouts it was. */
+export function errorIn(pipeline: string, rejection: Rejection): QuorateError {
+  return errorOf(rejection, `${pipeline}: ${rejection.policy}`);
+}
+
+function errorOf({ reason, retryAfterMs, hadBegun }: Rejection, where: string): QuorateError {
+  const { code, text } = TOLD[reason];
+  const outcome = hadBegun ? 'unknown' : 'not-applied';
+  if (retryAfterMs === undefined)
+    return withoutStack(code, `${where}: ${text}`, { retryable: true, outcome });
+  const message = `${where}: ${text}; again in ${Math.ceil(retryAfterMs)} ms`;
+  return withoutStack(code, message, { retryable: true, outcome, retryAfterMs });
 }
 
 /** For who listens: whoever makes an end of a call by a rejection says so once. */

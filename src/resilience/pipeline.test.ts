@@ -5,6 +5,7 @@ import { bulkhead } from './bulkhead.ts';
 import { limit } from './limit.ts';
 import { tokenBucket } from './limiters.ts';
 import { pipeline, pipelineRegistry } from './pipeline.ts';
+import { retry } from './retry.ts';
 import { timeout } from './timeout.ts';
 
 const INVALID = { code: 'ERR_INVALID_ARGUMENT' };
@@ -48,6 +49,38 @@ describe('a pipeline', () => {
     assert.equal(durations.sumMs, 230);
     assert.equal(latency.meanMs, (50 + 20 + 100 + 60) / 6);
     assert.ok(Math.abs(latency.p99Ms! - 100) < 1.6);
+  });
+
+  it('is named by the errors of its policies, wherever in it they are', async () => {
+    const clock = new VirtualClock();
+    const limiter = tokenBucket({ rate: '1/m', clock });
+    const [never, once] = [new Promise<void>(() => undefined), timeout('1s', { clock })];
+    const cases = [
+      [pipeline('stock', [once], { clock }), 'stock: timeout: it took too long'],
+      [
+        pipeline('price', [once, retry({ attempts: 1, clock }), bulkhead({ max: 1 })], { clock }),
+        'price: bulkhead: all places are taken, and so are those in the queue',
+      ],
+      [
+        pipeline('mail', [limit(limiter), retry({ attempts: 1, clock })], { clock }),
+        /^mail: limit: the limit is used up; again in \d+ ms$/,
+      ],
+    ] as const;
+    for (const [guard, message] of cases) {
+      void guard.attempt(() => never);
+      const call = assert.rejects(
+        guard.run(() => never),
+        { name: 'QuorateError', message },
+      );
+      if (guard.name === 'stock') await clock.advance('1s');
+      await call;
+    }
+    const alone = assert.rejects(
+      once.run(() => never),
+      { message: 'timeout: it took too long' },
+    );
+    await clock.advance('1s');
+    await alone;
   });
 
   it('changes all policies that are named, or none', async () => {

@@ -85,7 +85,7 @@ class Composed implements Pipeline {
       throw invalid(`pipeline '${name}': each policy needs a name of its own, these are ${names}`);
     }
     this.#meter = new Meter(name, new SteadyClock(clock));
-    this.#section = sectionOf([this.#meter, ...parts]);
+    this.#section = sectionOf([this.#meter, ...parts], name);
   }
 
   run<T>(work: Work<T>, options?: CallOptions): Promise<T> {

@@ -2,8 +2,9 @@
  * How policies are run around the work. A policy is a gate, which lets a call in and is told how it ended, or it is wrapped
  * around what is inside it. Gates that follow each other are one section: one promise, however many they are.
  */
+import type { QuorateError } from '../core/errors.ts';
 import { Call, type CallOptions, type End, noFunction, type Work } from './call.ts';
-import { type Outcome, Rejection, tellRejected } from './outcome.ts';
+import { errorIn, type Outcome, Rejection, tellRejected } from './outcome.ts';
 
 /** What a gate gives to a call that it lets in: comes back when that leaves. */
 export type Ticket = number | object;
@@ -48,13 +49,39 @@ const RESULT: Next = {
   },
 };
 
-const VALUE: Next = {
-  ended(result) {
-    if (result instanceof Rejection) throw result.error;
+/** The value, or the error that the caller gets of a rejection. */
+class ValueOrError implements Next {
+  readonly #pipeline: string | undefined;
+  /** Policies that always refuse alike do it with one object. */
+  #last: Rejection | undefined;
+  #lastError: QuorateError | undefined;
+
+  constructor(pipeline?: string) {
+    this.#pipeline = pipeline;
+    this.#last = undefined;
+    this.#lastError = undefined;
+  }
+
+  ended(result: unknown): unknown {
+    if (result instanceof Rejection) throw this.errorOf(result);
     return result instanceof Value ? result.value : result;
-  },
-  failed: RESULT.failed,
-};
+  }
+
+  failed(error: unknown): never {
+    throw error;
+  }
+
+  errorOf(rejection: Rejection): QuorateError {
+    if (this.#pipeline === undefined) return rejection.error;
+    if (rejection !== this.#last) {
+      this.#last = rejection;
+      this.#lastError = errorIn(this.#pipeline, rejection);
+    }
+    return this.#lastError!;
+  }
+}
+
+const VALUE = new ValueOrError();
 
 const OUTCOME: Next = {
   ended(result) {
@@ -87,6 +114,7 @@ export class Section {
   readonly #wrap: Wrap | undefined;
   readonly #inner: Section | undefined;
   readonly #leavesEarly: boolean;
+  readonly #value: ValueOrError;
 
   constructor(
     gates: readonly Gate[],
@@ -94,6 +122,7 @@ export class Section {
     places: number,
     wrap?: Wrap,
     inner?: Section,
+    value = VALUE,
   ) {
     this.#gates = gates;
     this.#offset = offset;
@@ -101,6 +130,7 @@ export class Section {
     this.#wrap = wrap;
     this.#inner = inner;
     const hasEarly = gates.some(({ leavesEarly }) => leavesEarly === true);
+    this.#value = value;
     this.#leavesEarly = inner === undefined ? hasEarly : hasEarly || inner.#leavesEarly;
   }
 
@@ -113,9 +143,9 @@ export class Section {
     if (typeof work !== 'function') return Promise.reject(noFunction(work));
     const call = new Call(work, options);
     const { signal } = call.options;
-    if (signal === undefined) return this.#run(call, VALUE) as Promise<T>;
+    if (signal === undefined) return this.#run(call, this.#value) as Promise<T>;
     if (signal.aborted) return Promise.reject(signal.reason);
-    return orGivenUp(this.#run(call, VALUE) as Promise<T>, call, signal, undefined);
+    return orGivenUp(this.#run(call, this.#value) as Promise<T>, call, signal, undefined);
   }
 
   attempt<T>(work: Work<T>, options?: CallOptions): Promise<Outcome<T>> {
@@ -178,7 +208,8 @@ export class Section {
     tellRejected(refusal);
     this.#leave(call, entered, 'ignored', refusal);
     if (next === OUTCOME) return Promise.resolve(refusal);
-    return next === VALUE ? rejected(() => refusal.error) : promised(() => next.ended(refusal));
+    if (next === this.#value) return rejected(() => this.#value.errorOf(refusal));
+    return promised(() => next.ended(refusal));
   }
 
   /** A gate that breaks says nothing about the work. */
@@ -258,8 +289,8 @@ export class Section {
   }
 }
 
-/** The section of policies, the outermost first. */
-export function sectionOf(policies: readonly (Gate | Wrap)[]): Section {
+/** The section of policies, the outermost first. @param pipeline - its name, which is then in the errors of policies */
+export function sectionOf(policies: readonly (Gate | Wrap)[], pipeline?: string): Section {
   let gates: Gate[] = [];
   let wrap: Wrap | undefined;
   let inner: Section | undefined;
@@ -278,7 +309,8 @@ export function sectionOf(policies: readonly (Gate | Wrap)[]): Section {
       wrap = policy;
     }
   }
-  return new Section(gates, 0, places, wrap, inner);
+  const value = pipeline === undefined ? VALUE : new ValueOrError(pipeline);
+  return new Section(gates, 0, places, wrap, inner, value);
 }
 
 /**
