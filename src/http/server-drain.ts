@@ -237,7 +237,9 @@ export class ServerDrain {
     connection.begin(stream, headers);
     stream.once('close', () => {
       connection.end(stream);
-      if (this.#isStopped && stream.writableFinished) this.#finished++;
+      // One that its client reset has finished writing, too.
+      const isWhole = stream.writableFinished && stream.rstCode === 0;
+      if (this.#isStopped && isWhole) this.#finished++;
     });
     if (this.#isDraining) connection.sendAway();
   }

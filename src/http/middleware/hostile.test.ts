@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerOptions } from 'node:http';
+import { connect as connectHttp2, constants, createServer as createHttp2 } from 'node:http2';
 import { type AddressInfo, connect } from 'node:net';
 import { test } from 'node:test';
 import { bulkhead } from '../../resilience/bulkhead.ts';
@@ -215,6 +216,55 @@ test('an id that the handler gives its response is the only one', async () => {
     const headers = { 'x.request': 'mine' };
     assert.equal((await ask(port, '/other', { headers })).headers['x.request'], 'mine');
   });
+});
+
+test('HTTP/2: a client that resets a stream, or its connection, went away, as its handler is told', async () => {
+  const signals: AbortSignal[] = [];
+  const gate = bulkhead({ max: 3 });
+  const guard = requestGuard<IncomingMessage>({ shed: gate });
+  const handler: NodeHandler = async ({ url }, response) => {
+    if (url === '/all') {
+      response.end('all');
+      return;
+    }
+    signals.push(currentRequest()!.signal);
+    if (url === '/half') response.write('half');
+  };
+  const server = createHttp2(guardNode(guard, handler) as never).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  client.on('error', () => undefined);
+  const send = (path: string, method = 'GET') => {
+    const stream = client.request({ ':path': path, ':method': method });
+    return stream.on('error', () => undefined).resume();
+  };
+  const counts = () =>
+    guard.stats().requests.map(({ method, status, count }) => [method, status, count]);
+  try {
+    await once(send('/all').end(), 'close');
+    // Of this one the body is never read: the server resets it, without an error.
+    await once(send('/all', 'POST').end('x'.repeat(10)), 'close');
+    const reset = [send('/wait'), send('/half')];
+    await until(() => signals.length === 2);
+    for (const stream of reset) stream.close(constants.NGHTTP2_CANCEL);
+    await until(() => guard.stats().active === 0);
+    assert.deepEqual(counts(), [
+      ['GET', 200, 1],
+      ['POST', 200, 1],
+      ['GET', 499, 2],
+    ]);
+    send('/half');
+    await until(() => signals.length === 3);
+    client.destroy();
+    await until(() => guard.stats().active === 0);
+    assert.deepEqual(counts()[2], ['GET', 499, 3]);
+    for (const { aborted, reason } of signals)
+      assert.deepEqual([aborted, reason.code], [true, 'ERR_CLOSED']);
+    assert.equal(gate.stats().running, 0);
+  } finally {
+    client.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  }
 });
 
 test('what else a handler throws after its time is told, and is no second refusal', async () => {

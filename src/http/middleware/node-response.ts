@@ -9,6 +9,8 @@ const GUARDED = Symbol('guarded');
 /** What a response remembers: its request, as the innermost guard has it. */
 interface Watched extends ServerResponse {
   [GUARDED]?: GuardedRequest | undefined;
+  /** Of HTTP/2. */
+  readonly stream?: { readonly rstCode?: number | undefined };
 }
 
 /** A request has come; it ends with its response. @param known - of all requests of an adapter */
@@ -31,7 +33,8 @@ export function beginOn<R>(
 }
 
 function onClose(this: Watched): void {
-  const isWhole = this.writableFinished;
+  // A stream of HTTP/2 has finished as well where its client reset it.
+  const isWhole = this.writableFinished && !this.stream?.rstCode;
   for (let one = this[GUARDED]; one !== undefined; one = one.outer) {
     if (!isWhole) one.gone();
     one.end(isWhole ? this.statusCode : 499);
