@@ -245,11 +245,14 @@ async function bytesKeptBy(load: Load, calls: number): Promise<number> {
   return (await heapBytes()) - beforeBytes;
 }
 
+/** Before there is a test: while one runs Node follows each promise, which takes four times as long. */
+const million = virtual(five);
+const millionBytes = await bytesKeptBy(million.load, 1_000_000);
+
 describe('what calls leave behind', () => {
   it('is nothing after a million through five policies', async () => {
-    const { clock, load } = virtual(five);
-    const keptBytes = await bytesKeptBy(load, 1_000_000);
-    assert.ok(keptBytes < 1_000_000, `${keptBytes} bytes are kept`);
+    const { clock, load } = million;
+    assert.ok(millionBytes < 1_000_000, `${millionBytes} bytes are kept`);
     assert.deepEqual([load.running, clock.pending], [0, 0]);
     assert.equal(getEventListeners(load.shared, 'abort').length, 0);
     const ends = ['ok', 'failed', 'aborted', 'timeout', 'limited', 'open', 'full'];
