@@ -16,3 +16,15 @@ test('time is moved by milliseconds or by text; what is no time is refused and m
   clock.stall(-1_000);
   assert.equal(clock.now(), 90_000.5, 'it jumped back');
 });
+
+test('however short a delay is, time has passed when it is over', async () => {
+  const clock = new VirtualClock();
+  await clock.advance(5311.000019073487);
+  const beganMs = clock.now();
+  let overMs = beganMs;
+  clock.after(2.3e-13, () => {
+    overMs = clock.now();
+  });
+  await clock.advance(1);
+  assert.ok(overMs > beganMs);
+});

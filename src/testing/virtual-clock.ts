@@ -65,7 +65,11 @@ export class VirtualClock implements Clock {
   }
 
   #add(delayMs: number, intervalMs: number | undefined, run: () => void): Cancel {
-    const timer: Timer = { dueMs: this.#nowMs + delayMs, order: this.#order++, intervalMs, run };
+    const nowMs = this.#nowMs;
+    let dueMs = nowMs + delayMs;
+    // Time passes also by what gets lost in rounding: who waits for the rest of a delay would wait for ever.
+    if (delayMs > 0 && dueMs === nowMs) dueMs += Math.abs(nowMs) * Number.EPSILON;
+    const timer: Timer = { dueMs, order: this.#order++, intervalMs, run };
     this.#timers.add(timer);
     return () => {
       this.#timers.delete(timer);
