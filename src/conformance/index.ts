@@ -8,7 +8,6 @@ export { type KvCapability, type KvCase, KvContext } from './kv-context.ts';
 export { limiterCases, runLimiterCase, runLimiterCases } from './limiters.ts';
 export {
   type Admission,
-  type LimiterAlgorithm,
   type LimiterCapability,
   type LimiterCase,
   LimiterContext,

@@ -1,6 +1,5 @@
 /** What every case of the key-value suite is given, and the helpers the cases share. */
 import assert from 'node:assert/strict';
-import { sleep } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
 import { type ErrorCode, isQuorateError } from '../core/errors.ts';
 import type { KeyRange, Kv, Watch, WatchBatch, WatchEvent, WatchOptions } from '../kv/kv.ts';
@@ -8,6 +7,7 @@ import type { KvService, WatchSink, WatchStream } from '../kv/service.ts';
 import * as etcd from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
 import type { Case } from './case.ts';
+import { CaseContext, errorOf } from './case-context.ts';
 
 /**
  * `service`: the raw API can be reached, for rules that the public contract cannot express.
@@ -22,25 +22,20 @@ export type KvCapability = 'service' | 'compaction' | 'expiry' | 'pastInWrites';
 /** A case of the key-value suite. */
 export type KvCase = Case<KvContext, KvCapability>;
 
-/** How long a case waits for something that must come. */
-const PATIENCE_MS = 15_000;
-
 /**
- * One case's view of the store. Its keys begin with `prefix`, which no other case has. Its functions
- * are bound, so that a case can take the few it needs.
+ * One case's view of the store. Its keys begin with `prefix`, which no other case has.
  */
-export class KvContext {
+export class KvContext extends CaseContext {
   readonly kv: Kv;
   readonly prefix: string;
   readonly #service: KvService | undefined;
-  readonly #clock: Clock;
   readonly #cleanups: (() => unknown)[];
 
   constructor(kv: Kv, service: KvService | undefined, clock: Clock, prefix: string) {
+    super(clock);
     this.kv = kv;
     this.prefix = prefix;
     this.#service = service;
-    this.#clock = clock;
     this.#cleanups = [];
   }
 
@@ -101,45 +96,10 @@ export class KvContext {
 
   /** Checks that `work` rejects with `code`, and that it says nothing was done. */
   readonly refuses = async (work: Promise<unknown>, code: ErrorCode): Promise<void> => {
-    let error: unknown;
-    let value: unknown;
-    try {
-      value = await work;
-    } catch (thrown) {
-      error = thrown;
-    }
-    if (error === undefined) assert.fail(`resolved with ${show(value)}, not with ${code}`);
+    const error = await errorOf(work, code);
     assert.ok(isQuorateError(error), `a Quorate error of code ${code}, not ${String(error)}`);
     assert.equal(error.code, code, error.message);
     assert.equal(error.outcome, 'not-applied', 'a refused request was not applied');
-  };
-
-  readonly sleep = (delayMs: number): Promise<void> => {
-    return sleep(this.#clock, delayMs);
-  };
-
-  /** Waits for `work`, and fails with `what` where it takes too long. */
-  readonly within = async <T>(work: Promise<T>, what: string): Promise<T> => {
-    let cancel: () => void = () => undefined;
-    const late = new Promise<never>((_, reject) => {
-      cancel = this.#clock.after(PATIENCE_MS, () => {
-        reject(new assert.AssertionError({ message: `waited ${PATIENCE_MS} ms for ${what}` }));
-      });
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      cancel();
-    }
-  };
-
-  /** Tries `check` every 50 ms until it holds. */
-  readonly eventually = async (check: () => Promise<boolean>, what: string): Promise<void> => {
-    const deadline = this.#clock.now() + PATIENCE_MS;
-    while (!(await check())) {
-      assert.ok(this.#clock.now() < deadline, `waited ${PATIENCE_MS} ms until ${what}`);
-      await this.sleep(50);
-    }
   };
 
   /**
@@ -292,8 +252,4 @@ export class RawWatch implements WatchSink {
       await this.#context.within(woken, what);
     }
   }
-}
-
-function show(value: unknown): string {
-  return JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `${part}n` : part));
 }

@@ -1,12 +1,12 @@
 /** What every case of the suite of limiters is given, and the helpers that the cases share. */
 import assert from 'node:assert/strict';
-import { sleep } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Duration } from '../core/duration.ts';
 import { type ErrorCode, isQuorateError, type QuorateError } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
-import type { ClusterLimiter, LimitRules } from '../resilience/limiter.ts';
+import type { ClusterAlgorithm, ClusterLimiter, LimitRules } from '../resilience/limiter.ts';
 import type { Case } from './case.ts';
+import { CaseContext, errorOf } from './case-context.ts';
 
 /**
  * What a limiter may lack. `twoClients`: several processes can use it; without it all clients of a case are the same.
@@ -20,16 +20,9 @@ export type LimiterLacks = Partial<Readonly<Record<LimiterCapability, string>>>;
 /** A case of the suite of limiters. */
 export type LimiterCase = Case<LimiterContext, LimiterCapability>;
 
-/** A way to count. */
-export type LimiterAlgorithm =
-  | 'token-bucket'
-  | 'sliding-window'
-  | 'sliding-counter'
-  | 'fixed-window';
-
 /** What cases open limiters with; passed on as it is. */
 export interface LimiterRequest extends LimitRules {
-  readonly algorithm: LimiterAlgorithm;
+  readonly algorithm: ClusterAlgorithm;
   readonly prefix: string;
   readonly maxWaiting?: number;
   readonly lease?: { readonly tokens: number; readonly for: Duration };
@@ -56,12 +49,8 @@ export interface Admission {
   readonly cost: number;
 }
 
-/** How long a case waits for something that must come. */
-const PATIENCE_MS = 20_000;
-
-/** One case's view of the limiters. Its functions are bound, so that a case can take the few it needs. */
-export class LimiterContext {
-  readonly clock: Clock;
+/** One case's view of the limiters. */
+export class LimiterContext extends CaseContext {
   readonly random: Random;
   readonly prefix: string;
   readonly expiryMs: number;
@@ -70,7 +59,7 @@ export class LimiterContext {
   readonly #open: ClusterLimiter[];
 
   constructor(target: LimitersTarget, lacks: LimiterLacks) {
-    this.clock = target.clock ?? systemClock;
+    super(target.clock ?? systemClock, 30);
     this.random = target.random ?? systemRandom;
     this.prefix = `limit-conformance/${this.random.id63().toString(36)}/`;
     this.expiryMs = target.expiryMs ?? 20_000;
@@ -81,7 +70,7 @@ export class LimiterContext {
 
   readonly one = async (
     rules: Partial<LimiterRequest> & LimitRules,
-    algorithm: LimiterAlgorithm = 'token-bucket',
+    algorithm: ClusterAlgorithm = 'token-bucket',
   ): Promise<ClusterLimiter> => {
     const limiter = await this.#target.open({ prefix: this.prefix, algorithm, ...rules });
     this.#open.push(limiter);
@@ -91,7 +80,7 @@ export class LimiterContext {
   /** As two processes have it, where there can be two. */
   readonly two = async (
     rules: Partial<LimiterRequest> & LimitRules,
-    algorithm: LimiterAlgorithm = 'token-bucket',
+    algorithm: ClusterAlgorithm = 'token-bucket',
   ): Promise<[ClusterLimiter, ClusterLimiter]> => {
     const one = await this.one(rules, algorithm);
     return [one, this.#lacks.twoClients === undefined ? await this.one(rules, algorithm) : one];
@@ -103,58 +92,12 @@ export class LimiterContext {
     return this.#target.leftovers(this.prefix);
   };
 
-  readonly sleep = (delayMs: number): Promise<void> => sleep(this.clock, delayMs);
-
   /** Lets time pass until that many milliseconds are over for sure. */
   readonly pass = async (delayMs: number): Promise<void> => {
     const untilMs = this.clock.now() + delayMs;
     // Half a tick more: limits count in fractions.
     while (this.clock.now() <= untilMs + 1)
       await this.sleep(Math.max(1, untilMs - this.clock.now()));
-  };
-
-  /** A promise that the case looks at later: it may reject before. */
-  readonly later = <T>(work: Promise<T>): Promise<T> => {
-    work.catch(() => undefined);
-    return work;
-  };
-
-  /** Waits for `work`, and fails with `what` where it takes too long. */
-  readonly within = async <T>(work: Promise<T>, what: string, ms = PATIENCE_MS): Promise<T> => {
-    let cancel = (): void => undefined;
-    const late = new Promise<never>((_, reject) => {
-      cancel = this.clock.after(ms, () => {
-        reject(new assert.AssertionError({ message: `waited ${ms} ms for ${what}` }));
-      });
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      cancel();
-    }
-  };
-
-  readonly eventually = async (
-    holds: () => Promise<boolean>,
-    what: string,
-    ms = PATIENCE_MS,
-  ): Promise<void> => {
-    const untilMs = this.clock.now() + ms;
-    while (!(await holds())) {
-      assert.ok(this.clock.now() < untilMs, `waited ${ms} ms until ${what}`);
-      await this.sleep(20);
-    }
-  };
-
-  /** Checks that `work` is under way still. */
-  readonly stillWaits = async (work: Promise<unknown>, what: string): Promise<void> => {
-    let ended = false;
-    const mark = (): void => {
-      ended = true;
-    };
-    work.then(mark, mark);
-    await this.sleep(30);
-    assert.equal(ended, false, `${what} should wait`);
   };
 
   /** Checks that it rejects with `code`; the error. */
@@ -212,15 +155,4 @@ export class LimiterContext {
     const closing = this.#open.splice(0).map((limiter) => limiter.close());
     await this.within(Promise.all(closing), 'the limiters to close');
   }
-}
-
-async function errorOf(work: Promise<unknown>, expected: string): Promise<unknown> {
-  let value: unknown;
-  try {
-    value = await work;
-  } catch (error) {
-    if (error instanceof assert.AssertionError) throw error;
-    return error;
-  }
-  return assert.fail(`resolved with ${JSON.stringify(value)}, not with ${expected}`);
 }

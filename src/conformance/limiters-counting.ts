@@ -1,13 +1,9 @@
 /** Cases of limiters: how they count. */
 import assert from 'node:assert/strict';
-import type {
-  Admission,
-  LimiterAlgorithm,
-  LimiterCase,
-  LimiterContext,
-} from './limiters-context.ts';
+import type { ClusterAlgorithm } from '../resilience/limiter.ts';
+import type { Admission, LimiterCase, LimiterContext } from './limiters-context.ts';
 
-export const ALGORITHMS: readonly LimiterAlgorithm[] = [
+export const ALGORITHMS: readonly ClusterAlgorithm[] = [
   'token-bucket',
   'sliding-window',
   'sliding-counter',
@@ -20,7 +16,7 @@ const SLOW = { limit: 12, period: '360d' } as const;
 /** Asks from both at once, over and over, for a while; all that was allowed. */
 async function storm(
   context: LimiterContext,
-  algorithm: LimiterAlgorithm,
+  algorithm: ClusterAlgorithm,
   rules: Parameters<LimiterContext['two']>[0],
   forMs: number,
   restMs = 0,

@@ -1,6 +1,5 @@
 /** What every case of the suites of locks and elections is given, and the helpers the cases share. */
 import assert from 'node:assert/strict';
-import { sleep } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Duration } from '../core/duration.ts';
 import { type ErrorCode, isQuorateError, type QuorateError } from '../core/errors.ts';
@@ -8,6 +7,7 @@ import { type Random, systemRandom } from '../core/random.ts';
 import type { Elections } from '../locks/elections.ts';
 import type { AcquireOptions, Fencing, Lock, LockHolder, Locks } from '../locks/locks.ts';
 import type { Case } from './case.ts';
+import { CaseContext, errorOf } from './case-context.ts';
 import type { LockCapability, LockLacks } from './locks-lacks.ts';
 
 /** A case of the suite of locks or of that of elections. */
@@ -65,19 +65,15 @@ export interface LocksTarget {
   depose?(name: string): Promise<void>;
 }
 
-/** How long a case waits for something that must come. */
-const PATIENCE_MS = 15_000;
 /** For cases in which nothing is to end by time. */
 const LONG_TTL_MS = 10_000;
 /** After so long somebody who asked for a lock is taken to stand in the queue. */
 const QUEUED_MS = 200;
 
 /**
- * One case's view of the engine. Its names begin with `prefix`, which no other case has. Its functions are
- * bound, so that a case can take the few it needs.
+ * One case's view of the engine. Its names begin with `prefix`, which no other case has.
  */
-export class LockContext {
-  readonly clock: Clock;
+export class LockContext extends CaseContext {
   readonly prefix: string;
   /** The time to live of clients that `openShort` gives. */
   readonly ttlMs: number;
@@ -93,7 +89,7 @@ export class LockContext {
   #abandoned: number;
 
   constructor(target: LocksTarget, lacks: LockLacks) {
-    this.clock = target.clock ?? systemClock;
+    super(target.clock ?? systemClock);
     this.prefix = `lock-conformance/${(target.random ?? systemRandom).id63().toString(36)}/`;
     this.ttlMs = target.ttlMs;
     this.promptMs = target.promptMs ?? 3000;
@@ -179,12 +175,6 @@ export class LockContext {
     this.#cleanups.push(cleanup);
   };
 
-  /** A promise that the case looks at later: it may reject before. */
-  readonly later = <T>(work: Promise<T>): Promise<T> => {
-    work.catch(() => undefined);
-    return work;
-  };
-
   /** Asks for a lock and returns when that stands in the queue, behind those that asked before. */
   readonly queueUp = async (
     locks: AnyLocks,
@@ -207,20 +197,9 @@ export class LockContext {
     return holders.filter(({ waiting }) => waiting);
   };
 
-  /** Checks that `work` does not end now. */
-  readonly stillWaits = async (work: Promise<unknown>, what: string): Promise<void> => {
-    let ended = false;
-    const mark = (): void => {
-      ended = true;
-    };
-    work.then(mark, mark);
-    await this.sleep(QUEUED_MS);
-    assert.equal(ended, false, `${what} should wait`);
-  };
-
   /** Checks that it rejects with `code`; the error. */
   readonly refuses = async (work: Promise<unknown>, code: ErrorCode): Promise<QuorateError> => {
-    const error = await this.#errorOf(work, code);
+    const error = await errorOf(work, code);
     assert.ok(isQuorateError(error), `a Quorate error of code ${code}, not ${String(error)}`);
     assert.equal(error.code, code, error.message);
     return error;
@@ -229,7 +208,7 @@ export class LockContext {
   /** Checks that it is refused as an error of the caller, with nothing done. */
   readonly refusesArgument = async (what: string, ask: () => unknown): Promise<void> => {
     // A door that throws instead of rejecting would be another contract.
-    const error = await this.#errorOf(
+    const error = await errorOf(
       this.within(this.#started(what, ask), `${what} to be refused`),
       `ERR_INVALID_ARGUMENT for ${what}`,
     );
@@ -241,7 +220,7 @@ export class LockContext {
   /** Checks that it rejects with exactly `reason`, at once. */
   readonly rejectsWith = async (work: Promise<unknown>, reason: unknown): Promise<void> => {
     const prompt = this.within(work, 'an aborted wait to end', this.promptMs);
-    assert.equal(await this.#errorOf(prompt, 'the reason of the signal'), reason);
+    assert.equal(await errorOf(prompt, 'the reason of the signal'), reason);
   };
 
   /** Checks that the lock is free, now, or as soon as those who gave up their waits have left the queue. */
@@ -259,42 +238,9 @@ export class LockContext {
     assert.equal(lock, undefined, `'${name}' should be busy`);
   };
 
-  readonly sleep = (delayMs: number): Promise<void> => {
-    return sleep(this.clock, delayMs);
-  };
-
-  /** Waits for `work`, and fails with `what` where it takes too long. */
-  readonly within = async <T>(work: Promise<T>, what: string, ms = PATIENCE_MS): Promise<T> => {
-    this.later(work);
-    let cancel: () => void = () => undefined;
-    const late = new Promise<never>((_, reject) => {
-      cancel = this.clock.after(ms, () => {
-        reject(new assert.AssertionError({ message: `waited ${ms} ms for ${what}` }));
-      });
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      cancel();
-    }
-  };
-
-  /** The same for what is said to happen at once. */
+  /** Waits for what is said to happen at once. */
   readonly promptly = <T>(work: Promise<T>, what: string): Promise<T> => {
     return this.within(work, what, this.promptMs);
-  };
-
-  /** Tries `check` every 20 ms until it holds. */
-  readonly eventually = async (
-    check: () => boolean | Promise<boolean>,
-    what: string,
-    ms = PATIENCE_MS,
-  ): Promise<void> => {
-    const deadline = this.clock.now() + ms;
-    while (!(await check())) {
-      assert.ok(this.clock.now() < deadline, `waited ${ms} ms until ${what}`);
-      await this.sleep(20);
-    }
   };
 
   /** Notes what is in the engine; the returned function checks that it is so again, soon. */
@@ -355,17 +301,6 @@ export class LockContext {
       assert.fail(`${what}: threw ${String(error)} instead of rejecting`);
     }
     return asked;
-  }
-
-  async #errorOf(work: Promise<unknown>, expected: string): Promise<unknown> {
-    let value: unknown;
-    try {
-      value = await work;
-    } catch (error) {
-      if (error instanceof assert.AssertionError) throw error;
-      return error;
-    }
-    return assert.fail(`resolved with ${typeof value}, not with ${expected}`);
   }
 }
 

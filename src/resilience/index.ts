@@ -46,7 +46,6 @@ export {
 } from './bulkhead.ts';
 export type { CallContext, CallOptions, Work } from './call.ts';
 export { type KvLimiterOptions, kvLimiter } from './cluster/kv-limiter.ts';
-export type { ClusterAlgorithm } from './cluster/limit-store.ts';
 export type {
   ClusterLimiterOptions,
   LimitLease,

@@ -94,6 +94,13 @@ export interface Limiter {
   close(): void;
 }
 
+/** Ways to count: see the limiters of a process with these names. */
+export type ClusterAlgorithm =
+  | 'token-bucket'
+  | 'sliding-window'
+  | 'sliding-counter'
+  | 'fixed-window';
+
 /** What a limiter of many processes says to one question. */
 export interface ClusterDecision extends Decision {
   /** Absent where the store decided. Else why it did not, and `whenDown` has decided: what was asked may be taken there or not. */

@@ -9,8 +9,8 @@ import type { Script } from '../../src/drivers/redis/commands.ts';
 import { RedisStore } from '../../src/drivers/redis/limiter.ts';
 import { SCRIPTS } from '../../src/drivers/redis/limiter-scripts.ts';
 import { KvRecord, type RowReceipt } from '../../src/resilience/cluster/kv-record.ts';
-import type { ClusterAlgorithm } from '../../src/resilience/cluster/limit-store.ts';
 import { storeRulesOf } from '../../src/resilience/cluster/options.ts';
+import type { ClusterAlgorithm } from '../../src/resilience/limiter.ts';
 import { missingRedis, RedisServer } from '../support/redis.ts';
 
 const RULES = {

@@ -7,7 +7,7 @@
  *
  * Scripts are sent again where the reply was lost on the way to the client: then it counts twice, never not at all.
  */
-import type { ClusterAlgorithm } from '../../resilience/cluster/limit-store.ts';
+import type { ClusterAlgorithm } from '../../resilience/limiter.ts';
 import { type Script, script } from './commands.ts';
 
 /**

@@ -1,10 +1,10 @@
 /** Limiters of many processes on one Redis: each question is one command, a script that goes by the time of the server. */
-import type {
-  Ask,
-  ClusterAlgorithm,
-  LimitStore,
-  StoreRules,
-  Taken,
+import {
+  type Ask,
+  KEY_NAMES,
+  type LimitStore,
+  type StoreRules,
+  type Taken,
 } from '../../resilience/cluster/limit-store.ts';
 import { type ClusterLimiterOptions, settingsOf } from '../../resilience/cluster/options.ts';
 import { limiterOver } from '../../resilience/cluster/store-limiter.ts';
@@ -18,13 +18,6 @@ import { nonsense } from './replies.ts';
 /** How limits on one Redis behave. */
 export interface RedisLimiterOptions extends ClusterLimiterOptions {}
 
-/** Keeps the keys of different ways to count apart. */
-const SHORT: Readonly<Record<ClusterAlgorithm, string>> = {
-  'token-bucket': 'bucket',
-  'sliding-window': 'sliding',
-  'sliding-counter': 'counter',
-  'fixed-window': 'fixed',
-};
 /** Rounded against the caller, as `limit-algorithm.ts` does. */
 const SLOWER_US = 2 ** -8;
 const SLOWER = 1 + 2 ** -48;
@@ -114,7 +107,7 @@ export class RedisStore implements LimitStore {
   }
 
   #keyOf({ kind }: StoreRules, key: string): string {
-    return keyOf(`${this.#prefix}${SHORT[kind]}:`, key);
+    return keyOf(`${this.#prefix}${KEY_NAMES[kind]}:`, key);
   }
 }
 

@@ -15,7 +15,7 @@ import { KvLeases } from './kv-leases.ts';
 import { KvRecord, type RowReceipt } from './kv-record.ts';
 import {
   type Ask,
-  type ClusterAlgorithm,
+  KEY_NAMES,
   type LimitStore,
   NOT_ASKED,
   type StoreRules,
@@ -31,13 +31,6 @@ const MOST_WAITING = 100_000;
 const MOST_KNOWN = 1000;
 /** Added to what a key's lease must last: the time until the transaction is done. */
 const MARGIN_MS = 1000;
-
-const SHORT: Readonly<Record<ClusterAlgorithm, string>> = {
-  'token-bucket': 'bucket',
-  'sliding-window': 'sliding',
-  'sliding-counter': 'counter',
-  'fixed-window': 'fixed',
-};
 
 /** A question about a key. */
 interface Question {
@@ -125,7 +118,7 @@ export class KvLimitStore implements LimitStore {
         resolve: () => resolve(answer),
         reject,
       };
-      const name = `${this.#prefix}${SHORT[rules.kind]}/${escaped(key)}`;
+      const name = `${this.#prefix}${KEY_NAMES[rules.kind]}/${escaped(key)}`;
       const waiting = this.#questions.get(name);
       if (waiting !== undefined) {
         waiting.push(question);

@@ -1,13 +1,14 @@
 /** What a limiter of many processes asks of a store: to count, in one step, by rules that come with the question. */
 import type { LimitAlgorithm } from '../limit-algorithm.ts';
-import type { Usage } from '../limiter.ts';
+import type { ClusterAlgorithm, Usage } from '../limiter.ts';
 
-/** Ways to count: see the limiters of a process with these names. */
-export type ClusterAlgorithm =
-  | 'token-bucket'
-  | 'sliding-window'
-  | 'sliding-counter'
-  | 'fixed-window';
+/** Names in keys, which keep those of different ways to count apart. */
+export const KEY_NAMES: Readonly<Record<ClusterAlgorithm, string>> = {
+  'token-bucket': 'bucket',
+  'sliding-window': 'sliding',
+  'sliding-counter': 'counter',
+  'fixed-window': 'fixed',
+};
 
 /** A rate, checked. */
 export interface StoreRules {

@@ -5,9 +5,9 @@ import { invalid } from '../../core/errors.ts';
 import { wholeNumber } from '../../core/numbers.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { LimitAlgorithm } from '../limit-algorithm.ts';
-import type { Limiter, LimitRules } from '../limiter.ts';
+import type { ClusterAlgorithm, Limiter, LimitRules } from '../limiter.ts';
 import { bucketOf, fixedWindowOf, rateOf, slidingCounterOf, slidingWindowOf } from '../limiters.ts';
-import type { ClusterAlgorithm, StoreRules } from './limit-store.ts';
+import type { StoreRules } from './limit-store.ts';
 
 /**
  * Who decides while the store is down. `'refuse'`: nothing is allowed. `'admit'`: everything is. A limiter of this process:
