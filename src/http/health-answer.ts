@@ -20,6 +20,7 @@ export interface HealthRequest {
 
 /** The part of `node:http`'s response that is used here. */
 export interface HealthResponse {
+  readonly headersSent?: boolean | undefined;
   writeHead(status: number, headers: Record<string, string>): unknown;
   end(body?: string): unknown;
 }
@@ -78,6 +79,8 @@ export function sendHealth(
   { method }: HealthRequest,
   response: HealthResponse,
 ): void {
+  // Somebody else may have answered while the checks ran.
+  if (response.headersSent) return;
   response.writeHead(status, headers);
   // Node would drop a body, or throw: see its `rejectNonStandardBodyWrites`.
   if (method === 'HEAD') response.end();

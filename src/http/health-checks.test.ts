@@ -237,6 +237,22 @@ test('over HTTP: 200 or 503 as JSON that nobody keeps, HEAD without a body, othe
   assert.equal((await get('/livez')).status, 200);
 });
 
+test('a probe that something else has answered meanwhile is left alone', async (t) => {
+  const looked = Promise.withResolvers<void>();
+  const health = healthChecks({ checks: { slow: () => looked.promise } });
+  const server = createServer((request, response) => {
+    health.handle(request, response);
+    response.writeHead(503).end('too slow');
+    looked.resolve();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+  assert.deepEqual([response.status, await response.text()], [503, 'too slow']);
+  await health.report('ready');
+});
+
 test('checks that are ready made: quorum, breaker, pool, loop', async () => {
   const kv = memoryKv();
   const breaker = circuitBreaker();

@@ -267,6 +267,36 @@ test('HTTP/2: a client that resets a stream, or its connection, went away, as it
   }
 });
 
+test('a response that somebody else began while the guard asked its store stays that', async () => {
+  const limiter = new HangingLimiter();
+  const errors: unknown[] = [];
+  const guard = requestGuard<IncomingMessage>({
+    limit: { limiter: limiter as unknown as ClusterLimiter, key: () => 'all' },
+    onError: (error) => void errors.push(error),
+  });
+  let handled = 0;
+  const guarded = guardNode(guard, (_, response) => {
+    handled++;
+    response.end(' theirs');
+  });
+  const server = createServer((request, response) => {
+    guarded(request, response);
+    response.writeHead(200);
+    response.write('others');
+    limiter.asked[0]!.resolve({ ok: true, retryAfterMs: 0 } as ClusterDecision);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  try {
+    const { status, text } = await ask((server.address() as AddressInfo).port, '/');
+    assert.deepEqual([status, text, handled], [200, 'others theirs', 1]);
+    await until(() => guard.stats().active === 0);
+    assert.deepEqual(errors, []);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
 test('what else a handler throws after its time is told, and is no second refusal', async () => {
   const bug = new TypeError('a bug');
   const handler: NodeHandler = async () => {

@@ -43,7 +43,8 @@ function onClose(this: Watched): void {
 
 /** The headers of a response whose request was let in. */
 export function setHeaders(response: ServerResponse, guarded: GuardedRequest): void {
-  guarded.eachHeader(response, setHeader);
+  // Somebody else may have answered while it waited to be let in.
+  if (!response.headersSent) guarded.eachHeader(response, setHeader);
 }
 
 function setHeader(response: ServerResponse, name: string, value: string): void {
