@@ -263,7 +263,7 @@ test('checks that are ready made: quorum, breaker, pool, loop', async () => {
       quorum: { check: quorumCheck({ kv }), cacheFor: 0 },
       stock: { check: breakerCheck(breaker), cacheFor: 0 },
       mails: { check: poolCheck(pool, { maxWaiting: 2 }), cacheFor: 0 },
-      loop: { check: loopDelayCheck({ read: () => lateMs }, 100), cacheFor: 0 },
+      loop: { check: loopDelayCheck({ read: () => lateMs }, '100ms'), cacheFor: 0 },
     },
   });
   const standing = async () => {
@@ -292,6 +292,7 @@ test('what cannot be is refused', () => {
     () => healthChecks({ onChange: 'x' as never }),
     () => poolCheck({ stats: () => ({ queued: 0, blocked: 0 }) }, { maxWaiting: 0 }),
     () => loopDelayCheck({ read: () => 0 }, Number.NaN),
+    () => loopDelayCheck({ read: () => 0 }, 0),
   ];
   for (const make of wrong) assert.throws(make, { code: 'ERR_INVALID_ARGUMENT' });
 });

@@ -1,5 +1,6 @@
 /** Checks of what services built with Quorate stand on. Each knows its object by shape, so that a wrapper fits too. */
-import { numberAbove, wholeNumber } from '../core/numbers.ts';
+import { type Duration, durationWithin } from '../core/duration.ts';
+import { wholeNumber } from '../core/numbers.ts';
 import type { Kv } from '../kv/kv.ts';
 import type { CircuitBreaker } from '../resilience/breaker/circuit-breaker.ts';
 import type { LoopDelay } from '../resilience/loop-delay.ts';
@@ -61,17 +62,17 @@ export function poolCheck(
 }
 
 /**
- * Down where the event loop is later than `maxMs`: nothing here is answered in time then.
+ * Down where the event loop is later than `max`, 1 ms to an hour: nothing here is answered in time then.
  *
  * @throws `ERR_INVALID_ARGUMENT`
  * @example
  * ```ts
  * const loop = loopDelay();
- * const health = healthChecks({ checks: { loop: { check: loopDelayCheck(loop, 500), scope: 'live' } } });
+ * const health = healthChecks({ checks: { loop: { check: loopDelayCheck(loop, '500ms'), scope: 'live' } } });
  * ```
  */
-export function loopDelayCheck(loop: Pick<LoopDelay, 'read'>, maxMs: number): Check {
-  numberAbove('maxMs', maxMs, 0);
+export function loopDelayCheck(loop: Pick<LoopDelay, 'read'>, max: Duration): Check {
+  const maxMs = durationWithin(max, 'max', 1, 3_600_000);
   return () => {
     const lateMs = loop.read();
     return { ok: lateMs <= maxMs, message: `the event loop is ${Math.round(lateMs)} ms late` };

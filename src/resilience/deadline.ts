@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { QuorateError } from '../core/errors.ts';
+import { headerOf, type RequestHeaders } from '../core/headers.ts';
 import type { Call, CallContext, CallDeadline } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
 import { Rejection, tellRejected } from './outcome.ts';
@@ -233,18 +234,10 @@ export function deadlineHeaders(context?: Pick<CallContext, 'remainingMs'>): {
  * const leftMs = deadlineFrom(request.headers);
  * ```
  */
-export function deadlineFrom(
-  headers: Pick<Headers, 'get'> | Readonly<Record<string, unknown>>,
-): number | undefined {
-  const given = isHeaders(headers) ? headers.get('grpc-timeout') : headers['grpc-timeout'];
+export function deadlineFrom(headers: RequestHeaders): number | undefined {
+  const given = headerOf(headers, 'grpc-timeout');
   const [, amount, unit] = (typeof given === 'string' && TIMEOUT.exec(given.trim())) || [];
   return unit === undefined ? undefined : Number(amount) * UNITS_MS[unit]!;
-}
-
-function isHeaders(
-  headers: Pick<Headers, 'get'> | Readonly<Record<string, unknown>>,
-): headers is Pick<Headers, 'get'> {
-  return typeof headers.get === 'function';
 }
 
 /** Milliseconds until the deadline around where it is called; at least 0, `undefined` where there is none. */

@@ -1,6 +1,7 @@
 /** A request under way: what its handler may ask about it, and what becomes of it. */
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { QuorateError } from '../../core/errors.ts';
+import type { RequestHeaders } from '../../core/headers.ts';
 import { Call, type CallDeadline, type CallOptions, type End } from '../../resilience/call.ts';
 import { carried, requestAround } from '../../resilience/deadline.ts';
 import type { Deadline } from '../../resilience/deadlines.ts';
@@ -26,9 +27,6 @@ export interface RequestContext {
   /** Whether others are asked to record the trace. */
   readonly isSampled: boolean;
 }
-
-/** Headers of a request: a `Headers` object, or a record with names in lower case as `node:http` has it. */
-export type RequestHeaders = Pick<Headers, 'get'> | Readonly<Record<string, unknown>>;
 
 /** What an adapter for a framework does with a request, in this order. */
 export interface GuardedRequest extends RequestContext {

@@ -1,4 +1,5 @@
 /** A guard in front of the routes of a service, and its adapters. */
+export type { RequestHeaders } from '../../core/headers.ts';
 export { type ExpressRequest, guardExpress } from './express.ts';
 export {
   type FastifyLike,
@@ -11,7 +12,6 @@ export {
   currentRequest,
   type GuardedRequest,
   type RequestContext,
-  type RequestHeaders,
   traceHeaders,
 } from './guarded-request.ts';
 export { guardHono, type HonoContextLike } from './hono.ts';

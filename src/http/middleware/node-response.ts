@@ -1,6 +1,7 @@
 /** How a guard and the responses of Node's servers come together, which Express, Fastify and Hono use as well. */
 import type { ServerResponse } from 'node:http';
-import type { BeginOptions, GuardedRequest, RequestHeaders } from './guarded-request.ts';
+import type { RequestHeaders } from '../../core/headers.ts';
+import type { BeginOptions, GuardedRequest } from './guarded-request.ts';
 import type { Refusal } from './refusal.ts';
 import type { RequestGuard } from './request-guard.ts';
 

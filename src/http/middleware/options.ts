@@ -52,12 +52,14 @@ export interface RequestGuardOptions<R> {
   /** Answered with 504 where the time is over before the response has begun. @defaultValue none, and the header is not read */
   readonly deadline?: GuardDeadline | undefined;
   /** Ids of requests, which are in their responses as well. */
-  readonly requestId?: {
-    /** @defaultValue `'x-request-id'` */
-    readonly header?: string | undefined;
-    /** Whether those of clients are used, if they are harmless: 128 letters, digits, and `_.:+/=@~-` at most. @defaultValue `true` */
-    readonly accept?: boolean | undefined;
-  };
+  readonly requestId?:
+    | {
+        /** @defaultValue `'x-request-id'` */
+        readonly header?: string | undefined;
+        /** Whether those of clients are used, if they are harmless: 128 letters, digits, and `_.:+/=@~-` at most. @defaultValue `true` */
+        readonly accept?: boolean | undefined;
+      }
+    | undefined;
   /** Whether a trace that begins here, as the request is of none, asks others to record it. @defaultValue `true` */
   readonly sampled?: boolean | undefined;
   /** The template of the route, for `stats`. @defaultValue what the framework says; `node:http` knows none */

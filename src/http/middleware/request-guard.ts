@@ -4,6 +4,7 @@
  */
 import type { Cancel, Clock } from '../../core/clock.ts';
 import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { headerOf, type RequestHeaders } from '../../core/headers.ts';
 import type { CallOptions } from '../../resilience/call.ts';
 import { deadlineFrom } from '../../resilience/deadline.ts';
 import { Deadline } from '../../resilience/deadlines.ts';
@@ -15,7 +16,6 @@ import {
   type GuardCore,
   GuardedCall,
   type GuardedRequest,
-  type RequestHeaders,
   type TraceContext,
 } from './guarded-request.ts';
 import { type GuardSettings, type RequestGuardOptions, settingsOf } from './options.ts';
@@ -314,14 +314,6 @@ class Guard<R> implements RequestGuard<R>, GuardCore {
       process.emitWarning(thrown instanceof Error ? thrown : String(thrown));
     }
   }
-}
-
-function headerOf(headers: RequestHeaders, name: string): unknown {
-  const { get } = headers;
-  // A client may send a header of the name "get": that is text.
-  return typeof get === 'function'
-    ? (headers as Headers).get(name)
-    : (headers as Record<string, unknown>)[name];
 }
 
 /** Resolves when nobody waits for its answer any more. */
