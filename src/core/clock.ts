@@ -2,6 +2,7 @@
  * The only source of time. Everything that measures or waits takes a `Clock`, so that the
  * simulator and users' tests can put a virtual one in its place.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 // The global of the same name is looked up anew for each reading, which takes as long as to read it.
 import { performance } from 'node:perf_hooks';
 
@@ -26,18 +27,24 @@ export interface Clock {
 /** With a longer delay a timer of Node runs at once. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
+/**
+ * Many may wait for one timer. What runs in it must not see the request, the span or the tenant of who happened to start it,
+ * nor keep them: it sees what this module saw.
+ */
+const outside = AsyncLocalStorage.snapshot();
+
 /** The clock of this process. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallNow: () => Date.now(),
   after(delayMs, run, keepsAlive = false) {
     if (delayMs > MAX_DELAY_MS) return afterLong(delayMs, run, keepsAlive);
-    const timer = setTimeout(run, delayMs);
+    const timer = outside(setTimeout, run, delayMs);
     if (!keepsAlive) timer.unref();
     return () => clearTimeout(timer);
   },
   every(intervalMs, run) {
-    const timer = setInterval(run, intervalMs);
+    const timer = outside(setInterval, run, intervalMs);
     timer.unref();
     return () => clearInterval(timer);
   },

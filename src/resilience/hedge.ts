@@ -245,7 +245,11 @@ class Race {
 
   #awaitNext(): void {
     if (this.#attempts.length > this.#rules.max) return;
-    this.#next = this.#deadlines.begin(() => this.#onDue());
+    const due = new Promise<void>((resolve) => {
+      this.#next = this.#deadlines.begin(resolve);
+    });
+    // The timer is that of many calls. A reaction keeps what the caller has in its `AsyncLocalStorage`, for the work to see it.
+    void due.then(() => this.#onDue());
   }
 
   #onDue(): void {
