@@ -104,6 +104,36 @@ describe('limiters of many processes, with any store', () => {
     assert.deepEqual(undone, []);
   });
 
+  it('take anew for those whose times passed while the process stood still', async () => {
+    const virtual = new VirtualClock();
+    let stoodMs = 0;
+    const clock = {
+      now: () => virtual.now() + stoodMs,
+      wallNow: () => virtual.wallNow() + stoodMs,
+      after: (delayMs: number, run: () => void) => virtual.after(delayMs, run),
+      every: (intervalMs: number, run: () => void) => virtual.every(intervalMs, run),
+    };
+    const { limiter, answer, answers, asks } = open({ clock });
+    const order: string[] = [];
+    const waits = ['first', 'second'].map((name) =>
+      limiter.wait('k', { maxWait: '5s' }).then(
+        () => order.push(name),
+        ({ code }) => order.push(`${name} ${code}`),
+      ),
+    );
+    await settled();
+    for (const delayMs of [500, 1000]) await answer(delayMs);
+    stoodMs = 1100;
+    await virtual.advance(500);
+    // At 1,600: 1,100 late, and 600 late.
+    assert.deepEqual(order, []);
+    assert.equal(asks.length, 4);
+    await answer(0);
+    answers.shift()!({ amount: 0, delayMs: 4000, receipt: undefined });
+    await Promise.all(waits);
+    assert.deepEqual(order, ['first', 'second ERR_RATE_LIMITED']);
+  });
+
   it('end every wait when closed, the ones without an answer as well', async () => {
     const { limiter, answer, answers, undone, clock } = open();
     const waits = [limiter.wait('k'), limiter.wait('k'), limiter.wait('k')];

@@ -31,7 +31,7 @@ interface Sleeper {
   readonly rules: StoreRules;
   readonly dueMs: number;
   cancelAlarm: Cancel;
-  readonly resolve: () => void;
+  readonly resolve: (isInTime: boolean) => void;
   readonly reject: (reason: unknown) => void;
   readonly end: () => void;
 }
@@ -125,13 +125,11 @@ class StoreLimiter implements ClusterLimiter {
     this.#waiting += 1;
     try {
       if (await this.#takeHeld(key, cost, signal)) return;
-      const rules = this.#rules;
-      // Changed meanwhile: what is more than may be taken at once has no time.
-      requireCost(cost, rules.algorithm);
-      const taken = await this.#take(key, cost, maxWaitMs, signal);
-      const { amount, delayMs } = taken;
-      if (amount <= 0) throw tooLate(key, delayMs);
-      if (delayMs > 0) await this.#sleep(key, rules, taken, signal);
+      const endsMs = this.#clock.now() + maxWaitMs;
+      let leftMs = maxWaitMs;
+      while (!(await this.#waitFor(key, cost, leftMs, signal))) {
+        leftMs = Math.max(0, endsMs - this.#clock.now());
+      }
     } catch (error) {
       if (!(error instanceof StoreDown)) throw error;
       if (whenDown === 'refuse') throw error.error;
@@ -139,6 +137,22 @@ class StoreLimiter implements ClusterLimiter {
     } finally {
       this.#waiting -= 1;
     }
+  }
+
+  /** Whether it may go: not where this process stood still for so long that its time is over. */
+  async #waitFor(
+    key: string,
+    cost: number,
+    maxWaitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const rules = this.#rules;
+    // They may have been changed meanwhile: what is more than may be taken at once has no time.
+    requireCost(cost, rules.algorithm);
+    const taken = await this.#take(key, cost, maxWaitMs, signal);
+    const { amount, delayMs } = taken;
+    if (amount <= 0) throw tooLate(key, delayMs);
+    return delayMs <= 0 || this.#sleep(key, rules, taken, signal);
   }
 
   async reserve(key = '', options: LimitWaitOptions = {}): Promise<ClusterReservation | undefined> {
@@ -329,7 +343,7 @@ class StoreLimiter implements ClusterLimiter {
     rules: StoreRules,
     taken: Taken,
     signal: AbortSignal | undefined,
-  ): Promise<void> {
+  ): Promise<boolean> {
     if (this.#closed !== undefined) {
       void this.#giveBack(key, rules, taken);
       return Promise.reject(limiterClosed());
@@ -386,12 +400,16 @@ class StoreLimiter implements ClusterLimiter {
     }
     for (const one of line.sleepers) {
       if (one.dueMs > nowMs) break;
-      one.end();
-      one.resolve();
+      this.#rouse(one, nowMs);
     }
     // It is one of them, unless somebody before it waits for longer.
+    this.#rouse(sleeper, nowMs);
+  }
+
+  /** As late as an answer may be. All whose times passed in a longer pause would go at once, together with those of other processes. */
+  #rouse(sleeper: Sleeper, nowMs: number): void {
     sleeper.end();
-    sleeper.resolve();
+    sleeper.resolve(nowMs - sleeper.dueMs <= this.#settings.timeoutMs);
   }
 
   #leave(): void {
