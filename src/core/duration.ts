@@ -1,5 +1,5 @@
 /** Durations in public options: milliseconds as a number, or text such as `'30s'`. */
-import { QuorateError } from './errors.ts';
+import { invalid } from './errors.ts';
 
 /** Milliseconds, or text: a number with `ms`, `s`, `m`, `h` or `d`, also joined (`'1m30s'`). */
 export type Duration = number | string;
@@ -23,7 +23,7 @@ export function durationMs(duration: Duration, name: string): number {
     typeof duration === 'string'
       ? `${JSON.stringify(duration)} is no duration; use text with a unit, such as ${examples}`
       : `${String(duration)} is no duration; use milliseconds, or text such as ${examples}`;
-  throw new QuorateError('ERR_INVALID_ARGUMENT', `${name}: ${said}`);
+  throw invalid(`${name}: ${said}`);
 }
 
 /** As `durationMs`, and no other than of `leastMs` to `mostMs`. */
@@ -35,8 +35,5 @@ export function durationWithin(
 ): number {
   const ms = durationMs(duration, name);
   if (ms >= leastMs && ms <= mostMs) return ms;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `${name}: ${ms} ms; ${leastMs} ms to ${mostMs} ms are possible`,
-  );
+  throw invalid(`${name}: ${ms} ms; ${leastMs} ms to ${mostMs} ms are possible`);
 }

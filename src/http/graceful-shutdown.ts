@@ -11,7 +11,7 @@ import { Server } from 'node:net';
 import { constants } from 'node:os';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 import type { HealthChecks } from './health-checks.ts';
 import { ServerDrain } from './server-drain.ts';
 import {
@@ -347,15 +347,12 @@ function signalsFrom(
     Object.hasOwn(constants.signals, name) && name !== 'SIGKILL' && name !== 'SIGSTOP';
   const wrong = Array.isArray(given) ? given.find((name) => !isCaught(name)) : given;
   if (wrong === undefined) return given;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `signals: ${String(wrong)}; a list of signals is needed that a process can catch`,
-  );
+  throw invalid(`signals: ${String(wrong)}; a list of signals is needed that a process can catch`);
 }
 
 function checkFunctions(options: ShutdownOptions): void {
   const refuse = (what: string): never => {
-    throw new QuorateError('ERR_INVALID_ARGUMENT', what);
+    throw invalid(what);
   };
   for (const phase of ['leave', 'release', 'flush'] as const) {
     for (const [name, step] of Object.entries(options[phase] ?? {})) {

@@ -4,7 +4,7 @@
  * restarted because a database is down.
  */
 import { type Clock, systemClock } from '../core/clock.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import {
   CachedCheck,
   type Check,
@@ -91,7 +91,7 @@ class Health implements HealthChecks {
   constructor(options: HealthOptions) {
     const { checks = {}, onChange = ignore, clock = systemClock } = options;
     if (typeof onChange !== 'function') {
-      throw new QuorateError('ERR_INVALID_ARGUMENT', 'onChange: a function is needed');
+      throw invalid('onChange: a function is needed');
     }
     this.#checks = Object.entries(checks).map(([name, given]) => {
       const rules = typeof given === 'function' ? { check: given } : given;

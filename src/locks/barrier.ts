@@ -8,7 +8,7 @@
  */
 import { orAborted, throwIfAborted } from '../core/abort.ts';
 import type { Cancel } from '../core/clock.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError, QuorateError } from '../core/errors.ts';
 import { wholeNumber } from '../core/numbers.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
 import { KvClaim } from './kv-claim.ts';
@@ -327,7 +327,7 @@ class KvBarrier implements Barrier {
   }
 
   #misuse(what: string): QuorateError {
-    return new QuorateError('ERR_INVALID_ARGUMENT', `barrier '${this.#name}': ${what}`);
+    return invalid(`barrier '${this.#name}': ${what}`);
   }
 }
 

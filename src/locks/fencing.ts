@@ -2,7 +2,7 @@
  * The other half of a fencing token: what is written to refuses the tokens of those who held the lock before
  * (Kleppmann, "How to do distributed locking", 2016). Equal tokens pass, since one holder writes many times.
  */
-import { QuorateError } from '../core/errors.ts';
+import { invalid, QuorateError } from '../core/errors.ts';
 
 /** A token, or what has one: a lock, a term as leader. */
 export type TokenSource = bigint | { readonly fencingToken: bigint };
@@ -14,8 +14,7 @@ const MAX_TOKEN = 2n ** 63n - 1n;
 export function tokenOf(source: TokenSource): bigint {
   const token = typeof source === 'object' && source !== null ? source.fencingToken : source;
   if (typeof token === 'bigint' && token >= 0n && token <= MAX_TOKEN) return token;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
+  throw invalid(
     `token: ${String(token)}; a bigint of 0 to 2^63 - 1 is needed: the fencingToken of a lock (Redlock has none)`,
   );
 }

@@ -7,7 +7,7 @@
  */
 import { orAborted, sleep, throwIfAborted, type WaitOptions } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError, type QuorateError } from '../core/errors.ts';
 import { wholeNumber } from '../core/numbers.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import type { KeyValue, Kv, TxnResult } from '../kv/kv.ts';
@@ -264,8 +264,7 @@ class KvLatch implements Latch {
 
   #otherCount({ value }: KeyValue): QuorateError {
     const given = /^\d+$/.test(value.toString()) ? `a count of ${value}` : 'something else';
-    return new QuorateError(
-      'ERR_INVALID_ARGUMENT',
+    return invalid(
       `latch '${this.#name}': ${given} is under that name, not a count of ${this.#count}`,
     );
   }

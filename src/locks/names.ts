@@ -1,5 +1,5 @@
 /** Names of locks and elections, checked at the door. */
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 
 /** Well below what stores take as a key. The same for all engines: a program that moves finds its names allowed. */
 const MAX_NAME_BYTES = 1024;
@@ -11,10 +11,7 @@ export function requireBytes(name: string): void {
   const bytes = typeof name === 'string' ? Buffer.byteLength(name) : 0;
   if (bytes > 0 && bytes <= MAX_NAME_BYTES) return;
   const given = typeof name === 'string' ? `${bytes} bytes` : `not text but ${typeof name}`;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `name: ${given}; text of 1 to ${MAX_NAME_BYTES} bytes is needed`,
-  );
+  throw invalid(`name: ${given}; text of 1 to ${MAX_NAME_BYTES} bytes is needed`);
 }
 
 /**
@@ -26,8 +23,5 @@ export function requireBytes(name: string): void {
 export function requireEncodable(name: string): void {
   requireBytes(name);
   if (name.isWellFormed()) return;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    'name: half of a surrogate pair, which no UTF-8 has',
-  );
+  throw invalid('name: half of a surrogate pair, which no UTF-8 has');
 }

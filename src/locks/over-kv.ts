@@ -7,7 +7,7 @@ import type { WaitOptions } from '../core/abort.ts';
 import type { BytesLike } from '../core/bytes.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
 import { claim, holdsBehind, permitsOf, tryClaim } from './claim.ts';
 import type { Elections, Leader } from './elections.ts';
@@ -58,11 +58,11 @@ export function openSessions(kv: Kv, options: OverKvOptions): Sessions {
 /** The time to live that was asked for, of something over this store. @throws ERR_INVALID_ARGUMENT */
 export function ttlOf(kv: Kv, { ttl = '10s' }: OverKvOptions): number {
   if (typeof (kv as Partial<Kv> | undefined)?.grantLease !== 'function') {
-    throw new QuorateError('ERR_INVALID_ARGUMENT', 'kv: a store is needed, such as node.kv');
+    throw invalid('kv: a store is needed, such as node.kv');
   }
   const ttlMs = durationMs(ttl, 'ttl');
   if (ttlMs >= 1000) return ttlMs;
-  throw new QuorateError('ERR_INVALID_ARGUMENT', `ttl: ${ttlMs} ms; at least one second is needed`);
+  throw invalid(`ttl: ${ttlMs} ms; at least one second is needed`);
 }
 
 class KvEngine implements ElectionEngine {

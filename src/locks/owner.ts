@@ -1,6 +1,6 @@
 /** What a holder says of itself to those who look. */
 import { hostname } from 'node:os';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 
 const MAX_OWNER_BYTES = 1024;
 
@@ -8,8 +8,5 @@ const MAX_OWNER_BYTES = 1024;
 export function ownerName(given: string | undefined): string {
   if (given === undefined) return `${hostname()}/${process.pid}`;
   if (typeof given === 'string' && Buffer.byteLength(given) <= MAX_OWNER_BYTES) return given;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
-    `owner: text of at most ${MAX_OWNER_BYTES} bytes is needed`,
-  );
+  throw invalid(`owner: text of at most ${MAX_OWNER_BYTES} bytes is needed`);
 }

@@ -2,7 +2,7 @@
 import { sleep, throwIfAborted } from '../core/abort.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { isQuorateError, QuorateError } from '../core/errors.ts';
+import { invalid, isQuorateError, QuorateError } from '../core/errors.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { constantBackoff } from '../resilience/backoff.ts';
 import type { AcquireOptions, Fencing, Lock, Locks } from './locks.ts';
@@ -90,10 +90,7 @@ export async function lockWithRetry<F extends Fencing>(
 
 function checked({ attempts = 10, delay = 200, jitter, timeout }: RetryOptions) {
   if (attempts !== Number.POSITIVE_INFINITY && !(Number.isSafeInteger(attempts) && attempts >= 1)) {
-    throw new QuorateError(
-      'ERR_INVALID_ARGUMENT',
-      `attempts: ${attempts}; a whole number of at least 1, or Infinity, is needed`,
-    );
+    throw invalid(`attempts: ${attempts}; a whole number of at least 1, or Infinity, is needed`);
   }
   const delayMs = durationMs(delay, 'delay');
   return {

@@ -5,7 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import { headerOf, type RequestHeaders } from '../core/headers.ts';
 import type { Call, CallContext, CallDeadline } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
@@ -280,8 +280,7 @@ function rulesOf({ after, least = 0 }: DeadlineRules, clock: Clock): Rules {
     return { afterMs: Number.POSITIVE_INFINITY, leastMs, deadlines: undefined };
   const afterMs = durationMs(after, 'after');
   if (afterMs <= leastMs) {
-    throw new QuorateError(
-      'ERR_INVALID_ARGUMENT',
+    throw invalid(
       `after: ${afterMs} ms, not above least (${leastMs} ms), so that every call would be too late`,
     );
   }

@@ -1,7 +1,7 @@
 /** How late the event loop is: how long what is ready to run waits for what runs. */
 import { type Cancel, type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 
 /** What a measurement of the event loop takes. */
 export interface LoopDelayOptions {
@@ -33,7 +33,7 @@ export function loopDelay(options: LoopDelayOptions = {}): LoopDelay {
   const { clock = systemClock } = options;
   const everyMs = durationMs(options.every ?? 20, 'every');
   if (everyMs <= 0) {
-    throw new QuorateError('ERR_INVALID_ARGUMENT', 'every: 0; a time between two looks is needed');
+    throw invalid('every: 0; a time between two looks is needed');
   }
   return new Ticks(clock, everyMs);
 }

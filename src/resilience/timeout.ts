@@ -1,7 +1,7 @@
 /** A limit for how long a call may take. */
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
-import { QuorateError } from '../core/errors.ts';
+import { invalid } from '../core/errors.ts';
 import type { Call } from './call.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
 import { Rejection, tellRejected } from './outcome.ts';
@@ -149,5 +149,5 @@ class TimedCall implements Next {
 function afterMsOf({ after }: TimeoutRules): number {
   const afterMs = durationMs(after, 'after');
   if (afterMs > 0) return afterMs;
-  throw new QuorateError('ERR_INVALID_ARGUMENT', 'after: 0, so that every call would be too late');
+  throw invalid('after: 0, so that every call would be too late');
 }

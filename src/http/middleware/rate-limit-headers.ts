@@ -2,7 +2,7 @@
  * The fields in which a service says what it allows (draft-ietf-httpapi-ratelimit-headers, "RateLimit header fields for
  * HTTP", since its version 08): structured fields (RFC 9651), of which the names of limits are strings.
  */
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import type { Usage } from '../../resilience/limiter.ts';
 
 /** The largest whole number of structured fields (RFC 9651 section 3.3.1). */
@@ -12,8 +12,7 @@ const MAX_INTEGER = 999_999_999_999_999;
 export function fieldName(name: string): string {
   if (typeof name === 'string' && /^[\x20-\x7e]{1,64}$/.test(name))
     return `"${name.replace(/["\\]/g, '\\$&')}"`;
-  throw new QuorateError(
-    'ERR_INVALID_ARGUMENT',
+  throw invalid(
     `limit.name: ${JSON.stringify(name)}; 1 to 64 printable ASCII characters are needed`,
   );
 }

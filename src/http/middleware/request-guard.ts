@@ -3,7 +3,7 @@
  * It knows no framework; an adapter tells it of a request and does what it says.
  */
 import type { Cancel, Clock } from '../../core/clock.ts';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { invalid, isQuorateError, type QuorateError } from '../../core/errors.ts';
 import { headerOf, type RequestHeaders } from '../../core/headers.ts';
 import type { CallOptions } from '../../resilience/call.ts';
 import { deadlineFrom } from '../../resilience/deadline.ts';
@@ -334,8 +334,7 @@ function setIn(headers: Record<string, string>, name: string, value: string): vo
 }
 
 function noKey(given: unknown): QuorateError {
-  return new QuorateError(
-    'ERR_INVALID_ARGUMENT',
+  return invalid(
     `limit.key: it said ${given === null ? 'null' : typeof given} for a request; text is needed, as no key would be everybody's`,
   );
 }

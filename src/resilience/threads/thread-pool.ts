@@ -1,5 +1,5 @@
 /** A pool of threads: a pool of workers whose work is to have functions of a module run in threads. */
-import { QuorateError } from '../../core/errors.ts';
+import { invalid } from '../../core/errors.ts';
 import type { CallContext } from '../call.ts';
 import type { DrainOptions, DrainReport } from '../pools/drain.ts';
 import type { PoolStats } from '../pools/pool-meter.ts';
@@ -198,10 +198,7 @@ class PoolOfThreads<M> implements ThreadPool<M> {
 
   #work(name: string, args: readonly unknown[], options: ThreadTaskOptions | undefined) {
     if (!Array.isArray(args)) {
-      throw new QuorateError(
-        'ERR_INVALID_ARGUMENT',
-        `args: those of '${name}' in an array are needed`,
-      );
+      throw invalid(`args: those of '${name}' in an array are needed`);
     }
     const transfer = options?.transfer;
     return (context: CallContext): Promise<unknown> => {

@@ -6,7 +6,7 @@
  */
 import type { Transferable } from 'node:worker_threads';
 import type { Cancel, Clock } from '../../core/clock.ts';
-import { isQuorateError, QuorateError } from '../../core/errors.ts';
+import { invalid, isQuorateError, QuorateError } from '../../core/errors.ts';
 import { Thread, type ThreadCall, type ThreadOwner, type ThreadPlan } from './thread.ts';
 
 /** So many may end by themselves in a row before it is time to wait. */
@@ -347,7 +347,7 @@ export class Threads implements ThreadOwner {
   #noSuchExport(thread: Thread, name: string): QuorateError {
     const names = [...thread.exports!].join(', ') || 'none';
     const message = `${this.#name}: ${this.#plan.url} exports no function '${name}'; it has ${names}`;
-    return new QuorateError('ERR_INVALID_ARGUMENT', message);
+    return invalid(message);
   }
 
   #cannotBeSent(name: string, cause: unknown): QuorateError {
