@@ -303,3 +303,56 @@ describe('the delay of the event loop', () => {
 it('shed is called that in errors and figures, or what it is given', () => {
   assert.deepEqual([shed({ max: 1 }).name, shed({ max: 1, name: 'own' }).name], ['shed', 'own']);
 });
+
+describe('who is refused', () => {
+  const never = (): Promise<never> => new Promise(() => undefined);
+
+  it('makes room in the queue for who comes, where it has waited too long', async () => {
+    const clock = new VirtualClock();
+    const policy = shed({ max: 1, queue: 2, target: 10, interval: 100, clock });
+    const ended: string[] = [];
+    const call = (name: string) =>
+      void policy.attempt(never).then((outcome) => {
+        ended.push(`${name} ${outcome.ok ? 'ok' : outcome.reason} ${clock.now()}`);
+      });
+    call('runs');
+    call('a');
+    await clock.advance(50);
+    call('b');
+    await clock.advance(51);
+    assert.deepEqual(ended, ['a shed 100'], 'nobody waits longer than the interval');
+    // The queue was not empty for an interval, and b has waited longer than the target.
+    call('c');
+    call('d');
+    await settled();
+    assert.deepEqual(ended, ['a shed 100', 'b shed 101']);
+    assert.equal(policy.stats().queued, 2);
+  });
+
+  it('is told when to come back by the rules that are in force', async () => {
+    const clock = new VirtualClock();
+    const policy = shed({ max: 1, queue: 0, target: 10, interval: 100, name: 'own', clock });
+    void policy.run(never);
+    for (const interval of [100, 300]) {
+      policy.reconfigure({ max: 1, queue: 0, target: 10, interval });
+      const refused = await policy.attempt(never);
+      assert.deepEqual(
+        [!refused.ok && refused.reason, !refused.ok && refused.retryAfterMs],
+        ['shed', interval],
+      );
+    }
+  });
+
+  it('is told what a priority is', async () => {
+    const policy = shed({ max: 1 });
+    for (const priority of [-1, 0.5, Number.NaN]) {
+      await assert.rejects(
+        policy.run(() => 1, { priority }),
+        {
+          code: 'ERR_INVALID_ARGUMENT',
+          message: `priority: ${priority}; a whole number from 0 is needed, 0 matters most`,
+        },
+      );
+    }
+  });
+});
