@@ -2,6 +2,7 @@
  * What a shutdown knows of a client's connection: the requests on it, when it was last used, and how to tell the
  * client to go elsewhere. One class for a socket of HTTP/1, one for a session of HTTP/2.
  */
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -15,7 +16,7 @@ export interface ServedConnection {
   wasUsed(): boolean;
   /** Tells the client, with the responses in progress, not to use it again. */
   sendAway(): void;
-  /** Closes it, with nothing in progress. */
+  /** Closes it, with nothing in progress; called again where it is still there after as long as it was idle. */
   closeIdle(): void;
   /** Cuts it. */
   destroy(): void;
@@ -103,6 +104,7 @@ const LAST_STREAM_ID = 2 ** 31 - 1;
 export class Http2Connection implements ServedConnection {
   usedAtMs: number;
   readonly #session: ServerHttp2Session;
+  readonly #socket: EventEmitter & Pick<Socket, 'destroy'>;
   readonly #streams: Map<ServerHttp2Stream, IncomingHttpHeaders>;
   #wasUsed: boolean;
   #isSentAway: boolean;
@@ -110,6 +112,8 @@ export class Http2Connection implements ServedConnection {
   constructor(session: ServerHttp2Session, nowMs: number) {
     this.usedAtMs = nowMs;
     this.#session = session;
+    // What a session shows as its socket refuses to be destroyed; whose events they are, its methods for events return.
+    this.#socket = session.socket.off('close', nothing);
     this.#streams = new Map();
     this.#wasUsed = false;
     this.#isSentAway = false;
@@ -142,19 +146,25 @@ export class Http2Connection implements ServedConnection {
     this.#session.goaway(0, LAST_STREAM_ID);
   }
 
-  // Its second GOAWAY names the last stream that was served: the client knows what was not.
+  // Its second GOAWAY names the last stream that was served: the client knows what was not. One that does not go then is cut.
   closeIdle(): void {
-    if (!this.#session.closed) this.#session.close();
+    if (this.#session.closed) this.#socket.destroy();
+    else this.#session.close();
   }
 
   destroy(): void {
-    this.#session.destroy();
+    if (this.#session.destroyed) this.#socket.destroy();
+    else this.#session.destroy();
   }
 
   requests(): readonly string[] {
     const names = [...this.#streams.values()];
     return names.map((headers) => nameOf(headers[':method'], headers[':path']));
   }
+}
+
+function nothing(): void {
+  // Never called.
 }
 
 /** Without the query, which may hold what is nobody's business. */

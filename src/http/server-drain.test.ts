@@ -357,6 +357,24 @@ test('HTTP/2: sessions are told to go, streams in progress are finished', async 
   assert.equal(report.exitCode, 0, JSON.stringify(report));
 });
 
+test('HTTP/2: a client that does not go when it is told to holds nobody up', async (t) => {
+  const server = createHttp2((_, response) => void response.end());
+  const shutdown = gracefulShutdown({ servers: [server], signals: [], delay: 0, idle: 50 });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const socket = connect({ port: portOf(server), host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', () => undefined).resume();
+  t.after(() => socket.destroy());
+  const session = once(server, 'session');
+  // The preface, and settings that say nothing.
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0');
+  await session;
+  const report = await shutdown.run();
+  assert.equal(report.exitCode, 0);
+  // Else it would be the whole time of the phase, 10 s.
+  assert.ok(finishing(report).tookMs < 8_000);
+  assert.equal(server.listening, false);
+});
+
 test('HTTPS, and HTTP/1 beside HTTP/2 on one port: requests in progress are finished and idle connections closed', async (t) => {
   const { cert, key } = testAuthority().issue('server');
   const servers = [createHttps({ cert, key }), createSecureHttp2({ cert, key, allowHTTP1: true })];

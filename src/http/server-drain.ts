@@ -252,8 +252,12 @@ export class ServerDrain {
         this.#quiet.delete(connection);
       } else if (this.#isStopped && nowMs - connection.usedAtMs >= this.#idleMs) {
         // Timers run before what came in is read: only at the second look is it sure that nothing had come.
-        if (this.#quiet.has(connection)) connection.closeIdle();
-        else this.#quiet.add(connection);
+        if (this.#quiet.has(connection)) {
+          connection.closeIdle();
+          connection.usedAtMs = nowMs;
+        } else {
+          this.#quiet.add(connection);
+        }
       }
     }
   }
