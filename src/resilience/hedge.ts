@@ -292,7 +292,11 @@ class Race {
 
   #end(): void {
     this.#isOver = true;
-    if (this.#next !== undefined) this.#deadlines.end(this.#next);
+    if (this.#next !== undefined) {
+      this.#deadlines.end(this.#next);
+      // Its promise is not to wait for ever; nothing is due any more.
+      this.#next.onDue();
+    }
     for (const attempt of this.#attempts) attempt?.abort(slower(), 'ignored');
     this.#call.forgetAttempts();
   }
