@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Clock } from '../core/clock.ts';
 import type { QuorateError } from '../core/errors.ts';
 import { type Random, seededRandom } from '../core/random.ts';
 import { adaptive } from '../resilience/adaptive.ts';
@@ -147,6 +148,68 @@ describe('faults', () => {
       assert.equal((await run).ok, false);
       assert.equal(drops.stats().waiting, 0);
     }
+  });
+
+  it('leave work alone that is not to be done, and take no timer to wait for ever', async () => {
+    const clock = new VirtualClock();
+    let ran = 0;
+    for (const [rules, timers] of [
+      [{ drop: ALWAYS }, 0],
+      [{ drop: { rate: 1, afterWork: false } }, 0],
+      [{ latency: { rate: 1, delay: 100 }, error: ALWAYS }, 1],
+    ] as const) {
+      const guard = faults({ ...rules, clock });
+      const stop = new AbortController();
+      const run = guard.attempt(() => (ran += 1), { signal: stop.signal });
+      await settled();
+      assert.equal(clock.pending, timers);
+      stop.abort();
+      await run;
+      assert.deepEqual([ran, clock.pending], [0, 0]);
+    }
+  });
+
+  it('happen to so many of the numbers that are drawn, from the least to the greatest', async () => {
+    const endOf = async (rules: FaultRules, share: number): Promise<string> => {
+      const guard = faults({ ...rules, random: saying(share) });
+      const stop = new AbortController();
+      const run = guard.attempt(() => 1, { signal: stop.signal });
+      await settled();
+      stop.abort();
+      const outcome = await run;
+      return outcome.ok ? 'fine' : outcome.reason;
+    };
+    const half = { error: { rate: 0.25 }, drop: { rate: 0.5 } };
+    for (const [share, end] of [
+      [0, 'failed'],
+      [0.2499, 'failed'],
+      [0.25, 'fine'],
+      [0.4999, 'fine'],
+      [0.5, 'aborted'],
+      [0.9999, 'aborted'],
+    ] as const) {
+      assert.equal(await endOf(half, share), end, `${share}`);
+    }
+    assert.equal(await endOf({ error: NEVER, drop: NEVER }, 0), 'fine');
+  });
+
+  it('keep a process alive for who is late, and not for who is dropped', async () => {
+    const clock = new VirtualClock();
+    const alive: unknown[] = [];
+    const spy: Clock = {
+      now: () => clock.now(),
+      wallNow: () => clock.wallNow(),
+      every: (ms, run) => clock.every(ms, run),
+      after: (ms, run, keepsAlive) => {
+        alive.push(keepsAlive);
+        return clock.after(ms, run);
+      },
+    };
+    void faults({ drop: ALWAYS, clock: spy }).run(() => 1);
+    const late = faults({ latency: { rate: 1, delay: 5 }, clock: spy }).run(() => 1);
+    await clock.advance(5);
+    await late;
+    assert.deepEqual(alive, [true]);
   });
 
   it('make calls late by the delay, or by anything between the least and the most', async () => {
