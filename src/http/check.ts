@@ -203,7 +203,7 @@ function isCheckResult(value: unknown): value is CheckResult {
 }
 
 /** What may be said in public of an error: see `Check`. */
-export function shownOf(error: unknown): string {
+function shownOf(error: unknown): string {
   try {
     if (isQuorateError(error)) return `${error.code}: ${error.message}`;
     if (typeof error !== 'object' || error === null) return 'failed';

@@ -121,7 +121,7 @@ function familyOf({ figure, samples }: Reading): MetricFamily {
 }
 
 /** By OpenTelemetry's rules for Prometheus: `_` for `.`, the unit, and `_total` for what is counted. */
-export function prometheusName({ name, kind, unit }: Figure): string {
+function prometheusName({ name, kind, unit }: Figure): string {
   const ending = `${unit === 's' ? '_seconds' : ''}${kind === 'counter' ? '_total' : ''}`;
   return `${name.replaceAll('.', '_')}${ending}`;
 }

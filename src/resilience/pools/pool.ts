@@ -9,7 +9,7 @@ import { requireKey } from '../limiter-checks.ts';
 import { Rejection } from '../outcome.ts';
 import { SteadyClock } from '../steady-clock.ts';
 import { Drain, type DrainOptions, type DrainReport } from './drain.ts';
-import { PoolMeter, type PoolStats } from './pool-meter.ts';
+import { PoolMeter, type PoolStats, type TaskEnd } from './pool-meter.ts';
 import { extrasFrom, type FullRule, type PoolRules, sizeOf } from './pool-options.ts';
 import { isThenable, plainPromise, Runner, type RunnerOwner } from './runner.ts';
 import {
@@ -353,11 +353,7 @@ export class Pool implements TaskOwner, RunnerOwner {
   }
 
   /** The only place where a task ends. */
-  #settle(
-    task: AnyTask,
-    end: 'done' | 'failed' | 'timedOut' | 'cancelled' | 'refused',
-    result: unknown,
-  ): void {
+  #settle(task: AnyTask, end: TaskEnd, result: unknown): void {
     task.state = end === 'timedOut' ? 'failed' : end;
     task.scope = undefined;
     this.#meter.ended(end);
