@@ -318,6 +318,8 @@ test('what cannot be is refused, and nothing is touched', () => {
     () => gracefulShutdown({ servers: [server, {} as never] }),
     () => gracefulShutdown({ servers: [server], deadlines: { finish: Number.POSITIVE_INFINITY } }),
     () => gracefulShutdown({ servers: [server], leave: { a: 1 as never } }),
+    () => gracefulShutdown({ servers: [server], leave: null as never }),
+    () => gracefulShutdown({ servers: [server], deadlines: 5 as never }),
     () => gracefulShutdown({ servers: [server], pools: { a: {} as never } }),
     () => gracefulShutdown({ servers: [{ server, close: async () => undefined } as never] }),
     () => gracefulShutdown({ servers: [undefined as never] }),

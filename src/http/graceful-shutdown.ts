@@ -354,6 +354,11 @@ function checkFunctions(options: ShutdownOptions): void {
   const refuse = (what: string): never => {
     throw invalid(what);
   };
+  for (const phase of ['leave', 'release', 'flush', 'pools', 'deadlines'] as const) {
+    const given: unknown = options[phase] ?? {};
+    if (options[phase] === null || typeof given !== 'object')
+      refuse(`${phase}: an object is needed`);
+  }
   for (const phase of ['leave', 'release', 'flush'] as const) {
     for (const [name, step] of Object.entries(options[phase] ?? {})) {
       if (typeof step !== 'function') refuse(`${phase}.${name}: a function is needed`);
