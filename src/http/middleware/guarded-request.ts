@@ -59,7 +59,7 @@ export interface BeginOptions<R> {
   /** The same request as a guard around this one has it. */
   readonly outer?: GuardedRequest | undefined;
   /** The template of its route, where the framework knows it; asked when it is over. */
-  readonly routeOf?: ((native: R) => string | undefined) | undefined;
+  routeOf?(native: R): string | undefined;
 }
 
 /** What a request needs of its guard. */

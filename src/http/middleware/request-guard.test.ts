@@ -220,6 +220,9 @@ test('middleware is made of a guard, not of its options', () => {
     assert.throws(() => guardHono(given), refused);
     assert.throws(() => guardNode(given, () => undefined), refused);
   }
+  // @ts-expect-error: a guard whose functions take requests of Express is none for those of Node
+  guardNode(requestGuard<express.Request>({}), () => undefined);
+  guardNode(requestGuard({ route: () => '/' }), () => undefined);
   assert.throws(() => guardNode(requestGuard({}), undefined as never), {
     message: 'handler: a function is needed',
   });

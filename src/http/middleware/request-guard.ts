@@ -28,12 +28,13 @@ import { newParentId, newTraceId, parseTraceParent, parseTraceState } from './tr
 /** Guards the requests of a server. */
 export interface RequestGuard<R> {
   /** A request has come. For adapters: `guardNode`, `guardExpress`, `guardFastify` and `guardHono` do it. */
-  begin(
+  // No method, so that a guard of Express's requests is no guard for others.
+  readonly begin: (
     request: R,
     method: string,
     headers: RequestHeaders,
     options?: BeginOptions<R>,
-  ): GuardedRequest;
+  ) => GuardedRequest;
   stats(): RequestGuardStats;
 }
 
