@@ -6,7 +6,11 @@ import {
   type StoreRules,
   type Taken,
 } from '../../resilience/cluster/limit-store.ts';
-import { type ClusterLimiterOptions, settingsOf } from '../../resilience/cluster/options.ts';
+import {
+  type ClusterLimiterOptions,
+  DEFAULT_PREFIX,
+  settingsOf,
+} from '../../resilience/cluster/options.ts';
 import { limiterOver } from '../../resilience/cluster/store-limiter.ts';
 import type { ClusterLimiter, Usage } from '../../resilience/limiter.ts';
 import { connectionOf, type RedisClient } from './clients.ts';
@@ -42,7 +46,7 @@ const FOR_EVER_US = 2 ** 52;
 export function redisLimiter(client: RedisClient, options: RedisLimiterOptions): ClusterLimiter {
   const settings = settingsOf(options, '250ms');
   const { clock, timeoutMs } = settings;
-  const prefix = prefixOf(options.prefix, 'quorate:limit:');
+  const prefix = prefixOf(options.prefix, DEFAULT_PREFIX);
   const commands = new Commands(connectionOf(client), clock, timeoutMs);
   return limiterOver(new RedisStore(commands, prefix), settings);
 }

@@ -4,7 +4,7 @@ import type { Kv } from '../../kv/kv.ts';
 import type { ClusterLimiter } from '../limiter.ts';
 import { KvLimitStore } from './kv-store.ts';
 import type { StoreRules } from './limit-store.ts';
-import { type ClusterLimiterOptions, settingsOf } from './options.ts';
+import { type ClusterLimiterOptions, DEFAULT_PREFIX, settingsOf } from './options.ts';
 import { limiterOver } from './store-limiter.ts';
 
 /** How limits over a store behave. */
@@ -30,7 +30,7 @@ const USUAL_TIMEOUT = '1s';
  */
 export function kvLimiter(kv: Kv, options: KvLimiterOptions): ClusterLimiter {
   const settings = settingsOf(options, USUAL_TIMEOUT);
-  const { prefix = 'quorate:limit:' } = options;
+  const { prefix = DEFAULT_PREFIX } = options;
   if (typeof prefix !== 'string' || prefix.length > 200)
     throw invalid('prefix: a text of up to 200 characters is needed');
   const store = new KvLimitStore(kv, prefix, settings.clock, settings.timeoutMs);

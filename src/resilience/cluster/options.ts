@@ -59,6 +59,8 @@ export interface Settings {
   readonly random: Random;
 }
 
+/** What keys begin with where nothing else was said. */
+export const DEFAULT_PREFIX = 'quorate:limit:';
 const MAX_WAITING = 2 ** 24;
 const MAX_LEASE = 1e9;
 
@@ -81,7 +83,7 @@ export function settingsOf(options: ClusterLimiterOptions, usualTimeout: Duratio
   if (!isLocal && whenDown !== 'refuse' && whenDown !== 'admit')
     throw invalid("whenDown: 'refuse', 'admit' or { local: a limiter of this process } is needed");
   return {
-    name: String(options.prefix ?? 'quorate:limit:'),
+    name: String(options.prefix ?? DEFAULT_PREFIX),
     rules: storeRulesOf(algorithm, options),
     lease: lease === undefined ? undefined : leaseOf(lease),
     whenDown,
