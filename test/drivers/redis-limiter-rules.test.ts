@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Script } from '../../src/drivers/redis/commands.ts';
 import { RedisStore } from '../../src/drivers/redis/limiter.ts';
 import { storeRulesOf } from '../../src/resilience/cluster/options.ts';
+import type { ClusterAlgorithm } from '../../src/resilience/limiter.ts';
 import { missingRedis, RedisServer } from '../support/redis.ts';
 
 const START_US = 1_700_000_000_000_000;
@@ -42,6 +43,28 @@ describe('limits on Redis', { skip: missingRedis() }, () => {
       assert.equal(amount, 0);
       assert.ok(delayMs <= 60_000, `${delayMs}`);
       assert.ok((await store.usage(old!, kind)).resetMs <= 60_000);
+    });
+  }
+
+  const foreign: [ClusterAlgorithm, string, ...string[]][] = [
+    ['token-bucket', 'SET', '0123456789abcdef'],
+    ['token-bucket', 'SET', '\x7f'.repeat(16)],
+    ['fixed-window', 'SET', '\x7f'.repeat(16)],
+    ['sliding-counter', 'SET', '0123456789abcdefghijklmn'],
+    ['sliding-window', 'ZADD', '1', 'a member'],
+    ['sliding-window', 'ZADD', '1', '1800000000000000'],
+  ];
+  for (const [kind, command, ...args] of foreign) {
+    test(`with ${kind} refuse ${command} ${JSON.stringify(args)} as no state, for that key alone`, async () => {
+      const rules = storeRulesOf(kind, { rate: '10/s' });
+      await server.command('FLUSHALL');
+      await store.take(rules, 'theirs', now());
+      const name = (await server.keys('p:')).find((key) => key.endsWith('{theirs}'))!;
+      await server.command('DEL', name);
+      await server.command(command, name, ...args);
+      await assert.rejects(store.take(rules, 'theirs', now()), /QUORATE not the state/);
+      await assert.rejects(store.usage(rules, 'theirs'), /QUORATE/);
+      assert.equal((await store.take(rules, 'ours', now())).amount, 1);
     });
   }
 

@@ -10,6 +10,8 @@
 import type { ClusterAlgorithm } from '../../resilience/limiter.ts';
 import { type Script, script } from './commands.ts';
 
+const FOREIGN = 'QUORATE not the state of a limit under this key';
+
 /**
  * Keys whose state is two or three numbers, packed into a string: `read`, `usage` and `take` come from the algorithm, which leaves the
  * numbers in `x`, `y`, `z`, and in `idle` from when on they say nothing: then the key goes. `undo` gives back what was taken where the
@@ -26,10 +28,12 @@ local had = redis.call('GET', KEYS[1])
 local limit, a, b = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local x, y, z, idle = 0, 0, 0, 0
 if had then
-  if #had ~= struct.size('${form}') then
-    return redis.error_reply('QUORATE not the state of a limit under this key')
+  local fits = #had == struct.size('${form}')
+  if fits then
+    x, y, z = struct.unpack('${form}', had)
+    fits = x >= 0 and x <= 2^53 and x % 1 == 0 and y >= 0 and y <= 2^53 and z >= 0 and z <= 2^53
   end
-  x, y, z = struct.unpack('${form}', had)
+  if not fits then return redis.error_reply('${FOREIGN}') end
 end
 if ARGV[1] == 'take' then
   local cost, most, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -129,6 +133,9 @@ local function text(n) return string.format('%.17g', n) end
 local function whole(n) return string.format('%.0f', n) end
 local newest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
 local till, total = tonumber(newest[1] or 0), tonumber(newest[2] or 0)
+if not till or (newest[1] and not redis.call('ZSCORE', key, '0')) then
+  return redis.error_reply('${FOREIGN}')
+end
 if ARGV[1] == 'undo' then
   local limit, cost = tonumber(ARGV[2]), tonumber(ARGV[3])
   if ARGV[4] ~= whole(till) or ARGV[5] ~= whole(total) or now >= tonumber(ARGV[6]) then return {call, 0} end
