@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
+import { adaptive } from './adaptive.ts';
+import { circuitBreaker } from './breaker/circuit-breaker.ts';
 import { bulkhead } from './bulkhead.ts';
+import { deadline } from './deadline.ts';
+import { degrade } from './degrade.ts';
+import { fallback } from './fallback.ts';
+import { hedge } from './hedge.ts';
 import { limit } from './limit.ts';
 import { tokenBucket } from './limiters.ts';
 import { pipeline, pipelineRegistry } from './pipeline.ts';
+import type { Policy } from './policy.ts';
 import { retry } from './retry.ts';
+import { shed } from './shed.ts';
 import { timeout } from './timeout.ts';
 
 const INVALID = { code: 'ERR_INVALID_ARGUMENT' };
@@ -171,4 +179,32 @@ describe('a registry of pipelines', () => {
     assert.equal(guards.stats()['stock']!.rejections.timeout, 2);
     assert.equal(guards.stats()['price']!.calls, 0);
   });
+});
+
+it('a pipeline knows the rules of each kind of policy, and refuses others', () => {
+  const breakerRules =
+    'consecutive, window, failureRate, slow, mean, minCalls, open, trial, isFailure, isBadValue';
+  const known: readonly (readonly [Policy, string])[] = [
+    [adaptive(), 'min, max, queue, isOverload'],
+    [circuitBreaker(), breakerRules],
+    [bulkhead({ max: 1 }), 'max, queue'],
+    [deadline(), 'after, least'],
+    [degrade({ fallback: 1 }), 'errorRate, mean, minCalls, open, trial, isFailure, isBadValue, on'],
+    [fallback(1), 'answer, on'],
+    [hedge({ after: 1 }), 'after, max, budget'],
+    [limit(tokenBucket({ rate: '1/s' })), 'rate, burst'],
+    [retry(), 'attempts, backoff, retryOn, isBadValue, maxRetryAfter, budget'],
+    [shed({ max: 1 }), 'max, queue, probe, target, interval'],
+    [timeout(1), 'after'],
+  ];
+  const guard = pipeline(
+    'all',
+    known.map(([policy]) => policy),
+  );
+  for (const [{ name }, rules] of known) {
+    assert.throws(() => guard.reconfigure({ [name]: { other: 1 } }), {
+      ...INVALID,
+      message: `pipeline 'all': '${name}' has no rule 'other'; it has ${rules}`,
+    });
+  }
 });
