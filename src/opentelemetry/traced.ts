@@ -40,7 +40,7 @@ export interface TracedOptions {
  * ```
  */
 export function traced(tracer: TracerLike, options: TracedOptions): Policy {
-  return new Traced(tracer, options);
+  return new Traced(tracer, { ...options });
 }
 
 class Traced extends Alone implements Wrap {

@@ -18,6 +18,7 @@ import { fixedWindow, slidingCounter, slidingWindow, tokenBucket } from './limit
 import { loopDelay } from './loop-delay.ts';
 import { pipeline, pipelineRegistry } from './pipeline.ts';
 import { Alone } from './policy.ts';
+import { workerPool } from './pools/worker-pool.ts';
 import { retry } from './retry.ts';
 import { retryBudget } from './retry-budget.ts';
 import { shed } from './shed.ts';
@@ -348,6 +349,15 @@ describe('what cannot be is refused, and it says why:', () => {
     for (const fine of [2, 1000]) new LatencyWindow({ slices: fine });
     shed({ max: 1, levels: 100 });
     adaptive({ min: 5, max: 5, initial: 5 });
+  });
+
+  it('options that were forgotten', () => {
+    check([
+      [() => shed(none), 'max: one of max and probe is needed, or nothing says what is too much'],
+      [() => hedge(none), `after: undefined is no duration; ${NO_DURATION}`],
+      [() => degrade(none), 'fallback: a value or a function is needed'],
+      [() => workerPool(none), 'size: undefined; a whole number of at least 1 is needed'],
+    ]);
   });
 
   it('work that is no function: no policy hears of it', async () => {

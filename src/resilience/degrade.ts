@@ -125,7 +125,7 @@ export interface Degradation extends Policy {
  * ```
  */
 export function degrade(options: DegradeOptions): Degradation {
-  return new Degrading(options);
+  return new Degrading({ ...options });
 }
 
 /** Columns of the sums. */

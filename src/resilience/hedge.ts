@@ -84,7 +84,7 @@ export interface Hedge extends Policy {
  * ```
  */
 export function hedge(options: HedgeOptions): Hedge {
-  return new Hedges(options);
+  return new Hedges({ ...options });
 }
 
 interface Rules {

@@ -92,7 +92,7 @@ export interface Shed extends Policy {
  * ```
  */
 export function shed(options: ShedOptions): Shed {
-  return new Shedding(options);
+  return new Shedding({ ...options });
 }
 
 interface Rules {

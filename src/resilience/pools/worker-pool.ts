@@ -69,5 +69,5 @@ export interface WorkerPool {
  * ```
  */
 export function workerPool(options: WorkerPoolOptions): WorkerPool {
-  return new Pool(poolRules(options));
+  return new Pool(poolRules({ ...options }));
 }
