@@ -69,7 +69,7 @@ export function connectionOf(client: unknown): Connection {
   if (it['isCluster'] === true || 'slots' in it || 'nodeClients' in it) {
     throw new QuorateError(
       'ERR_UNSUPPORTED',
-      'client: a cluster client; wakes are not told across a cluster, use a client of one server',
+      'client: a cluster client; scripts and wakes here are for one server, use a client of one',
     );
   }
   const canDuplicate = typeof it.duplicate === 'function' && typeof it.on === 'function';
