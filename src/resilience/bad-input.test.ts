@@ -381,6 +381,25 @@ describe('what cannot be is refused, and it says why:', () => {
     assert.equal(stock.stats().calls, 0);
   });
 
+  it('pools of workers', () => {
+    const whole = (least: number) => `a whole number of at least ${least} is needed`;
+    const open = (options: object) => () => workerPool({ size: 1, ...options });
+    check([
+      [open({ size: 0 }), `size: 0; ${whole(1)}`],
+      [open({ queue: { max: -1 } }), `queue.max: -1; ${whole(0)}`],
+      [
+        open({ queue: { full: 'maybe' } }),
+        'queue.full: maybe; one of wait, reject, drop-oldest, run-in-caller is needed',
+      ],
+      [open({ ageing: -1 }), `ageing: -1 is no duration; ${NO_DURATION}`],
+      [open({ timeout: -1 }), `timeout: -1 is no duration; ${NO_DURATION}`],
+      [open({ timeout: 0 }), 'timeout: 0, so that every task would be too late'],
+      [open({ policy: {} }), 'policy: is none'],
+      [open({ onError: 5 }), 'onError: a function is needed'],
+    ]);
+    assert.equal(workerPool({ size: 1 }).name, 'pool');
+  });
+
   it('pipelines and registries', () => {
     const one = pipeline('one', [timeout(5), bulkhead({ max: 1 }), new Fixed()]);
     const guards = pipelineRegistry();
