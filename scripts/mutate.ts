@@ -196,10 +196,10 @@ function writeTable(): void {
   const head = '| file | mutants | killed | of these by timeout | alive | score, % |';
   const table = [head, '|---|---:|---:|---:|---:|---:|', ...rows].join('\n');
   const page = readFileSync(PAGE, 'utf8');
-  const marks = /(<!-- table -->\n)[\s\S]*?(\n<!-- end of table -->)/;
+  const marks = /(<!-- table -->\n)[\s\S]*?(<!-- end of table -->)/;
   writeFileSync(
     PAGE,
-    page.replace(marks, (_, begin: string, end: string) => `${begin}${table}${end}`),
+    page.replace(marks, (_, begin: string, end: string) => `${begin}${table}\n${end}`),
   );
   console.log(rows.at(-1));
 }
