@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
 import type { Clock } from '../core/clock.ts';
 import { seededRandom } from '../core/random.ts';
@@ -10,7 +11,7 @@ import {
   SlidingCounterAlgorithm,
   SlidingWindowAlgorithm,
 } from './limit-algorithm.ts';
-import { fixedWindow, slidingCounter, tokenBucket } from './limiters.ts';
+import { fixedWindow, slidingCounter, slidingWindow, tokenBucket } from './limiters.ts';
 
 /** Exact times: one from each full second on. */
 function open(options: { maxWaiting?: number; maxKeys?: number; rate?: string } = {}) {
@@ -122,6 +123,51 @@ describe('limiters of a process', () => {
     await clock.advance(2);
     assert.equal(isServed, true);
     await waiting;
+  });
+
+  it('keep the line in order where one in the middle gives up, and leave no listener', async () => {
+    const clock = new VirtualClock();
+    const limiter = tokenBucket({ rate: '1/s', burst: 1, clock });
+    limiter.allow();
+    const served: string[] = [];
+    const stop = new AbortController();
+    const wait = (name: string, signal?: AbortSignal) =>
+      limiter.wait('', { signal }).then(
+        () => served.push(`${name} ${Math.round(clock.now())}`),
+        () => served.push(`${name} gave up`),
+      );
+    const { signal } = new AbortController();
+    const waits = [wait('a', signal), wait('b', stop.signal), wait('c', signal), wait('d')];
+    await settled();
+    stop.abort();
+    await settled();
+    await clock.advance(1500);
+    // The first was served: those behind it go by that, also where they are counted anew.
+    const late = new AbortController();
+    waits.push(wait('e', late.signal));
+    await settled();
+    late.abort();
+    await clock.advance(5000);
+    await Promise.all(waits);
+    assert.deepEqual(served, ['b gave up', 'a 1000', 'e gave up', 'c 2000', 'd 3000']);
+    for (const one of [signal, stop.signal, late.signal]) {
+      assert.equal(getEventListeners(one, 'abort').length, 0);
+    }
+  });
+
+  it('keep those in line who wait where a sliding window becomes another', async () => {
+    const clock = new VirtualClock();
+    const limiter = slidingWindow({ rate: '2/s', clock });
+    limiter.allow('', 2);
+    const atMs: number[] = [];
+    const waits = [1, 2, 3].map(() =>
+      limiter.wait().then(() => atMs.push(Math.round(clock.now()))),
+    );
+    await settled();
+    limiter.reconfigure({ rate: '3/s' });
+    await clock.advance(5000);
+    await Promise.all(waits);
+    assert.deepEqual(atMs, [0, 1000, 1000]);
   });
 
   it('let those go at once who wait where more may be taken at once', async () => {

@@ -2,8 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom } from '../core/random.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
+import { Call } from './call.ts';
 import { loopDelay } from './loop-delay.ts';
 import type { Rejection } from './outcome.ts';
+import type { Part } from './policy.ts';
+import { sectionOf } from './section.ts';
 import { type ShedOptions, shed } from './shed.ts';
 import { exponential, Load, SimulatedServer, SimulatedTime, type Tally } from './test-overload.ts';
 
@@ -327,6 +330,26 @@ describe('who is refused', () => {
     await settled();
     assert.deepEqual(ended, ['a shed 100', 'b shed 101']);
     assert.equal(policy.stats().queued, 2);
+  });
+
+  it('is the one that matters least, whichever level that is, and leaves at once', async () => {
+    const clock = new VirtualClock();
+    const policy = shed({ max: 1, queue: 2, clock });
+    const section = sectionOf([policy as unknown as Part]);
+    const [runs, second, third] = [0, 2, 1].map((priority) => new Call(never, { priority }));
+    const ends = [runs!, second!, third!].map((call) => section.result(call));
+    await settled();
+    const first = section.result(new Call(never, { priority: 0 }));
+    const refused = (await ends[1]) as Rejection;
+    assert.equal(refused.reason, 'shed');
+    assert.equal(policy.stats().queued, 2);
+    const enough = new Error('enough');
+    second!.abort(enough);
+    assert.equal(policy.stats().queued, 2, 'it has left already');
+    third!.abort(enough);
+    await assert.rejects(ends[2]!, enough);
+    assert.equal(policy.stats().queued, 1);
+    void first;
   });
 
   it('is told when to come back by the rules that are in force', async () => {
