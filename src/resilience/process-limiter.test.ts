@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
-import type { Clock } from '../core/clock.ts';
 import { seededRandom } from '../core/random.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import {
@@ -12,6 +11,7 @@ import {
   SlidingWindowAlgorithm,
 } from './limit-algorithm.ts';
 import { fixedWindow, slidingCounter, slidingWindow, tokenBucket } from './limiters.ts';
+import { openNotingClock } from './test-noting-clock.ts';
 
 /** Exact times: one from each full second on. */
 function open(options: { maxWaiting?: number; maxKeys?: number; rate?: string } = {}) {
@@ -248,18 +248,8 @@ describe('limiters of a process', () => {
   });
 
   it('keep a process alive for who waits', async () => {
-    const clock = new VirtualClock();
-    const alive: unknown[] = [];
-    const spy: Clock = {
-      now: () => clock.now(),
-      wallNow: () => clock.wallNow(),
-      every: (ms, run) => clock.every(ms, run),
-      after: (ms, run, keepsAlive) => {
-        alive.push(keepsAlive);
-        return clock.after(ms, run);
-      },
-    };
-    const limiter = tokenBucket({ rate: '1/s', burst: 1, clock: spy });
+    const { clock, noting, alive } = openNotingClock();
+    const limiter = tokenBucket({ rate: '1/s', burst: 1, clock: noting });
     limiter.allow();
     const waiting = limiter.wait();
     await clock.advance(2000);

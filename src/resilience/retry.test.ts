@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Clock } from '../core/clock.ts';
 import { QuorateError } from '../core/errors.ts';
 import { seededRandom } from '../core/random.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
@@ -13,6 +12,7 @@ import { Alone, type Part, type Policy } from './policy.ts';
 import { type Failure, type RetryOptions, retry } from './retry.ts';
 import { retryBudget } from './retry-budget.ts';
 import { type Gate, sectionOf } from './section.ts';
+import { openNotingClock } from './test-noting-clock.ts';
 import { timeout } from './timeout.ts';
 
 /** The outermost first. */
@@ -119,22 +119,12 @@ describe('retry', () => {
   });
 
   it('keeps the process alive in a pause, when nothing else may', async () => {
-    const clock = new VirtualClock();
-    const kept: unknown[] = [];
-    const noting: Clock = {
-      now: () => clock.now(),
-      wallNow: () => clock.wallNow(),
-      after(delayMs, run, keepsAlive) {
-        kept.push(keepsAlive);
-        return clock.after(delayMs, run);
-      },
-      every: (intervalMs, run) => clock.every(intervalMs, run),
-    };
+    const { clock, noting, alive } = openNotingClock();
     const run = retry({ clock: noting, backoff: constantBackoff(1) }).run(fails());
     const failed = assert.rejects(run, boom);
     await clock.advance(2);
     await failed;
-    assert.deepEqual(kept, [true, true]);
+    assert.deepEqual(alive, [true, true]);
   });
 
   it('tries at once where the pause is nothing, and never more often than said', async () => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Clock } from '../core/clock.ts';
 import type { QuorateError } from '../core/errors.ts';
 import { type Random, seededRandom } from '../core/random.ts';
 import { adaptive } from '../resilience/adaptive.ts';
@@ -16,6 +15,7 @@ import { type Pipeline, pipeline } from '../resilience/pipeline.ts';
 import type { Policy } from '../resilience/policy.ts';
 import { retry } from '../resilience/retry.ts';
 import { shed } from '../resilience/shed.ts';
+import { openNotingClock } from '../resilience/test-noting-clock.ts';
 import { timeout } from '../resilience/timeout.ts';
 import { type FaultOptions, type FaultRules, faults } from './faults.ts';
 import { settled, VirtualClock } from './virtual-clock.ts';
@@ -194,19 +194,9 @@ describe('faults', () => {
   });
 
   it('keep a process alive for who is late, and not for who is dropped', async () => {
-    const clock = new VirtualClock();
-    const alive: unknown[] = [];
-    const spy: Clock = {
-      now: () => clock.now(),
-      wallNow: () => clock.wallNow(),
-      every: (ms, run) => clock.every(ms, run),
-      after: (ms, run, keepsAlive) => {
-        alive.push(keepsAlive);
-        return clock.after(ms, run);
-      },
-    };
-    void faults({ drop: ALWAYS, clock: spy }).run(() => 1);
-    const late = faults({ latency: { rate: 1, delay: 5 }, clock: spy }).run(() => 1);
+    const { clock, noting, alive } = openNotingClock();
+    void faults({ drop: ALWAYS, clock: noting }).run(() => 1);
+    const late = faults({ latency: { rate: 1, delay: 5 }, clock: noting }).run(() => 1);
     await clock.advance(5);
     await late;
     assert.deepEqual(alive, [true]);
