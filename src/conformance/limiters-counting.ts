@@ -109,6 +109,17 @@ const ofEach = ALGORITHMS.map((algorithm): readonly LimiterCase[] => [
   },
 ]);
 
+/** Both promises come to this: twice the limit at once, and the rate. */
+const atMostTwice = (algorithm: ClusterAlgorithm, promised: string): LimiterCase => ({
+  name: `${algorithm}: in any interval at most ${promised} is allowed`,
+  async run(context) {
+    const rules = { rate: { limit: 10, period: 100 } };
+    const admissions = await storm(context, algorithm, rules, 700);
+    assert.ok(admissions.length > 5);
+    context.isWithin(admissions, 20, 0.1);
+  },
+});
+
 /** Cases of each way to count. */
 export const countingCases: readonly LimiterCase[] = [
   ...ofEach.flat(),
@@ -137,24 +148,8 @@ export const countingCases: readonly LimiterCase[] = [
       }
     },
   },
-  {
-    name: 'fixed-window: in any interval at most the limit of each window that it touches is allowed',
-    async run(context) {
-      const rules = { rate: { limit: 10, period: 100 } };
-      const admissions = await storm(context, 'fixed-window', rules, 700);
-      assert.ok(admissions.length > 5);
-      context.isWithin(admissions, 20, 0.1);
-    },
-  },
-  {
-    name: 'sliding-counter: in any interval at most twice the limit, and as many for each period, is allowed',
-    async run(context) {
-      const rules = { rate: { limit: 10, period: 100 } };
-      const admissions = await storm(context, 'sliding-counter', rules, 700);
-      assert.ok(admissions.length > 5);
-      context.isWithin(admissions, 20, 0.1);
-    },
-  },
+  atMostTwice('fixed-window', 'the limit of each window that it touches'),
+  atMostTwice('sliding-counter', 'twice the limit, and as many for each period,'),
   {
     name: 'what nobody uses any more is gone from the store',
     needs: ['leftovers'],
