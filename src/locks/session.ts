@@ -1,9 +1,10 @@
 /** A session: one lease, kept alive, under which locks and candidacies live. When it ends they end. */
 import { sleep } from '../core/abort.ts';
 import type { Clock } from '../core/clock.ts';
-import { isQuorateError, type QuorateError } from '../core/errors.ts';
+import { isQuorateError } from '../core/errors.ts';
 import type { Kv } from '../kv/kv.ts';
-import { type Gone, type Life, type OnEnd, RenewedLife, withinTime } from './life.ts';
+import type { Gone } from './life.ts';
+import { SharedLife } from './shared-life.ts';
 import { closedError } from './signals.ts';
 
 /** Between attempts to take a key away. */
@@ -11,35 +12,26 @@ const AGAIN_MS = 200;
 
 const GONE: Gone = { why: 'has run out or was revoked in the store', loss: 'session' };
 
-export class Session implements Life {
+export class Session extends SharedLife {
   readonly lease: bigint;
   readonly #kv: Kv;
   readonly #clock: Clock;
-  readonly #ttlMs: number;
-  readonly #life: RenewedLife;
   readonly #keysInUse: Set<string>;
-  #users: number;
   #keyNumber: number;
-  #retired: boolean;
-  #revoked: Promise<void> | undefined;
 
   private constructor(kv: Kv, clock: Clock, lease: bigint, ttlMs: number, sentMs: number) {
+    super({
+      clock,
+      ttlMs,
+      sentMs,
+      renew: (signal) => renew(kv, lease, signal),
+      endThere: (signal) => kv.revokeLease(lease, { signal }),
+    });
     this.lease = lease;
     this.#kv = kv;
     this.#clock = clock;
-    this.#ttlMs = ttlMs;
     this.#keysInUse = new Set();
-    this.#users = 0;
     this.#keyNumber = 0;
-    this.#retired = false;
-    this.#revoked = undefined;
-    const renew = (signal: AbortSignal): Promise<number | Gone> => this.#renew(signal);
-    this.#life = new RenewedLife({ clock, what: 'the session behind it', ttlMs, sentMs, renew });
-    this.#life.join(() => {
-      this.#retired = true;
-      // The store may count it alive for a while yet: nobody should have to wait for that.
-      this.#revoked = this.#revoke();
-    });
   }
 
   /** Grants a lease of `ttlMs`, or of what the store makes of it. */
@@ -47,37 +39,6 @@ export class Session implements Life {
     const sentMs = clock.now();
     const lease = await kv.grantLease(ttlMs);
     return new Session(kv, clock, lease.id, lease.ttlMs, sentMs);
-  }
-
-  /** Whether new users are welcome. */
-  get usable(): boolean {
-    return !this.#retired && this.endReason() === undefined;
-  }
-
-  endReason(): QuorateError | undefined {
-    return this.#life.endReason();
-  }
-
-  remainingMs(): number {
-    return this.#life.remainingMs();
-  }
-
-  /** Calls `onEnd` when it ends, and does not keep it: `join` is for those for whom it lasts. */
-  onEnd(onEnd: OnEnd): () => void {
-    return this.#life.join(onEnd);
-  }
-
-  join(onEnd: OnEnd): () => void {
-    const leaveLife = this.#life.join(onEnd);
-    let isIn = true;
-    this.#users += 1;
-    return () => {
-      leaveLife();
-      if (!isIn) return;
-      isIn = false;
-      this.#users -= 1;
-      if (this.#retired && this.#users === 0) void this.close();
-    };
   }
 
   /**
@@ -104,7 +65,7 @@ export class Session implements Life {
    */
   async keepAway(key: string, remove: () => Promise<unknown>): Promise<void> {
     const ended = new AbortController();
-    const leave = this.#life.join((reason) => ended.abort(reason));
+    const leave = this.onEnd((reason) => ended.abort(reason));
     const { signal } = ended;
     while (this.endReason() === undefined) {
       try {
@@ -119,43 +80,18 @@ export class Session implements Life {
     }
     leave();
   }
+}
 
-  /**
-   * Takes no new users, and ends with its last one. After a write whose outcome is unknown: it may
-   * still arrive, and only the end of the lease makes sure that it leaves nothing behind.
-   */
-  retire(): void {
-    this.#retired = true;
-    if (this.#users === 0) void this.close();
-  }
-
-  /** Ends it and revokes the lease. Never rejects: a lease that cannot be revoked runs out. */
-  close(): Promise<void> {
-    this.#life.end('was closed', 'session');
-    return this.#revoked!;
-  }
-
-  async #renew(signal: AbortSignal): Promise<number | Gone> {
-    try {
-      const ttlMs = await this.#kv.keepAlive(this.lease, { signal });
-      return ttlMs > 0 ? ttlMs : GONE;
-    } catch (error) {
-      if (isQuorateError(error, 'ERR_LEASE_NOT_FOUND')) return GONE;
-      throw error;
-    }
-  }
-
-  async #revoke(): Promise<void> {
-    try {
-      // As patient as a renewal: a store that is out of reach holds up no shutdown for longer.
-      await withinTime(this.#clock, this.#ttlMs / 3, undefined, (signal) =>
-        this.#kv.revokeLease(this.lease, { signal }),
-      );
-    } catch {
-      // It runs out by itself.
-    }
+async function renew(kv: Kv, lease: bigint, signal: AbortSignal): Promise<number | Gone> {
+  try {
+    const ttlMs = await kv.keepAlive(lease, { signal });
+    return ttlMs > 0 ? ttlMs : GONE;
+  } catch (error) {
+    if (isQuorateError(error, 'ERR_LEASE_NOT_FOUND')) return GONE;
+    throw error;
   }
 }
+
 /** The session that claims share, opened when first needed and anew after it ended. */
 export class Sessions {
   readonly kv: Kv;
