@@ -38,25 +38,10 @@ answers() { # answers PORT: it knows a leader, and itself as a node, which sessi
 }
 
 start_servers() {
-  local port='' dir='' n=1 extra=() server d p i end join='' all=
-  while (($#)); do
-    case $1 in
-      --port) port=$2; shift 2 ;;
-      --dir) dir=$2; shift 2 ;;
-      -n) n=$2; shift 2 ;;
-      --) shift; extra=("$@"); break ;;
-      *) die "unknown option: $1" ;;
-    esac
-  done
-  [[ $n =~ ^[1-9]$ ]] || die '-n takes 1 to 9'
+  local port='' dir='' n=1 extra=() server d p i join='' all=
+  start_options "$@"
   server=$(bin consul) || die 'Consul not found: run scripts/engines/consul.sh install'
-  [[ -n $dir ]] || dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-consul.XXXXXX")
-  mkdir -p "$dir"
-  dir=$(cd "$dir" && pwd)
-  exec 8>"${TMPDIR:-/tmp}/quorate-$(id -u)-consul.lock"
-  flock 8 # until they listen: two starts at a time could pick the same port
-  if [[ -z $port && -f $dir/1/port ]]; then port=$(<"$dir/1/port"); fi
-  if [[ -z $port || $port == 0 ]]; then port=$(free_base $((3 * n))); fi
+  claim consul $((3 * n))
   for ((i = 1; i <= n; i++)); do join+=",\"$host:$((port + 3 * i - 2))\""; done
   # Half a start leaves nothing running.
   trap '(($? == 0)) || stop_servers --kill "$dir"' EXIT
@@ -72,54 +57,16 @@ start_servers() {
   "performance": { "raft_multiplier": 1 }, "connect": { "enabled": false }, "peering": { "enabled": false },
   "ui_config": { "enabled": false }, "disable_update_check": true, "disable_anonymous_signature": true }
 JSON
-    {
-      printf '#!/usr/bin/env bash\nexec'
-      printf ' %q' "$server" agent -config-file "$d/consul.json" "${extra[@]}"
-      printf ' >>%q 2>&1\n' "$d/log"
-    } >"$d/run"
-    chmod +x "$d/run"
-    launch "$d"
+    launch_command "$d" "$server" agent -config-file "$d/consul.json" "${extra[@]}"
   done
   for ((i = 1; i <= n; i++)); do
     d=$dir/$i p=$((port + 3 * i - 3))
-    end=$(($(date +%s) + ${QUORATE_START_TIMEOUT:-90}))
-    until answers "$p"; do
-      if ! alive "$d"; then tail -n 20 "$d/log" >&2; die "Consul in $d died while starting"; fi
-      if (($(date +%s) > end)); then die "Consul in $d did not answer in time"; fi
-      sleep 0.05
-    done
+    wait_for "$d" "Consul in $d" answers "$p" || die "Consul in $d did not answer in time"
     all+=",$host:$p"
   done
   echo "QUORATE_CONSUL=${all#,} QUORATE_CONSUL_DIR=$dir"
 }
 
-stop_servers() {
-  local signal=TERM rm='' dir='' d
-  for a; do
-    case $a in
-      --kill) signal=KILL ;;
-      --rm) rm=1 ;;
-      -*) die "unknown option: $a" ;;
-      *) dir=$(cd "$a" && pwd) || die "no folder $a" ;;
-    esac
-  done
-  [[ -n $dir ]] || die 'usage: consul.sh stop [--kill] [--rm] DIR'
-  for d in "$dir"/[1-9]; do
-    if alive "$d"; then
-      kill -"$signal" "$(<"$d/pid")" 2>/dev/null || true
-      for _ in {1..300}; do alive "$d" || break; sleep 0.05; done
-      alive "$d" && die "Consul in $d does not end"
-    fi
-    rm -f "$d/started" "$d/pid"
-  done
-  if [[ -n $rm ]]; then rm -rf "$dir"; fi
-}
+stop_servers() { stop_nodes consul.sh Consul "$@"; }
 
-command=${1:-}
-shift || true
-case $command in
-  install) install_server ;;
-  start) start_servers "$@" ;;
-  stop) stop_servers "$@" ;;
-  *) die 'usage: consul.sh install | start | stop (see its head)' ;;
-esac
+engine_command consul.sh "$@"

@@ -49,15 +49,94 @@ launch() {
   st=$(proc_stat "$pid") || die "could not start $1/run"
   echo "${st#* }" >"$1/started"
 }
-# wait_ready NODE_DIR PORT: until etcd answers a linearizable read; fails early if it died.
-wait_ready() {
-  local end=$(($(date +%s) + ${QUORATE_START_TIMEOUT:-90})) ctl
-  ctl=$(bin etcdctl)
-  until "$ctl" --endpoints="$host:$2" --command-timeout=2s endpoint health >/dev/null 2>&1; do
-    if ! alive "$1"; then tail -n 20 "$1/log" >&2 || true; die "$1 died while starting"; fi
-    if (($(date +%s) > end)); then tail -n 20 "$1/log" >&2 || true; die "$1 did not answer in time"; fi
+# end SIGNAL SECONDS NODE_DIR [PID...]: signal it, and these with it, and wait until it is gone.
+end() {
+  local t=$(($(date +%s) + $2))
+  if ! alive "$3"; then return 0; fi
+  kill -"$1" "$(<"$3/pid")" "${@:4}" 2>/dev/null || true
+  while alive "$3" && (($(date +%s) <= t)); do sleep 0.05; done
+}
+
+# start_options ARG...: what every start takes, into port, dir, n and extra, which the caller declares.
+# An empty n says that there is one server, in DIR itself; else DIR/1, 2, ... are the servers.
+start_options() {
+  while (($#)); do
+    case $1 in
+      --port) port=$2; shift 2 ;;
+      --dir) dir=$2; shift 2 ;;
+      -n) [[ -n $n ]] || die "unknown option: $1"; n=$2; n=${n:-0}; shift 2 ;;
+      --) shift; extra=("$@"); break ;;
+      *) die "unknown option: $1" ;;
+    esac
+  done
+  [[ -z $n || $n =~ ^[1-9]$ ]] || die '-n takes 1 to 9'
+}
+# claim NAME COUNT: dir (a new one unless named) and port (that of before, else a free block of COUNT).
+# Two starts at a time could pick the same port: the lock is held until the servers listen.
+claim() {
+  [[ -n $dir ]] || dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-$1.XXXXXX")
+  mkdir -p "$dir"
+  dir=$(cd "$dir" && pwd)
+  exec 8>"${TMPDIR:-/tmp}/quorate-$(id -u)-$1.lock"
+  flock 8
+  local first=$dir${n:+/1}
+  if [[ -z $port && -f $first/port ]]; then port=$(<"$first/port"); fi
+  if [[ -z $port || $port == 0 ]]; then port=$(free_base "$2"); fi
+}
+# launch_command NODE_DIR COMMAND...: write its run script, which logs to NODE_DIR/log, and launch it.
+launch_command() {
+  {
+    printf '#!/usr/bin/env bash\nexec'
+    printf ' %q' "${@:2}"
+    printf ' >>%q 2>&1\n' "$1/log"
+  } >"$1/run"
+  chmod +x "$1/run"
+  launch "$1"
+}
+# wait_for NODE_DIR WHO PROBE...: until PROBE succeeds; dies early if the server did; 1 if it takes too long.
+wait_for() {
+  local end=$(($(date +%s) + ${QUORATE_START_TIMEOUT:-90}))
+  until "${@:3}" >/dev/null 2>&1; do
+    if ! alive "$1"; then tail -n 20 "$1/log" >&2 || true; die "$2 died while starting"; fi
+    if (($(date +%s) > end)); then return 1; fi
     sleep 0.05
   done
+}
+
+# stop_options SCRIPT ARG...: what its stop takes, into signal, rm and dir, which the caller declares.
+stop_options() {
+  local a
+  for a in "${@:2}"; do
+    case $a in
+      --kill) signal=KILL ;;
+      --rm) rm=1 ;;
+      -*) die "unknown option: $a" ;;
+      *) dir=$(cd "$a" && pwd) || die "no folder $a" ;;
+    esac
+  done
+  [[ -n $dir ]] || die "usage: $1 stop [--kill] [--rm] DIR"
+}
+# stop_node WHO SIGNAL NODE_DIR [PID...]: end it, or die.
+stop_node() {
+  end "$2" 15 "$3" "${@:4}"
+  if alive "$3"; then die "$1 in $3 does not end"; fi
+  rm -f "$3/started" "$3/pid"
+}
+# stop_nodes SCRIPT WHO ARG...: its stop command, where DIR/1, 2, ... are the servers.
+stop_nodes() {
+  local signal=TERM rm='' dir='' d
+  stop_options "$1" "${@:3}"
+  for d in "$dir"/[1-9]; do stop_node "$2" "$signal" "$d"; done
+  if [[ -n $rm ]]; then rm -rf "$dir"; fi
+}
+# engine_command SCRIPT ARG...: the command of a script that has install_server, start_servers and stop_servers.
+engine_command() {
+  case ${2:-} in
+    install) install_server ;;
+    start) start_servers "${@:3}" ;;
+    stop) stop_servers "${@:3}" ;;
+    *) die "usage: $1 install | start | stop (see its head)" ;;
+  esac
 }
 
 # go_build FOLDER "MODULE@VERSION..." BINARY=PACKAGE...

@@ -47,24 +47,11 @@ settle() { # settle DIR
   die "$1/data is still in use by ${left%/cwd}"
 }
 
-start_server() {
-  local port='' dir='' extra=() as=() folder end
-  while (($#)); do
-    case $1 in
-      --port) port=$2; shift 2 ;;
-      --dir) dir=$2; shift 2 ;;
-      --) shift; extra=("$@"); break ;;
-      *) die "unknown option: $1" ;;
-    esac
-  done
+start_servers() {
+  local port='' dir='' n='' extra=() as=() folder
+  start_options "$@"
   folder=$(server_bin) || die 'PostgreSQL not found: run scripts/engines/postgres.sh install'
-  [[ -n $dir ]] || dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-postgres.XXXXXX")
-  mkdir -p "$dir"
-  dir=$(cd "$dir" && pwd)
-  exec 8>"${TMPDIR:-/tmp}/quorate-$(id -u)-postgres.lock"
-  flock 8 # until it listens: two starts at a time could pick the same port
-  if [[ -z $port && -f $dir/port ]]; then port=$(<"$dir/port"); fi
-  if [[ -z $port || $port == 0 ]]; then port=$(free_base 1); fi
+  claim postgres 1
   echo "$port" >"$dir/port"
   if is_root; then # it refuses to run as root
     as=(setpriv --reuid=postgres --regid=postgres --init-groups --)
@@ -74,51 +61,24 @@ start_server() {
   [[ -s $dir/data/PG_VERSION ]] || (cd / && "${as[@]}" "$folder/initdb" -D "$dir/data" -U postgres \
     -A trust -E UTF8 --locale=C --no-sync) >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; die 'initdb failed'; }
   if [[ -f $dir/data/postmaster.pid ]]; then settle "$dir"; fi
-  {
-    printf '#!/usr/bin/env bash\ncd %q && exec' "$dir"
-    printf ' %q' "${as[@]}" "$folder/postgres" -D "$dir/data" -p "$port" -c "listen_addresses=$host" \
-      -c unix_socket_directories= -c max_connections=200 "${extra[@]}"
-    printf ' >>log 2>&1\n'
-  } >"$dir/run"
-  chmod +x "$dir/run"
-  launch "$dir"
-  end=$(($(date +%s) + ${QUORATE_START_TIMEOUT:-90}))
-  until "$folder/pg_isready" -q -h "$host" -p "$port"; do
-    if ! alive "$dir"; then tail -n 20 "$dir/log" >&2; die "PostgreSQL in $dir died while starting"; fi
-    if (($(date +%s) > end)); then die "PostgreSQL in $dir did not answer in time"; fi
-    sleep 0.05
-  done
+  # In DIR, which the user it runs as may enter.
+  launch_command "$dir" env -C "$dir" "${as[@]}" "$folder/postgres" -D "$dir/data" -p "$port" \
+    -c "listen_addresses=$host" -c unix_socket_directories= -c max_connections=200 "${extra[@]}"
+  wait_for "$dir" "PostgreSQL in $dir" "$folder/pg_isready" -q -h "$host" -p "$port" ||
+    die "PostgreSQL in $dir did not answer in time"
   echo "QUORATE_POSTGRES=postgres://postgres@$host:$port/postgres QUORATE_POSTGRES_DIR=$dir"
 }
 
-stop_server() {
-  local signal=INT rm='' dir='' pid pids # INT ends its clients' connections; TERM would wait for them
-  for a; do
-    case $a in
-      --kill) signal=KILL ;;
-      --rm) rm=1 ;;
-      -*) die "unknown option: $a" ;;
-      *) dir=$(cd "$a" && pwd) || die "no folder $a" ;;
-    esac
-  done
-  [[ -n $dir ]] || die 'usage: postgres.sh stop [--kill] [--rm] DIR'
-  if alive "$dir"; then
-    pid=$(<"$dir/pid") pids=$pid
-    [[ $signal == INT ]] || pids+=" $(cat "/proc/$pid/task/$pid/children")"
-    # shellcheck disable=SC2086
-    kill -"$signal" $pids 2>/dev/null || true
-    for _ in {1..300}; do alive "$dir" || break; sleep 0.05; done
-    alive "$dir" && die "PostgreSQL in $dir does not end"
+stop_servers() {
+  local signal=INT rm='' dir='' pid children='' # INT ends its clients' connections; TERM would wait for them
+  stop_options postgres.sh "$@"
+  if [[ $signal == KILL ]] && alive "$dir"; then
+    pid=$(<"$dir/pid")
+    children=$(cat "/proc/$pid/task/$pid/children")
   fi
-  rm -f "$dir/started" "$dir/pid"
+  # shellcheck disable=SC2086
+  stop_node PostgreSQL "$signal" "$dir" $children
   if [[ -n $rm ]]; then settle "$dir"; rm -rf "$dir"; fi
 }
 
-command=${1:-}
-shift || true
-case $command in
-  install) install_server ;;
-  start) start_server "$@" ;;
-  stop) stop_server "$@" ;;
-  *) die 'usage: postgres.sh install | start | stop (see its head)' ;;
-esac
+engine_command postgres.sh "$@"

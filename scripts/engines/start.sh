@@ -8,6 +8,15 @@
 #   Starts one stopped node again, with its data and port.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# wait_ready NODE_DIR PORT: until etcd answers a linearizable read.
+wait_ready() {
+  local ctl
+  ctl=$(bin etcdctl)
+  wait_for "$1" "$1" "$ctl" --endpoints="$host:$2" --command-timeout=2s endpoint health && return
+  tail -n 20 "$1/log" >&2 || true
+  die "$1 did not answer in time"
+}
+
 if [[ ${1:-} == --node ]]; then
   d=$(cd "${2:?node folder}" && pwd)
   p=$(<"$d/port") || die "$d is no node folder"
@@ -17,26 +26,9 @@ if [[ ${1:-} == --node ]]; then
 fi
 
 port='' dir='' n=1 extra=()
-while (($#)); do
-  case $1 in
-    --port) port=$2; shift 2 ;;
-    --dir) dir=$2; shift 2 ;;
-    -n) n=$2; shift 2 ;;
-    --) shift; extra=("$@"); break ;;
-    *) die "unknown option: $1" ;;
-  esac
-done
-[[ $n =~ ^[1-9]$ ]] || die "-n takes 1 to 9"
+start_options "$@"
 etcd=$(bin etcd)
-[[ -n $dir ]] || dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-etcd.XXXXXX")
-mkdir -p "$dir"
-dir=$(cd "$dir" && pwd)
-
-# Two starts at a time could pick the same port: the lock is held until etcd listens.
-exec 8>"${TMPDIR:-/tmp}/quorate-$(id -u)-etcd.lock"
-flock 8
-if [[ -z $port && -f $dir/1/port ]]; then port=$(<"$dir/1/port"); fi
-if [[ -z $port || $port == 0 ]]; then port=$(free_base $((2 * n))); fi
+claim etcd $((2 * n))
 
 cluster=
 for ((i = 1; i <= n; i++)); do cluster+=",q$i=http://$host:$((port + 2 * i - 1))"; done
@@ -46,16 +38,10 @@ for ((i = 1; i <= n; i++)); do
   d=$dir/$i p=$((port + 2 * i - 2))
   mkdir -p "$d"
   echo "$p" >"$d/port"
-  {
-    printf '#!/usr/bin/env bash\nexec'
-    printf ' %q' "$etcd" --name "q$i" --data-dir "$d/data" --log-level warn \
-      --listen-client-urls "http://$host:$p" --advertise-client-urls "http://$host:$p" \
-      --listen-peer-urls "http://$host:$((p + 1))" --initial-advertise-peer-urls "http://$host:$((p + 1))" \
-      --initial-cluster "${cluster#,}" --initial-cluster-token "quorate-$port" "${extra[@]}"
-    printf ' >>%q 2>&1\n' "$d/log"
-  } >"$d/run"
-  chmod +x "$d/run"
-  launch "$d"
+  launch_command "$d" "$etcd" --name "q$i" --data-dir "$d/data" --log-level warn \
+    --listen-client-urls "http://$host:$p" --advertise-client-urls "http://$host:$p" \
+    --listen-peer-urls "http://$host:$((p + 1))" --initial-advertise-peer-urls "http://$host:$((p + 1))" \
+    --initial-cluster "${cluster#,}" --initial-cluster-token "quorate-$port" "${extra[@]}"
 done
 all=
 for ((i = 1; i <= n; i++)); do

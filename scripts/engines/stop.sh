@@ -15,13 +15,6 @@ for a; do
 done
 ((${#dirs[@]})) || die "usage: stop.sh [--kill] [--rm] DIR..."
 
-# end SIGNAL SECONDS NODE_DIR: signal it, and wait until it is gone.
-end() {
-  local t=$(($(date +%s) + $2))
-  if ! alive "$3"; then return 0; fi
-  kill -"$1" "$(<"$3/pid")" 2>/dev/null || true
-  while alive "$3" && (($(date +%s) <= t)); do sleep 0.05; done
-}
 mapfile -t nodes < <(find "${dirs[@]}" -maxdepth 2 -name started -printf '%h\n' | sort -u)
 for d in "${nodes[@]}"; do
   # One after the other: a leader waits 7 s to hand over to a peer that is leaving too.
