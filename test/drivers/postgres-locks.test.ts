@@ -159,10 +159,17 @@ describe('locks on PostgreSQL, one server', { skip: missingPostgres() }, () => {
     const locks = open({ sequence: 'hurried_tokens' }, pool);
     const held = await open({ sequence: 'hurried_tokens' }).acquire('n');
     const waiting = locks.acquire('n');
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    const longer = (state: string): Promise<unknown> => {
+      const age = `clock_timestamp() - state_change > '250ms'`;
+      const of = `usename = 'hurried' and state = '${state}'`;
+      const text = `select pid from pg_stat_activity where ${of} and ${age}`;
+      const what = `a connection is ${state} for longer than any of them allows`;
+      return until(what, async () => (await server.query(text)).length > 0);
+    };
+    await longer('active');
     await held.release();
     const lock = await waiting;
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await longer('idle');
     lock.assertHeld();
     await lock.release();
   });

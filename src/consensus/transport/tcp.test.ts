@@ -50,8 +50,14 @@ async function openAdvertised(id: NodeId): Promise<Node> {
   return open(id, {}, { listenUrls: [url], advertisedUrls: [url] });
 }
 
-async function openPair(settings: Partial<TransportSettings> = {}): Promise<[Node, Node]> {
-  const [a, b] = [await open(A, settings), await open(B, settings)];
+async function openPair(
+  settings: Partial<TransportSettings> = {},
+  clockOf: () => Clock = () => systemClock,
+): Promise<[Node, Node]> {
+  const [a, b] = [
+    await open(A, settings, { clock: clockOf() }),
+    await open(B, settings, { clock: clockOf() }),
+  ];
   a.transport.setPeers(new Map([[B, b.transport.listenUrls]]));
   b.transport.setPeers(new Map([[A, a.transport.listenUrls]]));
   await connected(a);
@@ -359,9 +365,23 @@ describe('a TCP transport', () => {
   });
 
   it('keeps an idle connection alive', async () => {
-    const [a, b] = await openPair({ deadAfterMs: 80 });
-    // Longer than the time after which a silent peer would be given up.
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    const deadAfterMs = 200;
+    const looks = new Map<Clock, number>();
+    const counting = (): Clock => {
+      const clock: Clock = {
+        ...systemClock,
+        every: (intervalMs, run) =>
+          systemClock.every(intervalMs, () => {
+            looks.set(clock, (looks.get(clock) ?? 0) + intervalMs);
+            run();
+          }),
+      };
+      looks.set(clock, 0);
+      return clock;
+    };
+    const [a, b] = await openPair({ deadAfterMs }, counting);
+    // Each has looked for longer than the time after which it would give a silent peer up.
+    while ([...looks.values()].some((lookedMs) => lookedMs < 3 * deadAfterMs)) await turn();
     assert.deepEqual([...a.at.unreachable, ...b.at.unreachable], []);
   });
 

@@ -79,12 +79,10 @@ test('a tracestate is passed on without its spaces and empty members', () => {
 });
 
 test('a tracestate of many blanks is read in a time that grows with its length only', () => {
-  const blanks = `a=${' '.repeat(100_000)}b`;
-  const startedMs = performance.now();
-  assert.equal(parseTraceState(blanks), undefined);
-  assert.equal(parseTraceState(`a=${'\t '.repeat(50_000)}b,c=d`), undefined);
-  // With time squared it is half a minute.
-  assert.ok(performance.now() - startedMs < 2_000);
+  // With time squared this would not end today.
+  const many = 4_000_000;
+  assert.equal(parseTraceState(`a=${' '.repeat(many)}b`), undefined);
+  assert.equal(parseTraceState(`a=${'\t '.repeat(many / 2)}b,c=d`), undefined);
 });
 
 test('as many as 32 members are passed on', () => {
