@@ -9,7 +9,8 @@ import type { BytesLike } from '../core/bytes.ts';
 import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { Elections, Leader, Leadership } from '../locks/elections.ts';
 import { electionCases } from './elections.ts';
-import { assertNoticed, noticed, type Wrong, withMethods } from './test-wrong-locks.ts';
+import { assertNoticed, withMethods } from './test-wrong.ts';
+import { noticed, type Wrong } from './test-wrong-locks.ts';
 
 type Terms = AsyncGenerator<Leadership, void, undefined>;
 type Campaign = Elections['campaign'];

@@ -3,16 +3,16 @@
  * That it passes on right ones is tested in `test/conformance`.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
+import { describe, test } from 'node:test';
 import { QuorateError } from '../core/errors.ts';
 import { kvOver } from '../kv/kv-over.ts';
 import { memoryService } from '../kv/memory.ts';
 import type { KvService, WatchSink } from '../kv/service.ts';
 import * as etcd from '../proto/etcd.ts';
 import type * as pb from '../proto/messages.ts';
-import { VirtualClock } from '../testing/virtual-clock.ts';
 import { kvCases, runCase, runCases } from './kv.ts';
+import { clockInFastTime } from './test-time.ts';
+import { withMethods } from './test-wrong.ts';
 
 /** A right store with some methods replaced; `wrong` is given the right ones. */
 type Wrong = (right: KvService) => Partial<KvService>;
@@ -161,16 +161,7 @@ const wrongStores: Record<string, Wrong> = {
 };
 
 describe('the key-value suite', () => {
-  const clock = new VirtualClock();
-  const stop = new AbortController();
-  let time: Promise<void>;
-  before(() => {
-    time = passTime(clock, stop.signal);
-  });
-  after(async () => {
-    stop.abort();
-    await time;
-  });
+  const clock = clockInFastTime();
 
   for (const [what, wrong] of Object.entries(wrongStores)) {
     test(`notices a store that ${what}`, async (t) => {
@@ -197,15 +188,6 @@ describe('the key-value suite', () => {
   });
 });
 
-function withMethods(right: KvService, wrong: Partial<KvService>): KvService {
-  return new Proxy(right, {
-    get(target, name) {
-      const value: unknown = Reflect.get(name in wrong ? wrong : target, name);
-      return typeof value === 'function' ? value.bind(name in wrong ? wrong : target) : value;
-    },
-  });
-}
-
 /** Name of the first case that the store fails. */
 async function firstFailure(target: Parameters<typeof runCase>[1]): Promise<string | undefined> {
   for (const one of kvCases) {
@@ -217,12 +199,4 @@ async function firstFailure(target: Parameters<typeof runCase>[1]): Promise<stri
     }
   }
   return undefined;
-}
-
-/** Lets time run about twenty times faster than it does. */
-async function passTime(clock: VirtualClock, stop: AbortSignal): Promise<void> {
-  while (!stop.aborted) {
-    await clock.advance(20);
-    await wait(1);
-  }
 }

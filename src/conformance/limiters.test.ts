@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isQuorateError } from '../core/errors.ts';
 import { seededRandom } from '../core/random.ts';
 import { kvOver } from '../kv/kv-over.ts';
 import { memoryService } from '../kv/memory.ts';
@@ -13,6 +12,7 @@ import type { ClusterLimiter } from '../resilience/limiter.ts';
 import { settled, VirtualClock } from '../testing/virtual-clock.ts';
 import { limiterCases, runLimiterCase } from './limiters.ts';
 import type { LimiterRequest, LimitersTarget } from './limiters-context.ts';
+import { assertNoticed, thrownBy, withMethods } from './test-wrong.ts';
 
 interface Wrong {
   /** The case that must notice. */
@@ -30,11 +30,6 @@ async function noticed(wrong: Wrong): Promise<unknown> {
   assert.ok(one, `there is no case '${wrong.noticedBy}'`);
   const clock = new VirtualClock();
   const kv = kvOver(memoryService({ clock }));
-  let isOver = false;
-  const passTime = async (): Promise<void> => {
-    while (!isOver) await clock.advance(10);
-  };
-  const time = passTime();
   const right: LimitersTarget = {
     clock,
     random: seededRandom(3),
@@ -43,26 +38,14 @@ async function noticed(wrong: Wrong): Promise<unknown> {
     open: (request) => {
       const changed = wrong.request?.(request) ?? request;
       const limiter = kvLimiter(kv, { timeout: '20s', clock, ...changed });
-      const methods = wrong.limiter?.(limiter, clock) ?? {};
-      return new Proxy(limiter, {
-        get(target, name) {
-          const value: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name);
-          return typeof value === 'function' ? value.bind(target) : value;
-        },
-      });
+      return withMethods<ClusterLimiter>(limiter, wrong.limiter?.(limiter, clock) ?? {});
     },
   };
-  try {
-    await runLimiterCase(one, { ...right, ...wrong.target?.(right) });
-    return undefined;
-  } catch (error) {
-    return error;
-  } finally {
-    isOver = true;
-    await time;
-    await settled();
-    await kv.close();
-  }
+  const target = { ...right, ...wrong.target?.(right) };
+  const error = await thrownBy(clock, 10, () => runLimiterCase(one, target));
+  await settled();
+  await kv.close();
+  return error;
 }
 
 const never = (): Promise<never> => new Promise(() => undefined);
@@ -345,9 +328,7 @@ const WRONG: Readonly<Record<string, Wrong>> = {
 describe('the suite of limiters notices one that', () => {
   for (const [name, wrong] of Object.entries(WRONG)) {
     test(name, async () => {
-      const error = await noticed(wrong);
-      const isTold = error instanceof assert.AssertionError || isQuorateError(error);
-      assert.ok(isTold, `noticed as ${String(error)}`);
+      assertNoticed(await noticed(wrong));
     });
   }
 

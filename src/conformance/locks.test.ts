@@ -12,7 +12,8 @@ import { isQuorateError, QuorateError } from '../core/errors.ts';
 import type { AcquireOptions, Lock, LockHolder, Locks } from '../locks/locks.ts';
 import { lockCases, runLockCases } from './locks.ts';
 import { lacksOf } from './locks-lacks.ts';
-import { assertNoticed, noticed, type Wrong, withMethods } from './test-wrong-locks.ts';
+import { assertNoticed, withMethods } from './test-wrong.ts';
+import { noticed, type Wrong } from './test-wrong-locks.ts';
 
 /** Both ways to a lock, with the options changed. */
 function withOptions(

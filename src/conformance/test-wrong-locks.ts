@@ -1,7 +1,5 @@
 /** Locks and elections that are wrong in one thing each, over the in-memory store in fast time. */
-import assert from 'node:assert/strict';
 import type { Clock } from '../core/clock.ts';
-import { isQuorateError } from '../core/errors.ts';
 import { kvOver } from '../kv/kv-over.ts';
 import { memoryService } from '../kv/memory.ts';
 import type { Elections } from '../locks/elections.ts';
@@ -11,6 +9,7 @@ import { runLockCase } from './locks.ts';
 import type { LockCase, LockClient, LocksTarget } from './locks-context.ts';
 import type { LockLacks } from './locks-lacks.ts';
 import { KV_LACKS, kvTarget } from './test-kv-target.ts';
+import { thrownBy, withMethods } from './test-wrong.ts';
 
 /** What is wrong. Each function is given the right ones and says what to put in their place. */
 export interface Wrong {
@@ -31,18 +30,10 @@ export async function noticed(cases: readonly LockCase[], wrong: Wrong): Promise
   return failureOf(one, wrong);
 }
 
-/** A rule was found broken; not: the wrong one fell over. */
-export function assertNoticed(error: unknown): void {
-  const isTold = error instanceof assert.AssertionError || isQuorateError(error);
-  assert.ok(isTold, `noticed as ${String(error)}`);
-}
-
 /** What the case says of it; `undefined`: nothing is wrong. */
 export async function failureOf(one: LockCase, wrong: Partial<Wrong>): Promise<unknown> {
   const clock = new VirtualClock();
   const kv = kvOver(memoryService({ clock }));
-  let isOver = false;
-  const time = passTime(clock, () => isOver);
   const stall = (delayMs: number): void => clock.stall(delayMs);
   const right = {
     ...kvTarget({ stores: [kv], ttlMs: 2000, expiryMs: 1000, clock, stall }),
@@ -51,16 +42,10 @@ export async function failureOf(one: LockCase, wrong: Partial<Wrong>): Promise<u
   const open: LocksTarget['open'] = async (options) =>
     wrongClient(await right.open(options), wrong, clock);
   const target: LocksTarget = { ...right, open, ...wrong.target?.({ ...right, open }) };
-  try {
-    await runLockCase(one, target, { ...KV_LACKS, ...wrong.lacks });
-    return undefined;
-  } catch (error) {
-    return error;
-  } finally {
-    isOver = true;
-    await time;
-    await kv.close();
-  }
+  const lacks = { ...KV_LACKS, ...wrong.lacks };
+  const error = await thrownBy(clock, 5, () => runLockCase(one, target, lacks));
+  await kv.close();
+  return error;
 }
 
 function wrongClient(client: LockClient, wrong: Partial<Wrong>, clock: Clock): LockClient {
@@ -101,20 +86,4 @@ function changedHandle(right: Lock, wrong: Partial<Lock>): Lock {
     release: () => changed.release(),
     [Symbol.asyncDispose]: () => changed[Symbol.asyncDispose](),
   };
-}
-
-/** `right`, but for what `wrong` has. */
-export function withMethods<T extends object>(right: T, wrong: Partial<T>): T {
-  return new Proxy(right, {
-    get(target, name) {
-      const from = name in wrong ? wrong : target;
-      const value: unknown = Reflect.get(from, name, from);
-      return typeof value === 'function' ? value.bind(from) : value;
-    },
-  });
-}
-
-/** Lets time run as fast as everything can that waits for it. */
-async function passTime(clock: VirtualClock, isOver: () => boolean): Promise<void> {
-  while (!isOver()) await clock.advance(5);
 }

@@ -1,6 +1,7 @@
 /** The suite of limiters over the in-memory store, and on those of one process, in fast time. */
 import { after, before, describe } from 'node:test';
 import type { LimiterRequest } from '../../src/conformance/index.ts';
+import { clockInFastTime } from '../../src/conformance/test-time.ts';
 import { type Kv, kvOver, memoryService } from '../../src/kv/index.ts';
 import {
   type ClusterLimiter,
@@ -10,20 +11,9 @@ import {
   slidingWindow,
   tokenBucket,
 } from '../../src/resilience/index.ts';
-import { VirtualClock } from '../../src/testing/virtual-clock.ts';
 import { kvTarget, limiterSuite } from './limiters-support.ts';
-import { passTime } from './support.ts';
 
-const clock = new VirtualClock();
-const stop = new AbortController();
-let time: Promise<void>;
-before(() => {
-  time = passTime(clock, stop.signal);
-});
-after(async () => {
-  stop.abort();
-  await time;
-});
+const clock = clockInFastTime();
 
 describe('limiters over the in-memory store', () => {
   let kv: Kv;

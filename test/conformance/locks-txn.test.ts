@@ -2,21 +2,17 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { LocksTarget } from '../../src/conformance/index.ts';
+import { clockInFastTime } from '../../src/conformance/test-time.ts';
 import { etcdKv } from '../../src/drivers/etcd/index.ts';
 import { type Kv, kvOver, memoryService } from '../../src/kv/index.ts';
 import { kvTxnLocks } from '../../src/locks/index.ts';
-import { VirtualClock } from '../../src/testing/virtual-clock.ts';
 import { block, kvTarget, lockSuites, TXN_LACKS } from './locks-over-kv.ts';
-import { passTime } from './support.ts';
 
 describe('transaction locks over the in-memory store', () => {
-  const clock = new VirtualClock();
-  const stop = new AbortController();
+  const clock = clockInFastTime();
   let kv: Kv;
   let target: LocksTarget;
-  let time: Promise<void>;
   before(() => {
-    time = passTime(clock, stop.signal);
     kv = kvOver(memoryService({ clock }));
     const stall = (delayMs: number): void => clock.stall(delayMs);
     target = kvTarget({
@@ -28,11 +24,7 @@ describe('transaction locks over the in-memory store', () => {
       locks: kvTxnLocks,
     });
   });
-  after(async () => {
-    stop.abort();
-    await time;
-    await kv.close();
-  });
+  after(() => kv.close());
   lockSuites(() => target, TXN_LACKS);
 });
 
