@@ -5,6 +5,7 @@
 
 import { type LockClient, SYSTEMS } from './locks-redis-systems.ts';
 import { percentile } from './report.ts';
+import { serveTasks } from './task-process.ts';
 
 /** What such a process can do. */
 export interface Tasks {
@@ -142,13 +143,4 @@ async function contend(workers: number, holdMs: number, ms: number): Promise<Con
   };
 }
 
-if (process.send !== undefined) {
-  process.on('message', ({ id, task, args }: { id: number; task: keyof Tasks; args: number[] }) => {
-    const work = tasks[task] as (...args: number[]) => Promise<unknown>;
-    work(...args).then(
-      (result) => process.send!({ id, result }),
-      (error: unknown) => process.send!({ id, error: String(error) }),
-    );
-  });
-  process.on('disconnect', () => process.exit());
-}
+serveTasks(tasks);

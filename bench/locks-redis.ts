@@ -2,13 +2,13 @@
  * Locks on one Redis beside those of npm: the same server, the same client (ioredis), the same time to live; each system
  * in a process of its own, and one after the other in each round. Ours twice: the peers have no fencing tokens.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { missingRedis, RedisServer } from '../test/support/redis.ts';
 import { type Contention, type Tasks, wallMs } from './locks-redis-process.ts';
 import { PEERS, SYSTEMS } from './locks-redis-systems.ts';
 import { installPeers } from './peers.ts';
 import type { Case, Report } from './report.ts';
+import { TaskProcess } from './task-process.ts';
 
 const PROGRAM = fileURLToPath(new URL('./locks-redis-process.ts', import.meta.url));
 const TTL_MS = 10_000;
@@ -23,44 +23,10 @@ const MOST_TTLS = 5;
 type Samples = Record<string, number[]>;
 
 /** A process that uses one system. */
-class Process {
-  readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
-  #calls = 0;
+type Process = TaskProcess<Tasks>;
 
-  constructor(system: string, port: number, ttlMs: number) {
-    this.#child = fork(PROGRAM, [system, String(port), String(ttlMs)], {
-      execArgv: ['--conditions=quorate-source', '--no-warnings'],
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      // JSON has no Infinity.
-      serialization: 'advanced',
-    });
-    this.#child.on('message', (reply: { id: number; result?: unknown; error?: string }) => {
-      const waiting = this.#waiting.get(reply.id);
-      this.#waiting.delete(reply.id);
-      if (reply.error === undefined) waiting?.resolve(reply.result);
-      else waiting?.reject(new Error(`${system}: ${reply.error}`));
-    });
-    this.#child.on('exit', () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(`${system}: it ended`));
-    });
-  }
-
-  ask<T extends keyof Tasks>(task: T, ...args: Parameters<Tasks[T]>): ReturnType<Tasks[T]> {
-    const id = ++this.#calls;
-    const waiting = Promise.withResolvers<unknown>();
-    this.#waiting.set(id, waiting);
-    this.#child.send({ id, task, args });
-    return waiting.promise as ReturnType<Tasks[T]>;
-  }
-
-  /** `kill -9`. */
-  async kill(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
-    this.#child.kill('SIGKILL');
-    await gone;
-  }
+function startProcess(system: string, port: number, ttlMs: number): Process {
+  return new TaskProcess(PROGRAM, [system, String(port), String(ttlMs)]);
 }
 
 export async function benchOnRedis(report: Report, quick: boolean): Promise<void> {
@@ -90,7 +56,7 @@ async function withProcesses(
   work: (processes: readonly (readonly [system: string, process: Process])[]) => Promise<void>,
 ): Promise<void> {
   const processes = Object.keys(SYSTEMS).map(
-    (who) => [who, new Process(who, port, ttlMs)] as const,
+    (who) => [who, startProcess(who, port, ttlMs)] as const,
   );
   try {
     await work(processes);
@@ -220,7 +186,7 @@ async function stolen(report: Report, server: RedisServer, quick: boolean): Prom
 async function evicted(report: Report, server: RedisServer, quick: boolean): Promise<void> {
   const took: number[] = [];
   for (let round = 0; round < (quick ? 1 : 4); round++) {
-    const process = new Process('quorate', server.port, SHORT_TTL_MS);
+    const process = startProcess('quorate', server.port, SHORT_TTL_MS);
     try {
       await process.ask('open', 1);
       await process.ask('hold', 'evicted');

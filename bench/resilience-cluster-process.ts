@@ -5,6 +5,7 @@
 import { Redis } from 'ioredis';
 import { redisLimiter } from '../src/drivers/redis/index.ts';
 import { requirePeer } from './peers.ts';
+import { serveTasks } from './task-process.ts';
 
 /** What is allowed. */
 export interface Limit {
@@ -102,14 +103,4 @@ const tasks: LimiterTasks = {
   },
 };
 
-process.on(
-  'message',
-  ({ id, task, args }: { id: number; task: keyof LimiterTasks; args: unknown[] }) => {
-    const work = tasks[task] as (...args: unknown[]) => Promise<unknown>;
-    work(...args).then(
-      (result) => process.send!({ id, result }),
-      (error: unknown) => process.send!({ id, error: String(error) }),
-    );
-  },
-);
-process.on('disconnect', () => process.exit());
+serveTasks(tasks);

@@ -2,12 +2,12 @@
  * Limiters of many processes on one Redis beside the one of npm: four processes that share a key, 64 questions under way in
  * each, over the same client. Ours twice: each question asked of Redis, and with leases of 100 tokens.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { missingRedis, RedisServer } from '../test/support/redis.ts';
 import { installPeers } from './peers.ts';
 import type { Case, Report } from './report.ts';
 import type { Asked, Limit, LimiterTasks } from './resilience-cluster-process.ts';
+import { TaskProcess } from './task-process.ts';
 
 const PROGRAM = fileURLToPath(new URL('./resilience-cluster-process.ts', import.meta.url));
 const PEERS = ['rate-limiter-flexible@11.4.0'];
@@ -22,45 +22,7 @@ const LONG = 300 * 86_400;
 type Samples = Record<string, number[]>;
 
 /** A process that uses one system. */
-class Process {
-  readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
-  #calls = 0;
-
-  constructor(system: string, port: number, folder: string) {
-    this.#child = fork(PROGRAM, [system, String(port), folder], {
-      execArgv: ['--conditions=quorate-source', '--no-warnings'],
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    });
-    this.#child.on('message', (reply: { id: number; result?: unknown; error?: string }) => {
-      const waiting = this.#waiting.get(reply.id);
-      this.#waiting.delete(reply.id);
-      if (reply.error === undefined) waiting?.resolve(reply.result);
-      else waiting?.reject(new Error(`${system}: ${reply.error}`));
-    });
-    this.#child.on('exit', () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(`${system}: it ended`));
-    });
-  }
-
-  ask<T extends keyof LimiterTasks>(
-    task: T,
-    ...args: Parameters<LimiterTasks[T]>
-  ): ReturnType<LimiterTasks[T]> {
-    const id = ++this.#calls;
-    const waiting = Promise.withResolvers<unknown>();
-    this.#waiting.set(id, waiting);
-    this.#child.send({ id, task, args });
-    return waiting.promise as ReturnType<LimiterTasks[T]>;
-  }
-
-  async end(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
-    this.#child.kill('SIGKILL');
-    await gone;
-  }
-}
+type Process = TaskProcess<LimiterTasks>;
 
 export async function benchClusterLimiters(report: Report, quick: boolean): Promise<void> {
   const missing = missingRedis();
@@ -72,14 +34,14 @@ export async function benchClusterLimiters(report: Report, quick: boolean): Prom
   try {
     for (const system of SYSTEMS) {
       for (let i = 0; i < PROCESSES; i++) {
-        const process = new Process(system, server.port, folder);
+        const process: Process = new TaskProcess(PROGRAM, [system, String(server.port), folder]);
         all.push(process);
         bench.of(system).push(process);
       }
     }
     await bench.run(quick);
   } finally {
-    await Promise.all(all.map((process) => process.end()));
+    await Promise.all(all.map((process) => process.kill()));
   }
 }
 
