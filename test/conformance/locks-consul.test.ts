@@ -1,6 +1,6 @@
 /** The suites of locks and elections on a real Consul. */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import {
   electionCases,
   type LockLacks,
@@ -10,8 +10,8 @@ import {
   runLockCases,
 } from '../../src/conformance/index.ts';
 import { consulLocks } from '../../src/drivers/consul/index.ts';
-import { ConsulServers, missingConsul } from '../support/consul.ts';
-import { ConsulProcesses } from '../support/consul-process.ts';
+import { missingConsul } from '../support/consul.ts';
+import { ConsulOfSuite } from '../support/consul-process.ts';
 import { block, registerCase } from './locks-over-kv.ts';
 
 const DECLARED: LockLacks = lacksOf({
@@ -29,18 +29,9 @@ const LOCK_DELAY_MS = 200;
 
 const missing = missingConsul();
 describe('locks on Consul', { skip: missing }, () => {
-  let servers: ConsulServers;
-  let processes: ConsulProcesses;
-  before(async () => {
-    servers = await ConsulServers.start();
-    processes = new ConsulProcesses(servers);
-  });
-  after(async () => {
-    await processes?.[Symbol.asyncDispose]();
-    await servers?.close();
-  });
+  const consul = new ConsulOfSuite();
   const cases = [...lockCases, ...electionCases];
-  runLockCases(cases, () => targetOn(servers, processes), registerCase, LACKS);
+  runLockCases(cases, () => targetOn(consul), registerCase, LACKS);
 
   test('promises what the suite holds it to', async () => {
     await using locks = consulLocks();
@@ -48,7 +39,7 @@ describe('locks on Consul', { skip: missing }, () => {
   });
 });
 
-function targetOn(servers: ConsulServers, processes: ConsulProcesses): LocksTarget {
+function targetOn({ servers, processes }: ConsulOfSuite): LocksTarget {
   let open = 0;
   return {
     ttlMs: TTL_MS,

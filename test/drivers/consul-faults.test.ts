@@ -1,28 +1,19 @@
 /** Locks on a real Consul on bad days: processes that die, connections that break, replies that are lost, leaders that fall. */
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
-import { after, before, describe, test } from 'node:test';
+import { afterEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ErrorCode, isQuorateError, type QuorateError } from '../../src/core/errors.ts';
+import { isQuorateError } from '../../src/core/errors.ts';
 import { consulElections, consulLocks } from '../../src/drivers/consul/index.ts';
+import type { Locks } from '../../src/locks/locks.ts';
 import { until } from '../support/cluster.ts';
 import { ConsulServers, missingConsul } from '../support/consul.ts';
-import { type ConsulProcess, ConsulProcesses } from '../support/consul-process.ts';
+import { ConsulOfSuite, type ConsulProcess } from '../support/consul-process.ts';
 import { ConsulProxy, type ProxiedRequest, type Treatment } from '../support/consul-proxy.ts';
+import { errorOf } from '../support/errors.ts';
 import { freePorts } from '../support/ports.ts';
 
 const timeout = 180_000;
-
-/** The error that `work` rejects with. */
-async function errorOf(work: Promise<unknown>, code: ErrorCode): Promise<QuorateError> {
-  const error = await work.then(
-    () => assert.fail(`${code} expected`),
-    (reason: unknown) => reason,
-  );
-  assert.ok(isQuorateError(error), String(error));
-  assert.equal(error.code, code, error.message);
-  return error;
-}
 
 let names = 0;
 const newName = (): string => `fault-${++names}`;
@@ -32,22 +23,26 @@ const givesBack = ({ path, body }: ProxiedRequest): boolean =>
   path === '/v1/txn' && body.includes('check-session');
 
 describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
-  let servers: ConsulServers;
-  let processes: ConsulProcesses;
-  before(async () => {
-    servers = await ConsulServers.start();
-    processes = new ConsulProcesses(servers);
+  const consul = new ConsulOfSuite();
+  const opened: AsyncDisposable[] = [];
+  afterEach(async () => {
+    for (let one = opened.pop(); one !== undefined; one = opened.pop()) {
+      await one[Symbol.asyncDispose]();
+    }
   });
-  after(async () => {
-    await processes?.[Symbol.asyncDispose]();
-    await servers?.close();
-  });
+  /** Locks whose requests a proxy may treat; both end with the test. */
+  const openProxied = async (): Promise<{ proxy: ConsulProxy; locks: Locks<'monotonic'> }> => {
+    const proxy = await ConsulProxy.to(consul.servers.port);
+    const locks = consulLocks({ address: proxy.address });
+    opened.push(proxy, locks);
+    return { proxy, locks };
+  };
   const open = (ttlMs: number, lockDelay: number | string = 0): Promise<ConsulProcess> => {
-    return processes.open({ ttl: ttlMs, lockDelay });
+    return consul.processes.open({ ttl: ttlMs, lockDelay });
   };
   const isGone = (name: string): Promise<true> =>
     until(`nothing is left of '${name}'`, async () => {
-      return (await servers.keys(`quorate/locks/${name}`)).length === 0;
+      return (await consul.servers.keys(`quorate/locks/${name}`)).length === 0;
     });
 
   test('the lock of a process that was killed is free after twice its time to live, and its delay', {
@@ -120,7 +115,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     lock.assertHeld();
     // The look-out is back: a theft is noticed long before the next renewal.
     const sentMs = performance.now();
-    await servers.call('DELETE', `/v1/kv/quorate/locks/${name}`);
+    await consul.servers.call('DELETE', `/v1/kv/quorate/locks/${name}`);
     await until('the theft is noticed', () => lock.lost.aborted);
     assert.ok(performance.now() - sentMs < 8000, `${performance.now() - sentMs} ms`);
     assert.equal(lock.lost.reason.loss, 'stolen');
@@ -131,7 +126,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('who waits on a connection that has died without a word asks anew after a while', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
+    await using proxy = await ConsulProxy.to(consul.servers.port);
     const name = newName();
     const holder = await open(30_000);
     const lock = await holder.locks.acquire(name);
@@ -154,15 +149,14 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     timeout,
   }, async () => {
     for (const call of ['acquire', 'tryAcquire'] as const) {
-      await using proxy = await ConsulProxy.to(servers.port);
+      const { proxy, locks } = await openProxied();
       const name = newName();
-      await using locks = consulLocks({ address: proxy.address });
       await (await locks.acquire(newName())).release();
       let lost = 0;
       proxy.treat = (request) => (takes(request) && lost++ === 0 ? 'lose' : 'pass');
       const lock = (await locks[call](name))!;
       assert.ok(lost >= 2, 'a reply was lost, and it was asked again');
-      const [key] = await servers.keys(`quorate/locks/${name}`);
+      const [key] = await consul.servers.keys(`quorate/locks/${name}`);
       assert.equal(lock.fencingToken, BigInt(key!.CreateIndex));
       lock.assertHeld();
       await delay(100);
@@ -174,7 +168,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
       await lock.release();
       await isGone(name);
       await until('its session ends', async () => {
-        return !(await servers.sessions()).some(({ ID }) => lock.holder.startsWith(ID));
+        return !(await consul.servers.sessions()).some(({ ID }) => lock.holder.startsWith(ID));
       });
     }
   });
@@ -182,9 +176,8 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('a caller who gave up before the late reply of a grant leaves nothing', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
+    const { proxy, locks } = await openProxied();
     const name = newName();
-    await using locks = consulLocks({ address: proxy.address });
     await (await locks.acquire(newName())).release();
     const stop = new AbortController();
     let done = false;
@@ -206,8 +199,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('a release whose reply is lost says so, and what was not done is done soon after', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
-    await using locks = consulLocks({ address: proxy.address });
+    const { proxy, locks } = await openProxied();
     const [name, other] = [newName(), newName()];
     const lock = await locks.acquire(name);
     let asked = 0;
@@ -230,7 +222,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('a value whose reply is lost may come late: the next term is of another session', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
+    await using proxy = await ConsulProxy.to(consul.servers.port);
     await using elections = consulElections({ address: proxy.address });
     let asked = 0;
     proxy.treat = ({ body }) => (body.includes('"set"') && asked++ === 0 ? 'lose' : 'pass');
@@ -249,8 +241,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     test(`a request to take that comes late leaves nothing, though its session lives on: ${how}`, {
       timeout,
     }, async () => {
-      await using proxy = await ConsulProxy.to(servers.port);
-      await using locks = consulLocks({ address: proxy.address });
+      const { proxy, locks } = await openProxied();
       const kept = await locks.acquire(newName());
       const name = newName();
       const second = Promise.withResolvers<Treatment>();
@@ -289,7 +280,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('a value that is on its way when its term ends does not come over that of the next', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
+    await using proxy = await ConsulProxy.to(consul.servers.port);
     await using elections = consulElections({ address: proxy.address });
     const [arrive, gaveUp] = [Promise.withResolvers<Treatment>(), new AbortController()];
     let asked = 0;
@@ -316,7 +307,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('no cluster leader: nothing was done, and it is asked again within the time of a request', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
+    await using proxy = await ConsulProxy.to(consul.servers.port);
     await using locks = consulLocks({ address: proxy.address, timeout: '10s' });
     let refusals = 3;
     const noLeader = { status: 500, text: 'No cluster leader' };
@@ -333,7 +324,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('an agent that answers nonsense is told, at once, and leaves nothing', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
+    await using proxy = await ConsulProxy.to(consul.servers.port);
     const name = newName();
     const texts = ['', '<html>hello</html>', 'null', '[]', '{}', '42', '{"ID":7}', '{"Results":7}'];
     for (const text of [...texts, 'x'.repeat(3 * 1024 * 1024)]) {
@@ -357,8 +348,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('what was done and is answered with nonsense is taken back, though its session lives on', {
     timeout,
   }, async () => {
-    await using proxy = await ConsulProxy.to(servers.port);
-    await using locks = consulLocks({ address: proxy.address });
+    const { proxy, locks } = await openProxied();
     const [name, other] = [newName(), newName()];
     const kept = await locks.acquire(other);
     for (const call of ['acquire', 'tryAcquire'] as const) {
@@ -421,9 +411,9 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     const lock = await holder.locks.acquire(name);
     const waiting = waiter.locks.acquire(name);
     await delay(200);
-    await servers.stop(0, 'SIGKILL');
+    await consul.servers.stop(0, 'SIGKILL');
     await errorOf((await open(30_000)).locks.acquire(newName()), 'ERR_UNAVAILABLE');
-    await servers.restart();
+    await consul.servers.restart();
     lock.assertHeld();
     await lock.release();
     const next = await waiting;
@@ -441,7 +431,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
     await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
     try {
       const silent = `127.0.0.1:${(mute.address() as { port: number }).port}`;
-      const right = `127.0.0.1:${servers.port}`;
+      const right = `127.0.0.1:${consul.servers.port}`;
       await using past = consulLocks({ address: [`127.0.0.1:${nobody}`, right] });
       await (await past.acquire(newName())).release();
       // A session is opened at the next one where the first is silent.
@@ -459,7 +449,7 @@ describe('locks on one Consul on a bad day', { skip: missingConsul() }, () => {
   test('close is patient for a moment only with an agent that is cut off', {
     timeout,
   }, async () => {
-    const cutOff = await processes.open({ ttl: 1500, timeout: '60s' });
+    const cutOff = await consul.processes.open({ ttl: 1500, timeout: '60s' });
     await cutOff.locks.acquire(newName());
     cutOff.hurt({ swallow: true });
     const beginMs = performance.now();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ErrorCode, isQuorateError, type QuorateError } from '../../src/core/errors.ts';
+import { isQuorateError } from '../../src/core/errors.ts';
 import {
   type ConsulLocksOptions,
   consulElections,
@@ -13,19 +13,9 @@ import { testAuthority } from '../../src/testing/certificates.ts';
 import { until } from '../support/cluster.ts';
 import { ConsulServers, LEAST_TTL_MS, missingConsul } from '../support/consul.ts';
 import { ConsulProxy } from '../support/consul-proxy.ts';
+import { errorOf } from '../support/errors.ts';
 
 const timeout = 60_000;
-
-/** The error that `work` rejects with. */
-async function errorOf(work: Promise<unknown>, code: ErrorCode): Promise<QuorateError> {
-  const error = await work.then(
-    () => assert.fail(`${code} expected`),
-    (reason: unknown) => reason,
-  );
-  assert.ok(isQuorateError(error), String(error));
-  assert.equal(error.code, code, error.message);
-  return error;
-}
 
 let names = 0;
 const newName = (): string => `name-${++names}`;

@@ -1,4 +1,5 @@
 /** What tests of Consul call a process: locks with connections of their own, over a network that can be hurt. */
+import { after, before } from 'node:test';
 import {
   type ConsulLocksOptions,
   consulElections,
@@ -6,7 +7,7 @@ import {
 } from '../../src/drivers/consul/index.ts';
 import type { Elections } from '../../src/locks/elections.ts';
 import type { Locks } from '../../src/locks/locks.ts';
-import type { ConsulServers } from './consul.ts';
+import { ConsulServers } from './consul.ts';
 import { FaultyNetwork, type Impairment } from './faulty-network.ts';
 
 export interface ConsulProcess {
@@ -55,5 +56,30 @@ export class ConsulProcesses implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#ends.map((end) => end()));
     await this.#network.close();
+  }
+}
+
+/** A server, and processes on it, for the suite that asks: from before its first test until after its last. */
+export class ConsulOfSuite {
+  #servers: ConsulServers | undefined;
+  #processes: ConsulProcesses | undefined;
+
+  constructor() {
+    before(async () => {
+      this.#servers = await ConsulServers.start();
+      this.#processes = new ConsulProcesses(this.#servers);
+    });
+    after(async () => {
+      await this.#processes?.[Symbol.asyncDispose]();
+      await this.#servers?.close();
+    });
+  }
+
+  get servers(): ConsulServers {
+    return this.#servers!;
+  }
+
+  get processes(): ConsulProcesses {
+    return this.#processes!;
   }
 }
